@@ -1,0 +1,183 @@
+"""The configuration as messaging uses it: frozen values, read from the resolved JSON that `crm.config` writes.
+
+`crm.config` owns the file that people write and every check on it; by the time this module reads the result, it is
+right. Reading stays free of pydantic so that the process with the real-time priority stays small. Unknown keys are
+ignored: the same file also serves crm.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from messaging.errors import SetupError
+
+MAX_NODES = 32
+"""Nodes in a cluster. A heartbeat names every node in one packet and hears-sets travel as 32-bit masks."""
+
+MAX_LINKS = 8
+
+
+class LinkMode(StrEnum):
+    UNICAST = "unicast"
+    MULTICAST = "multicast"
+    BROADCAST = "broadcast"
+
+
+class TieBreakerType(StrEnum):
+    NONE = "none"
+    PING = "ping"
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where a node is on one link. The same port number serves UDP (heartbeats) and TCP (group messages)."""
+
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class NodeConfig:
+    node_id: int
+    name: str
+    votes: int
+    endpoints: tuple[Endpoint, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LinkConfig:
+    """One way between the nodes. `group` is the multicast group or the broadcast address."""
+
+    number: int
+    mode: LinkMode
+    port: int
+    group: str = ""
+    interface: str = ""
+    ttl: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Timers:
+    """All in milliseconds. See docs/reference/vigil-toml.md for how they relate."""
+
+    keepalive_ms: int
+    warntime_ms: int
+    deadtime_ms: int
+    initdead_ms: int
+    vouch_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class TieBreakerConfig:
+    kind: TieBreakerType = TieBreakerType.NONE
+    targets: tuple[str, ...] = ()
+    interval_ms: int = 1000
+    timeout_ms: int = 500
+    tko: int = 3
+
+
+@dataclass(frozen=True, slots=True)
+class QuorumConfig:
+    expected_votes: int
+    two_node: bool = False
+    wait_for_all: bool = False
+    ignore: bool = False
+    tie_breaker: TieBreakerConfig = TieBreakerConfig()
+
+
+@dataclass(frozen=True, slots=True)
+class MessagingConfig:
+    """Everything the messaging daemon of one node needs to know."""
+
+    cluster: str
+    node_id: int
+    nodes: tuple[NodeConfig, ...]
+    links: tuple[LinkConfig, ...]
+    timers: Timers
+    quorum: QuorumConfig
+    key_file: Path
+    state_dir: Path
+    run_dir: Path
+    log_file: Path | None = None
+    log_level: str = "info"
+
+    def node(self, node_id: int) -> NodeConfig:
+        """The configuration of one node. KeyError when it is not listed."""
+        for node in self.nodes:
+            if node.node_id == node_id:
+                return node
+        raise KeyError(node_id)
+
+    @property
+    def socket_path(self) -> Path:
+        return self.run_dir / "messaging.sock"
+
+
+def load_resolved(path: Path) -> MessagingConfig:
+    """Read `RUN_DIR/resolved.json`. SetupError when it is missing or was not written by `crm.config`."""
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SetupError(f"cannot read the resolved configuration {path}: {error.strerror}") from None
+    except ValueError as error:
+        raise SetupError(f"{path} is not JSON ({error}); write it with: python -m crm.config resolve") from None
+    try:
+        return from_document(document)
+    except (KeyError, TypeError, ValueError) as error:
+        raise SetupError(
+            f"{path} is not a resolved configuration ({type(error).__name__}: {error}); "
+            "write it with: python -m crm.config resolve"
+        ) from None
+
+
+def from_document(document: dict[str, Any]) -> MessagingConfig:
+    """Build the values from the decoded JSON. KeyError, TypeError or ValueError when something is missing."""
+    quorum, timers, paths = document["quorum"], document["timers"], document["paths"]
+    tie_breaker = quorum["tie_breaker"]
+    return MessagingConfig(
+        cluster=str(document["cluster"]["name"]),
+        node_id=int(document["node"]["id"]),
+        nodes=tuple(
+            NodeConfig(
+                node_id=int(node["id"]),
+                name=str(node["name"]),
+                votes=int(node["votes"]),
+                endpoints=tuple(Endpoint(str(end["host"]), int(end["port"])) for end in node["endpoints"]),
+            )
+            for node in document["nodes"]
+        ),
+        links=tuple(
+            LinkConfig(
+                number=number,
+                mode=LinkMode(link["mode"]),
+                port=int(link["port"]),
+                group=str(link["group"]),
+                interface=str(link["interface"]),
+                ttl=int(link["ttl"]),
+            )
+            for number, link in enumerate(document["links"])
+        ),
+        timers=Timers(**{name: int(timers[name]) for name in Timers.__slots__}),
+        quorum=QuorumConfig(
+            expected_votes=int(quorum["expected_votes"]),
+            two_node=bool(quorum["two_node"]),
+            wait_for_all=bool(quorum["wait_for_all"]),
+            ignore=quorum["policy"] == "ignore",
+            tie_breaker=TieBreakerConfig(
+                kind=TieBreakerType(tie_breaker["type"]),
+                targets=tuple(str(target) for target in tie_breaker["targets"]),
+                interval_ms=int(tie_breaker["interval_ms"]),
+                timeout_ms=int(tie_breaker["timeout_ms"]),
+                tko=int(tie_breaker["tko"]),
+            ),
+        ),
+        key_file=Path(document["cluster"]["key_file"]),
+        state_dir=Path(paths["state_dir"]),
+        run_dir=Path(paths["run_dir"]),
+        log_file=Path(paths["log_file"]) if paths.get("log_file") else None,
+        log_level=str(paths.get("log_level", "info")),
+    )
