@@ -2,9 +2,9 @@
 
     0   2  magic b"VG"            16  8  incarnation of the sender (grows with every start of its daemon)
     2   1  version                24  8  sequence of the sender on this link (from 1 in every incarnation)
-    3   1  link number            32  n  payload
-    4   2  key id               32+n 32  HMAC-SHA256 over all that precedes
-    6   2  sender's node id
+    3   1  link number            32  2  length n of the payload
+    4   2  key id                 34  n  payload
+    6   2  sender's node id     34+n 32  HMAC-SHA256 over all that precedes
     8   8  cluster tag: the first bytes of SHA-256 over the cluster's name
 
 `FrameCodec` turns payloads into packets and packets into payloads. It knows the key ring, the nodes that are listed
@@ -29,7 +29,7 @@ from messaging.keyring import MAC_BYTES, Keyring
 
 MAGIC = b"VG"
 VERSION = 1
-HEADER = struct.Struct(">2sBBHHQQQ")
+HEADER = struct.Struct(">2sBBHHQQQH")
 OVERHEAD = HEADER.size + MAC_BYTES
 MAX_DATAGRAM_BYTES = 8192
 WINDOW = 1024
@@ -117,7 +117,9 @@ class FrameCodec:
         sequence = self._sequence.get(link, 0) + 1
         self._sequence[link] = sequence
         key = self.keyring.sending
-        head = HEADER.pack(MAGIC, VERSION, link, key.key_id, self._node_id, self._tag, self._incarnation, sequence)
+        head = HEADER.pack(
+            MAGIC, VERSION, link, key.key_id, self._node_id, self._tag, self._incarnation, sequence, len(payload)
+        )
         body = head + payload
         return body + key.mac(body)
 
@@ -138,11 +140,15 @@ class FrameCodec:
             return Rejection.TRUNCATED
         if len(data) > MAX_DATAGRAM_BYTES:
             return Rejection.OVERSIZED
-        magic, version, on_link, key_id, sender, tag, incarnation, sequence = HEADER.unpack_from(data)
+        magic, version, on_link, key_id, sender, tag, incarnation, sequence, length = HEADER.unpack_from(data)
         if magic != MAGIC:
             return Rejection.FOREIGN
         if version != VERSION:
             return Rejection.VERSION
+        if len(data) < OVERHEAD + length:
+            return Rejection.TRUNCATED
+        if len(data) > OVERHEAD + length:
+            return Rejection.OVERSIZED
         if tag != self._tag:
             return Rejection.WRONG_CLUSTER
         key = self.keyring.find(key_id)
