@@ -1,0 +1,214 @@
+"""What `crm lab` does: make a lab, look at it, break it, mend it, take it away.
+
+Every function takes a `Lab` and either does what its name says or raises LabError with a sentence for the person who asked.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from crm.api.client import Client
+from crm.api.errors import ApiError
+from crm.lab import isolation, layout
+from crm.lab.client import ask
+from crm.lab.configuration import write_configuration
+from crm.lab.layout import MAX_NODES, Isolation, Lab, LabError, TieBreaker, Timers
+
+KEEPER_LIMIT_S = 20.0
+POLL_S = 0.02
+PORT_RANGE = range(21000, 32000, 100)
+
+
+def plan(
+    name: str,
+    *,
+    nodes: int = 2,
+    tie_breaker: TieBreaker = TieBreaker.PING,
+    isolation_wanted: str = "auto",
+    timers: Timers | None = None,
+    no_fencing: bool = False,
+) -> tuple[Lab, str]:
+    """A lab that could be made, and why it is isolated as it is. Nothing exists yet."""
+    layout.check_name(name)
+    if not 1 <= nodes <= MAX_NODES:
+        raise LabError(f"a lab has 1 to {MAX_NODES} nodes, got {nodes}")
+    folder = layout.home() / name
+    if (folder / "lab.json").exists():
+        raise LabError(f"lab {name!r} exists already: crm lab down --name {name} removes it")
+    verdict = isolation.choose(isolation_wanted)
+    lab = Lab(
+        name=name,
+        folder=folder,
+        nodes=tuple(f"n{number}" for number in range(1, nodes + 1)),
+        isolation=verdict.isolation,
+        rootless=verdict.rootless,
+        tie_breaker=tie_breaker,
+        timers=timers or Timers(),
+        base_port=_free_port_block(nodes) if verdict.isolation is Isolation.PROCESS else 0,
+        no_fencing=no_fencing,
+    )
+    layout.check_paths(lab)
+    return lab, verdict.reason
+
+
+def _free_port_block(nodes: int) -> int:
+    """The first block of loopback ports of which none is taken."""
+    for base in PORT_RANGE:
+        wanted = (base, base + 1, base + 3, base + 3 + MAX_NODES)
+        try:
+            for port in wanted:
+                with socket.socket() as probe:
+                    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                    probe.bind(("127.0.0.1", port))
+        except OSError:
+            continue
+        return base
+    raise LabError(f"no free block of ports between {PORT_RANGE.start} and {PORT_RANGE.stop} on loopback")
+
+
+def up(lab: Lab, *, power_on: bool = True) -> None:
+    """Make the lab and power all its nodes on. On failure everything made so far is taken away again."""
+    lab.folder.mkdir(parents=True)
+    try:
+        lab.save()
+        write_configuration(lab)
+        _start_keeper(lab)
+        if power_on:
+            for node in lab.nodes:
+                ask(lab, "power-on", node=node)
+    except BaseException:
+        down(lab.name)
+        raise
+
+
+def _start_keeper(lab: Lab) -> None:
+    command = [sys.executable, "-m", "crm.lab.keeper", "--lab", str(lab.folder)]
+    if lab.isolation is Isolation.MACHINE:
+        command = [*isolation.namespace_prefix(lab.rootless), *command]
+    with (lab.folder / "keeper.log").open("ab") as log:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd="/"
+        )
+    (lab.folder / "keeper.pid").write_text(f"{process.pid}\n", encoding="ascii")
+    deadline = time.monotonic() + KEEPER_LIMIT_S
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            said = (lab.folder / "keeper.log").read_text(errors="replace").strip().splitlines()
+            raise LabError(f"the keeper ended: {said[-1] if said else f'exit code {process.returncode}'}")
+        if lab.keeper_socket.exists():
+            return
+        time.sleep(POLL_S)
+    raise LabError(f"the keeper did not come up within {KEEPER_LIMIT_S:.0f} s; see {lab.folder / 'keeper.log'}")
+
+
+def down(name: str) -> None:
+    """Power everything off, end the keeper, remove the folder. Works on a half-made or damaged lab too."""
+    layout.check_name(name)
+    folder = layout.home() / name
+    if not folder.exists():
+        raise LabError(f"there is no lab named {name!r}")
+    pid = _keeper_pid(folder)
+    with contextlib.suppress(LabError):  # damaged or not running: the signals below do
+        ask(layout.load(name), "shutdown")
+    if pid is not None:
+        _end(pid)
+    shutil.rmtree(folder)
+    if not any(layout.home().iterdir()):
+        layout.home().rmdir()
+
+
+def _keeper_pid(folder: Path) -> int | None:
+    """The keeper's pid, if the process of that number still is this lab's keeper."""
+    try:
+        pid = int((folder / "keeper.pid").read_text(encoding="ascii"))
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except (OSError, ValueError):
+        return None
+    return pid if str(folder).encode() in words else None
+
+
+def _end(pid: int) -> None:
+    """Wait for the keeper's own end, then ask, then insist."""
+    for number, limit_s in ((None, 3.0), (signal.SIGTERM, 10.0), (signal.SIGKILL, 5.0)):
+        if number is not None:
+            try:
+                os.kill(pid, number)
+            except ProcessLookupError:
+                return
+        deadline = time.monotonic() + limit_s
+        while time.monotonic() < deadline:
+            if _gone(pid):
+                return
+            time.sleep(POLL_S)
+    raise LabError(f"the keeper (pid {pid}) did not end")
+
+
+def _gone(pid: int) -> bool:
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(pid, os.WNOHANG)
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
+
+
+def enter(lab: Lab, node: str) -> tuple[list[str], dict[str, str]]:
+    """The command prefix and the environment in which something runs on a node."""
+    check_node(lab, node)
+    state = ask(lab, "status")["nodes"][node]
+    if state["power"] != "on" or state["pid"] is None:
+        raise LabError(f"{node} is off (crm lab power-on {node})")
+    environment = os.environ | {"VIGIL_RUN_DIR": str(lab.run_dir(node)), "VIGIL_NODE": node}
+    environment["PATH"] = f"{Path(sys.executable).parent}:{environment.get('PATH', '')}:/usr/sbin:/sbin"
+    if lab.isolation is Isolation.PROCESS:
+        return [], environment
+    user = ["--user", "--preserve-credentials"] if lab.rootless else []
+    namespaces = ["--mount", "--uts", "--ipc", "--net", "--pid"]
+    return ["nsenter", "--target", str(state["pid"]), *user, *namespaces, "--"], environment
+
+
+def run(lab: Lab, node: str, command: list[str], **options: Any) -> subprocess.CompletedProcess[Any]:
+    """Run a command on a node; `options` go to subprocess.run."""
+    prefix, environment = enter(lab, node)
+    return subprocess.run([*prefix, *command], env=environment, check=False, **options)
+
+
+def check_node(lab: Lab, node: str) -> None:
+    if node not in lab.nodes:
+        raise LabError(f"lab {lab.name!r} has no node {node!r}; it has {', '.join(lab.nodes)}")
+
+
+def api(lab: Lab, node: str, *, timeout_s: float = 60.0) -> Client:
+    """A connection to the node's daemon: its socket lies in the lab's folder."""
+    check_node(lab, node)
+    return Client(str(lab.run_dir(node)), timeout_s=timeout_s)
+
+
+def status(lab: Lab, node: str) -> dict[str, Any] | None:
+    """What the node's daemon says of the cluster; None when no daemon answers there."""
+    try:
+        with api(lab, node, timeout_s=5.0) as client:
+            answer: dict[str, Any] = client.call("status")
+            return answer
+    except ApiError:
+        return None
+
+
+def wait_for(condition: Callable[[], bool], limit_s: float, what: str) -> float:
+    """Seconds until `condition()` held; LabError when it did not within `limit_s`."""
+    began = time.monotonic()
+    while not condition():
+        if time.monotonic() - began > limit_s:
+            raise LabError(f"{what}: not within {limit_s:.0f} s")
+        time.sleep(POLL_S)
+    return time.monotonic() - began
