@@ -1,0 +1,82 @@
+"""Which member is the DC, and whose CIB is the cluster's.
+
+Theory of operation. When a view is installed every member of its group announces the same few facts about itself, in the total order.
+Once all have spoken, every member holds the same facts, and the two verdicts below are pure functions of them: no votes are
+counted, no member can disagree, and a member that dies meanwhile only leads to another view.
+
+*The DC* is, in this order: a member with the oldest feature set (it must understand every graph); one that came from a quorate partition; one that
+was DC there (so the role does not move needlessly); from the largest partition before; the longest in the cluster; the lowest id.
+
+*The CIB* is the one with the highest version among those from a quorate partition, if there is one; a change that a partition without quorum
+accepted must not displace what the quorate side did. Among equal versions with different content the DC's copy wins, then the lowest id.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from crm.cib.xml import Version
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a member says of itself when a view is installed.
+
+    `crm_id` names this life of its crm process. `quorate_before`: its last synchronised view had quorum. `peers_before`: the size of that
+    view's group, 0 when it has none yet. `synced_since`: how many views it has been through as a synchronised member.
+    `history_current`: its copy of the status section already tells what its executor knows.
+    `leaving`: it was told to shut down. `cold`: it has not been part of a synchronised view since its start.
+    """
+
+    node_id: int
+    name: str
+    incarnation: int
+    crm_id: str
+    feature_set: str
+    version: Version
+    digest: str
+    quorate_before: bool
+    peers_before: int
+    was_dc: bool
+    seniority: int
+    history_current: bool
+    leaving: bool = False
+    action_limit: int = 0
+
+    @property
+    def cold(self) -> bool:
+        return self.peers_before == 0
+
+
+def feature_key(feature_set: str) -> tuple[int, ...]:
+    """Feature sets compare number by number; what is no number counts as 0."""
+    return tuple(int(part) if part.isdigit() else 0 for part in feature_set.split("."))
+
+
+def elect(candidates: Collection[Facts]) -> int:
+    """The node id of the DC. ValueError without candidates."""
+    return min(candidates, key=_dc_rank).node_id
+
+
+def best_cib(candidates: Collection[Facts]) -> int:
+    """The node id of the member whose CIB everybody takes."""
+    dc = elect(candidates)
+    quorate = [facts for facts in candidates if facts.quorate_before and not facts.cold]
+    pool = quorate or list(candidates)
+    highest = max(facts.version for facts in pool)
+    return min(
+        (facts for facts in pool if facts.version == highest), key=lambda facts: (facts.node_id != dc, facts.node_id)
+    ).node_id
+
+
+def _dc_rank(facts: Facts) -> tuple[tuple[int, ...], bool, bool, bool, int, int, int]:
+    return (
+        feature_key(facts.feature_set),
+        facts.leaving,
+        not facts.quorate_before,
+        not facts.was_dc,
+        -facts.peers_before,
+        -facts.seniority,
+        facts.node_id,
+    )
