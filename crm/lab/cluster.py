@@ -95,20 +95,24 @@ def _start_keeper(lab: Lab) -> None:
     command = [sys.executable, "-m", "crm.lab.keeper", "--lab", str(lab.folder)]
     if lab.isolation is Isolation.MACHINE:
         command = [*isolation.namespace_prefix(lab.rootless), *command]
-    with (lab.folder / "keeper.log").open("ab") as log:
-        process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd="/"
-        )
-    (lab.folder / "keeper.pid").write_text(f"{process.pid}\n", encoding="ascii")
-    deadline = time.monotonic() + KEEPER_LIMIT_S
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            said = (lab.folder / "keeper.log").read_text(errors="replace").strip().splitlines()
-            raise LabError(f"the keeper ended: {said[-1] if said else f'exit code {process.returncode}'}")
-        if lab.keeper_socket.exists():
-            return
-        time.sleep(POLL_S)
-    raise LabError(f"the keeper did not come up within {KEEPER_LIMIT_S:.0f} s; see {lab.folder / 'keeper.log'}")
+    log = lab.folder / "keeper.log"
+    with log.open("ab") as said:
+        try:
+            # It ends as soon as the keeper is ready, and leaves it behind.
+            result = subprocess.run(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=said,
+                stderr=said,
+                cwd="/",
+                timeout=KEEPER_LIMIT_S,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise LabError(f"the keeper did not come up within {KEEPER_LIMIT_S:.0f} s; see {log}") from None
+    if result.returncode != 0:
+        lines = log.read_text(errors="replace").strip().splitlines()
+        raise LabError(f"the keeper ended: {lines[-1] if lines else f'exit code {result.returncode}'}")
 
 
 def down(name: str) -> None:
@@ -154,12 +158,7 @@ def _end(pid: int) -> None:
 
 
 def _gone(pid: int) -> bool:
-    with contextlib.suppress(ChildProcessError):
-        os.waitpid(pid, os.WNOHANG)
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except OSError:
-        return True
+    return not Path(f"/proc/{pid}").exists()
 
 
 def enter(lab: Lab, node: str) -> tuple[list[str], dict[str, str]]:

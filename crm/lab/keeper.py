@@ -357,23 +357,41 @@ class Keeper:
         await self._power_on({"node": name})
 
 
-async def _run(lab: Lab) -> None:
+async def _run(lab: Lab, ready: int) -> None:
     keeper = Keeper(lab)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, keeper.ended.set)
     try:
         await keeper.open()
+        os.write(ready, b"ready")
+        os.close(ready)
         await keeper.ended.wait()
     finally:
         await keeper.close()
+
+
+def _detach() -> int:
+    """Go on in a child. The parent ends when the child is ready (exit code 0) or has failed (1).
+
+    Returns, in the child, the descriptor to say so on.
+    """
+    read, write = os.pipe()
+    if os.fork() > 0:
+        os.close(write)
+        os._exit(0 if os.read(read, 16) == b"ready" else 1)
+    os.close(read)
+    os.setsid()
+    return write
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="the machine room of one lab; started by crm lab up")
     parser.add_argument("--lab", required=True)
     lab = layout.load(Path(parser.parse_args().lab).name)
-    asyncio.run(_run(lab))
+    ready = _detach()
+    lab.keeper_pid.write_text(f"{os.getpid()}\n", encoding="ascii")
+    asyncio.run(_run(lab, ready))
 
 
 if __name__ == "__main__":

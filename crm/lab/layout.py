@@ -3,6 +3,7 @@
     LAB/lab.json          this description
     LAB/keeper.sock       where commands reach the keeper
     LAB/keeper.log
+    LAB/keeper.pid
     LAB/keys              the cluster's key ring
     LAB/NODE/vigil.toml   the node's configuration
     LAB/NODE/state/       survives a power cut (STATE_DIR)
@@ -77,6 +78,10 @@ class Lab:
     @property
     def keeper_socket(self) -> Path:
         return self.folder / "keeper.sock"
+
+    @property
+    def keeper_pid(self) -> Path:
+        return self.folder / "keeper.pid"
 
     @property
     def keys(self) -> Path:

@@ -111,17 +111,13 @@ class Relay(asyncio.DatagramProtocol):
 
     async def open(self) -> None:
         loop = asyncio.get_running_loop()
-        await loop.create_datagram_endpoint(lambda: self, local_addr=("127.0.0.1", self.port))
+        self._transport, _ = await loop.create_datagram_endpoint(lambda: self, local_addr=("127.0.0.1", self.port))
         await asyncio.start_server(self._accept, "127.0.0.1", self.port)
 
     def cut(self) -> None:
         """Streams that are open end: a cut cable does not keep them."""
         for writer in self._streams:
             writer.transport.abort()
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.DatagramTransport)
-        self._transport = transport
 
     def datagram_received(self, data: bytes, addr: object) -> None:
         if self.connected() and self._transport is not None:
