@@ -575,6 +575,7 @@ class Assignment:
     score_lines: list[str]  # what `crm_simulate -s` prints
     utilization_lines: list[str] = field(default_factory=list)
     contributions: list[Contribution] = field(default_factory=list)  # only when asked to explain
+    role: list[Role] = field(default_factory=list)  # current roles; promotion turns Started instances into Unpromoted (part 2, 13.3)
 
     def available(self, node: Node) -> bool:
         """Online and not shutting down, unclean, in standby or in maintenance (part 2, 1.4)."""
