@@ -25,6 +25,8 @@ from typing import TYPE_CHECKING, TypeAlias
 if TYPE_CHECKING:
     from lxml.etree import _Element
 
+    from crm.policy.constraints.model import Colocation
+
 INFINITY = 1_000_000
 
 
@@ -576,6 +578,8 @@ class Assignment:
     utilization_lines: list[str] = field(default_factory=list)
     contributions: list[Contribution] = field(default_factory=list)  # only when asked to explain
     role: list[Role] = field(default_factory=list)  # current roles; promotion turns Started instances into Unpromoted (part 2, 13.3)
+    exclusive: list[bool] = field(default_factory=list)  # exclusive discovery, from the state and from constraints (part 2, 3.1)
+    dependents: list[list[Colocation]] = field(default_factory=list)  # colocations with the resource as primary, implicit ones too
 
     def available(self, node: Node) -> bool:
         """Online and not shutting down, unclean, in standby or in maintenance (part 2, 1.4)."""
