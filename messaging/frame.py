@@ -12,8 +12,9 @@ and, for each sender and link, the newest incarnation and the last `WINDOW` sequ
 accepted once, also when packets overtake one another. A packet that is not accepted changes nothing but a counter
 (`Rejection`). It has no opinion about the payload.
 
-What the window cannot know is what was sent before this node itself started: a recording of that passes here. The
-failure detector takes care of it: a heartbeat counts only when it names the *receiver's* present incarnation.
+What the window cannot know is what was sent before this node itself started: a recording of that passes here until
+the first fresh packet. It gains nothing: a node counts as heard only once a stream to it stands, and the stream's
+handshake answers a number that the other side has just made up.
 """
 
 from __future__ import annotations
@@ -79,7 +80,8 @@ class _Window:
     def admit(self, incarnation: int, sequence: int) -> bool:
         """Whether this number is new; if so it is remembered."""
         if incarnation != self.incarnation:
-            self.incarnation, self.highest, self.seen = incarnation, sequence, 1
+            # What came before the first packet we see counts as seen: it may be a recording.
+            self.incarnation, self.highest, self.seen = incarnation, sequence, _WINDOW_MASK
             return True
         ahead = sequence - self.highest
         if ahead > 0:

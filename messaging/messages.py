@@ -151,9 +151,10 @@ class Ordered:
 
 @dataclass(frozen=True, slots=True)
 class FlushData:
-    """An ordered message, from a holder, in the course of a view change."""
+    """An ordered message, from a holder, in the course of a view change. `upto` is the last one to come."""
 
     ballot: ViewId
+    upto: int
     ordered: Ordered
 
 
@@ -352,8 +353,8 @@ def _encode_view_change(
             return head + _U64.pack(after) + _U64.pack(upto)
         case Flushed(ballot):
             return b"\x06" + _view(ballot)
-        case FlushData(ballot, ordered):
-            return b"\x0a" + _view(ballot) + _ordered(ordered)
+        case FlushData(ballot, upto, ordered):
+            return b"\x0a" + _view(ballot) + _U64.pack(upto) + _ordered(ordered)
         case Install():
             return b"\x07" + _install(message)
 
@@ -415,7 +416,7 @@ _DECODERS: dict[int, Callable[[_Reader], Message]] = {
     7: _read_install,
     8: lambda reader: Submit(reader.view_id(), reader.u64(), reader.rest()),
     9: _read_ordered,
-    10: lambda reader: FlushData(reader.view_id(), _read_ordered(reader)),
+    10: lambda reader: FlushData(reader.view_id(), reader.u64(), _read_ordered(reader)),
     11: lambda reader: DirectMessage(reader.view_id(), reader.rest()),
     12: lambda reader: ChannelHello(reader.u64(), reader.u64()),
     13: lambda reader: ChannelData(reader.u64(), reader.rest()),

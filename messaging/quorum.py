@@ -42,7 +42,7 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """`satisfied` says that `wait_for_all` needs no more waiting for the members of this view."""
+    """`satisfied`: from now on no member of this view needs to wait for all nodes any more."""
 
     quorate: bool
     reason: str
@@ -55,29 +55,31 @@ def majority(votes: int) -> int:
 
 
 def judge(ballots: Ballots, rules: Rules) -> Verdict:
-    """The verdict for one view. See the module's text for the rules, in their order."""
+    """The verdict for one view."""
+    quorate, reason = _verdict(ballots, rules)
     everybody = ballots.present_nodes >= ballots.all_nodes
-    satisfied = everybody or ballots.seen_all
     have = f"{ballots.present_votes} of {ballots.expected_votes} votes"
+    return Verdict(quorate, f"{have}; {reason}", everybody or (quorate and ballots.seen_all))
+
+
+def _verdict(ballots: Ballots, rules: Rules) -> tuple[bool, str]:
+    """The rules of the module's text, in their order."""
+    everybody = ballots.present_nodes >= ballots.all_nodes
+    needed = majority(ballots.expected_votes)
     if rules.ignore:
-        return Verdict(True, f"{have}; quorum is ignored by configuration", satisfied)
-    if ballots.distrusted and ballots.present_nodes < ballots.all_nodes:
-        return Verdict(False, f"{have}; this node was stopped for longer than deadtime and listens first", satisfied)
-    if rules.wait_for_all and not satisfied:
-        missing = ballots.all_nodes - ballots.present_nodes
-        return Verdict(False, f"{have}; wait_for_all: {missing} never seen since this start", satisfied)
-    if ballots.present_votes >= majority(ballots.expected_votes):
-        return Verdict(True, f"{have}; majority", satisfied)
-    if ballots.present_votes * 2 == ballots.expected_votes and ballots.present_votes > 0:
-        return _tie(have, ballots, rules, satisfied)
-    return Verdict(False, f"{have}; {majority(ballots.expected_votes)} needed", satisfied)
-
-
-def _tie(have: str, ballots: Ballots, rules: Rules, satisfied: bool) -> Verdict:
+        return True, "quorum is ignored by configuration"
+    if ballots.distrusted and not everybody:
+        return False, "stopped for longer than deadtime, listening before anything is claimed"
+    if rules.wait_for_all and not everybody and not ballots.seen_all:
+        return False, f"wait_for_all: {ballots.all_nodes - ballots.present_nodes} not seen since this start"
+    if ballots.present_votes >= needed:
+        return True, "majority"
+    if ballots.present_votes * 2 != ballots.expected_votes or not ballots.present_votes:
+        return False, f"{needed} needed"
     if rules.two_node:
-        return Verdict(True, f"{have}; two_node: half is enough, fencing decides", satisfied)
-    if rules.tie_breaker:
-        if ballots.evidence:
-            return Verdict(True, f"{have}; even split, tie-breaker {rules.tie_breaker} holds here", satisfied)
-        return Verdict(False, f"{have}; even split, tie-breaker {rules.tie_breaker} does not hold here", satisfied)
-    return Verdict(False, f"{have}; even split without tie-breaker", satisfied)
+        return True, "two_node: half is enough, fencing decides"
+    if not rules.tie_breaker:
+        return False, "even split without tie-breaker"
+    if ballots.evidence:
+        return True, f"even split, tie-breaker {rules.tie_breaker} holds here"
+    return False, f"even split, tie-breaker {rules.tie_breaker} does not hold here"

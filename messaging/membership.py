@@ -1,0 +1,484 @@
+"""Agreement on views.
+
+Every node computes from the same matrix which nodes belong together (`messaging.connectivity`). The lowest id of them
+leads. When the present view differs from what should be (members, group, quorum, or a member that missed the view):
+
+    leader                                   member
+    Propose(ballot, members)  ---------->    waits until it expects the same members itself, then stops delivering
+                              <----------    Accept(ballot, the view it comes from, how far its order has arrived)
+    FlushRequest to holders, who send FlushData to those that lack messages
+                              <----------    Flushed
+    Install(ballot, ...)      ---------->    delivers the rest of the old view, reports what will never be, installs
+
+A ballot is a `ViewId`; its sequence is higher than any this node has seen, and never used twice (a range is reserved on
+disk before it is used). A member answers only to ballots higher than all it has answered to. Nobody installs a view
+that not all of its members have accepted; a member that misses the last step is noticed, because heartbeats carry the
+installed view, and is brought back by the next agreement, as somebody who did not come along.
+
+Whoever keeps an agreement from happening (does not answer `ATTEMPTS` proposals, or should lead and does not) loses the
+connection to this node for a while: it is not heard, so everybody's matrix shows it and all expect a view without it.
+The while doubles each time. So no faulty node can hold the others up for long.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from messaging import quorum
+from messaging.config import MessagingConfig
+from messaging.effects import Durable, Level
+from messaging.errors import invariant
+from messaging.matrix import Matrix
+from messaging.messages import (
+    NO_VIEW,
+    Accept,
+    Flush,
+    FlushData,
+    Flushed,
+    FlushRequest,
+    Install,
+    Propose,
+    Refuse,
+    Row,
+    RowFlag,
+)
+from messaging.ordering import Ordering
+from messaging.outbox import Outbox
+from messaging.types import Member, View, ViewId
+
+ATTEMPTS = 3
+SEQUENCE_RESERVE = 1000
+"""View sequences reserved on disk at once, so that a view change need not wait for a disk."""
+
+FLUSH_MS = 5000
+"""How long bringing everybody to the same messages may take."""
+
+MIN_ROUND_MS = 250
+MAX_PENALTY_MS = 60_000
+FOLLOWER_ROUNDS = 4
+"""Rounds a member waits for the leader: longer than the leader itself retries."""
+
+
+class Phase(StrEnum):
+    IDLE = "idle"
+    LEADING = "leading"
+    ACCEPTED = "accepted"
+    LEFT = "left"
+
+
+@dataclass(slots=True)
+class Proposal:
+    """What this node leads."""
+
+    ballot: ViewId
+    members: tuple[Member, ...]
+    deadline_ms: int
+    attempt: int
+    accepts: dict[int, Accept] = field(default_factory=dict)
+    flushes: tuple[Flush, ...] = ()
+    flushing: set[int] = field(default_factory=set)
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """What this node accepted and waits for."""
+
+    ballot: ViewId
+    members: tuple[Member, ...]
+    deadline_ms: int
+
+
+class Membership:
+    """One node's part in the agreement. `view` is the installed view, None before the first."""
+
+    def __init__(
+        self, config: MessagingConfig, me: Member, durable: Durable, matrix: Matrix, ordering: Ordering, outbox: Outbox
+    ) -> None:
+        self.phase = Phase.IDLE
+        self.view: View | None = None
+        self.round_ms = max(MIN_ROUND_MS, 2 * config.timers.keepalive_ms)
+        self.seen_all = durable.seen_all
+        self.view_changes = 0
+        self._config = config
+        self._names = {node.node_id: node.name for node in config.nodes}
+        self._votes = {node.node_id: node.votes for node in config.nodes}
+        self._rules = quorum.Rules(
+            two_node=config.quorum.two_node,
+            wait_for_all=config.quorum.wait_for_all,
+            ignore=config.quorum.ignore,
+            tie_breaker="" if config.quorum.tie_breaker.kind == "none" else config.quorum.tie_breaker.kind.value,
+        )
+        self._me = me
+        self._matrix = matrix
+        self._ordering = ordering
+        self._out = outbox
+        self._sequence = durable.sequence_ceiling
+        self._ceiling = durable.sequence_ceiling
+        self._promised = ViewId(self._sequence, 0)
+        self._proposal: Proposal | None = None
+        self._promise: Promise | None = None
+        self._held: Propose | None = None
+        self._attempt = 0
+        self._installed_ms = 0
+        self._awaiting_since_ms: int | None = None
+        self._penalties: dict[int, tuple[int, int]] = {}
+        self._goodbyes: dict[int, int] = {}
+
+    # --- what others ask of it
+
+    @property
+    def view_id(self) -> ViewId:
+        return self.view.view_id if self.view else NO_VIEW
+
+    def penalized(self, now_ms: int) -> set[int]:
+        """Peers this node does not want to hear for now."""
+        return {peer for peer, (until_ms, _) in self._penalties.items() if now_ms < until_ms}
+
+    def due_ms(self, now_ms: int) -> int | None:
+        """When `evaluate` has something to do, if nothing happens before."""
+        due = [until_ms for until_ms, _ in self._penalties.values() if until_ms > now_ms]
+        if self._proposal:
+            due.append(self._proposal.deadline_ms)
+        if self._promise:
+            due.append(self._promise.deadline_ms)
+        if self._awaiting_since_ms is not None:
+            due.append(self._awaiting_since_ms + FOLLOWER_ROUNDS * self.round_ms)
+        if self.view and now_ms < self._installed_ms + self.round_ms:
+            due.append(self._installed_ms + self.round_ms)
+        return min(due, default=None)
+
+    def verdict(self, flags: Mapping[int, RowFlag]) -> quorum.Verdict:
+        """Quorum of a view of these nodes, by what they say of themselves."""
+        return quorum.judge(
+            quorum.Ballots(
+                present_votes=sum(self._votes[node_id] for node_id in flags),
+                expected_votes=self._config.quorum.expected_votes,
+                present_nodes=len(flags),
+                all_nodes=len(self._votes),
+                seen_all=any(flag & RowFlag.SEEN_ALL for flag in flags.values()),
+                evidence=any(flag & RowFlag.EVIDENCE for flag in flags.values()),
+                distrusted=all(flag & RowFlag.DISTRUSTED for flag in flags.values()),
+            ),
+            self._rules,
+        )
+
+    def note_row(self, row: Row) -> None:
+        """A row arrived: remember who says goodbye, because it will soon be silent."""
+        if row.flags & RowFlag.LEAVING:
+            self._goodbyes[row.node_id] = row.incarnation
+
+    # --- deciding
+
+    def evaluate(self, now_ms: int) -> None:
+        """Do what the matrix and the clock ask for. Called after everything that may have changed either."""
+        if self.phase is Phase.LEFT:
+            return
+        self._time_out(now_ms)
+        part = self._matrix.part()
+        members = tuple(Member(node_id, self._names[node_id], row.incarnation) for node_id, row in sorted(part.items()))
+        leader = members[0].node_id
+        if self.phase is Phase.LEADING:
+            invariant(self._proposal is not None, "leading without a proposal")
+            if self._proposal and self._proposal.members != members:
+                self._abandon()
+        if self.phase is Phase.ACCEPTED and self._promise and self._promise.ballot.leader not in part:
+            self._abandon()
+        if self._held and self._held.members == members and self._held.ballot.leader == leader:
+            self._accept(self._held, now_ms)
+        if self.phase is not Phase.IDLE:
+            return
+        if not self._needs_change(part, members, now_ms):
+            self._awaiting_since_ms = None
+            self._attempt = 0
+        elif leader == self._me.node_id:
+            self._awaiting_since_ms = None
+            self._propose(members, part, now_ms)
+        elif self._awaiting_since_ms is None:
+            self._awaiting_since_ms = now_ms
+
+    def _time_out(self, now_ms: int) -> None:
+        proposal, promise = self._proposal, self._promise
+        if proposal and now_ms >= proposal.deadline_ms:
+            missing = {member.node_id for member in proposal.members} - proposal.accepts.keys() - {self._me.node_id}
+            missing |= proposal.flushing - {self._me.node_id}
+            self._abandon()
+            self._attempt = proposal.attempt + 1
+            if self._attempt >= ATTEMPTS:
+                self._attempt = 0
+                for peer in sorted(missing):
+                    self._penalize(peer, now_ms, "does not answer proposals")
+        if promise and now_ms >= promise.deadline_ms:
+            self._abandon()
+            self._penalize(promise.ballot.leader, now_ms, "does not complete its proposal")
+        waited_from = self._awaiting_since_ms
+        if waited_from is not None and now_ms >= waited_from + FOLLOWER_ROUNDS * self.round_ms:
+            self._awaiting_since_ms = None
+            leader = min(self._matrix.part())
+            if leader != self._me.node_id:
+                self._penalize(leader, now_ms, "should lead a view change and does not")
+
+    def _needs_change(self, part: Mapping[int, Row], members: tuple[Member, ...], now_ms: int) -> bool:
+        if self.view is None:
+            return len(part) == len(self._votes) or any(row.flags & RowFlag.READY for row in part.values())
+        if members != self.view.members:
+            return True
+        if frozenset(node_id for node_id, row in part.items() if row.flags & RowFlag.ATTACHED) != self.view.group:
+            return True
+        if self.verdict({node_id: row.flags for node_id, row in part.items()}).quorate != self.view.quorate:
+            return True
+        if now_ms < self._installed_ms + self.round_ms:
+            return False  # the others may still be installing it
+        return any(row.view_id != self.view.view_id for row in part.values())
+
+    def _penalize(self, peer: int, now_ms: int, why: str) -> None:
+        _, last_ms = self._penalties.get(peer, (0, 0))
+        for_ms = min(MAX_PENALTY_MS, max(2 * last_ms, self._config.timers.deadtime_ms, 4 * self.round_ms))
+        self._penalties[peer] = (now_ms + for_ms, for_ms)
+        self._out.report(Level.WARNING, f"node {self._names[peer]} {why}: not listening to it for {for_ms} ms")
+
+    def _abandon(self) -> None:
+        """Give up the agreement in progress; the present view goes on."""
+        self._proposal = self._promise = None
+        self.phase = Phase.IDLE
+        self._ordering.thaw()
+
+    # --- leading
+
+    def _next_ballot(self) -> ViewId:
+        self._sequence = max(self._sequence, self._promised.sequence) + 1
+        if self._sequence > self._ceiling:
+            self._ceiling = self._sequence + SEQUENCE_RESERVE
+            self._persist()
+        return ViewId(self._sequence, self._me.node_id)
+
+    def _persist(self) -> None:
+        self._out.persist(Durable(self._ceiling, self.seen_all))
+
+    def _propose(self, members: tuple[Member, ...], part: Mapping[int, Row], now_ms: int) -> None:
+        self._sequence = max(self._sequence, *(row.view_id.sequence for row in part.values()))
+        ballot = self._promised = self._next_ballot()
+        self.phase = Phase.LEADING
+        proposal = self._proposal = Proposal(ballot, members, now_ms + self.round_ms, self._attempt)
+        for member in members:
+            if member.node_id != self._me.node_id:
+                self._out.send(member.node_id, Propose(ballot, members))
+        self._check_accepts(proposal, now_ms)
+
+    def on_accept(self, sender: int, message: Accept, now_ms: int) -> None:
+        """A member agrees."""
+        proposal = self._proposal
+        if proposal is None or message.ballot != proposal.ballot or proposal.flushes:
+            return
+        if any(member.node_id == sender for member in proposal.members):
+            proposal.accepts[sender] = message
+            self._check_accepts(proposal, now_ms)
+
+    def on_refuse(self, sender: int, message: Refuse) -> None:
+        """A member has answered to a higher ballot: try again above it."""
+        proposal = self._proposal
+        if proposal is None or message.ballot != proposal.ballot or message.promised < message.ballot:
+            return
+        self._sequence = max(self._sequence, message.promised.sequence)
+        self._abandon()
+
+    def _check_accepts(self, proposal: Proposal, now_ms: int) -> None:
+        others = {member.node_id for member in proposal.members} - {self._me.node_id}
+        if not others <= proposal.accepts.keys():
+            return
+        received = self._ordering.freeze()
+        own = Accept(proposal.ballot, self.view_id, received, self._matrix.own.flags)
+        proposal.accepts[self._me.node_id] = own
+        proposal.flushes = tuple(_flushes(proposal.accepts))
+        proposal.deadline_ms = now_ms + FLUSH_MS
+        for flush in proposal.flushes:
+            self._start_flush(proposal, flush)
+        self._check_flushed(proposal, now_ms)
+
+    def _start_flush(self, proposal: Proposal, flush: Flush) -> None:
+        holder = next(each for each in flush.members if proposal.accepts[each].received == flush.upto)
+        for target in flush.members:
+            after = proposal.accepts[target].received
+            if after < flush.upto:
+                proposal.flushing.add(target)
+                request = FlushRequest(proposal.ballot, flush.view_id, target, after, flush.upto)
+                if holder == self._me.node_id:
+                    self._send_flush(request)
+                else:
+                    self._out.send(holder, request)
+
+    def on_flushed(self, sender: int, message: Flushed, now_ms: int) -> None:
+        """A member lacks nothing any more."""
+        if self._proposal and message.ballot == self._proposal.ballot:
+            self._proposal.flushing.discard(sender)
+            self._check_flushed(self._proposal, now_ms)
+
+    def _check_flushed(self, proposal: Proposal, now_ms: int) -> None:
+        if proposal.flushing:
+            return
+        flags = {node_id: accept.flags for node_id, accept in proposal.accepts.items()}
+        verdict = self.verdict(flags)
+        rows = self._matrix.rows()
+        silent = {
+            node_id
+            for node_id, row in rows.items()
+            if row.flags & RowFlag.GROUP_LEAVING and not row.flags & RowFlag.ATTACHED
+        }
+        install = Install(
+            ballot=proposal.ballot,
+            members=proposal.members,
+            group=tuple(sorted(node_id for node_id, flag in flags.items() if flag & RowFlag.ATTACHED)),
+            graceful=tuple(sorted(silent | self._goodbyes.keys())),
+            quorate=verdict.quorate,
+            satisfied=verdict.satisfied,
+            reason=verdict.reason,
+            flushes=proposal.flushes,
+        )
+        for member in proposal.members:
+            if member.node_id != self._me.node_id:
+                self._out.send(member.node_id, install)
+        self._install(install, now_ms)
+
+    # --- following
+
+    def on_propose(self, sender: int, message: Propose) -> None:
+        """A leader suggests a view; it is held until this node expects the same one (see `evaluate`)."""
+        if message.ballot.leader != sender or self._me not in message.members or self.phase is Phase.LEFT:
+            return
+        if message.ballot <= self._promised:
+            self._out.send(sender, Refuse(message.ballot, self._promised))
+        elif self._held is None or message.ballot > self._held.ballot or sender != self._held.ballot.leader:
+            self._held = message
+
+    def _accept(self, propose: Propose, now_ms: int) -> None:
+        self._held = None
+        if propose.ballot <= self._promised:
+            self._out.send(propose.ballot.leader, Refuse(propose.ballot, self._promised))
+            return
+        self._proposal = None
+        self._awaiting_since_ms = None
+        self._promised = propose.ballot
+        self.phase = Phase.ACCEPTED
+        wait_ms = FLUSH_MS + FOLLOWER_ROUNDS * self.round_ms
+        self._promise = Promise(propose.ballot, propose.members, now_ms + wait_ms)
+        received = self._ordering.freeze()
+        self._out.send(propose.ballot.leader, Accept(propose.ballot, self.view_id, received, self._matrix.own.flags))
+
+    def on_flush_request(self, sender: int, message: FlushRequest) -> None:
+        """The leader asks this node to help another."""
+        if self._promise and message.ballot == self._promise.ballot and sender == message.ballot.leader:
+            self._send_flush(message)
+
+    def _send_flush(self, request: FlushRequest) -> None:
+        for ordered in self._ordering.after(request.view_id, request.after, request.upto):
+            self._out.send(request.target, FlushData(request.ballot, request.upto, ordered))
+
+    def on_flush_data(self, message: FlushData, now_ms: int) -> None:
+        """A holder passes on what this node lacks."""
+        ballots = [each.ballot for each in (self._promise, self._proposal) if each]
+        if message.ballot not in ballots:
+            return
+        self._ordering.add_flushed(message.ordered)
+        if self._ordering.received < message.upto:
+            return
+        if self._promise:
+            self._out.send(message.ballot.leader, Flushed(message.ballot))
+        else:
+            self.on_flushed(self._me.node_id, Flushed(message.ballot), now_ms)
+
+    def on_install(self, sender: int, message: Install, now_ms: int) -> None:
+        """The leader says that all have agreed."""
+        promise = self._promise
+        if promise is None or message.ballot != promise.ballot or message.members != promise.members:
+            return
+        if _flush_of(message, self._me.node_id).upto <= self._ordering.received:
+            self._install(message, now_ms)
+
+    # --- installing
+
+    def _install(self, install: Install, now_ms: int) -> None:
+        flush = _flush_of(install, self._me.node_id)
+        invariant(flush.view_id == self.view_id, f"flushed view {flush.view_id} but {self.view_id} is installed")
+        self._ordering.finish(flush.upto)
+        if install.satisfied and not self.seen_all:
+            self.seen_all = True
+            self._persist()
+        view = _relative_view(install, self.view, frozenset(flush.members))
+        self.view, self._installed_ms = view, now_ms
+        self.view_changes += 1
+        self._proposal = self._promise = self._held = None
+        self._awaiting_since_ms = None
+        self._attempt = 0
+        self.phase = Phase.IDLE
+        for member in view.members:
+            self._goodbyes.pop(member.node_id, None)
+            if self._penalties.get(member.node_id, (0, 0))[0] <= now_ms:
+                self._penalties.pop(member.node_id, None)
+        self._ordering.install(view.view_id, view.member_ids)
+        self._matrix.set_view(view.view_id)
+        self._matrix.set_flag(RowFlag.READY, True)
+        self._matrix.set_flag(RowFlag.SEEN_ALL, self.seen_all)
+        self._out.notify(view)
+        names = " ".join(member.name for member in view.members)
+        quorate = "quorate" if view.quorate else "not quorate"
+        self._out.report(Level.INFO, f"view {view.view_id}: {names}; {quorate}: {view.reason}")
+
+    def isolate(self, now_ms: int) -> None:
+        """This node was away for so long that the others have gone on without it: stand alone until they are heard."""
+        if self.view is None:
+            return
+        self._abandon()
+        ballot = self._promised = self._next_ballot()
+        own = self._matrix.own
+        verdict = self.verdict({self._me.node_id: own.flags})
+        received = self._ordering.freeze()
+        group = (self._me.node_id,) if own.flags & RowFlag.ATTACHED else ()
+        flush = Flush(self.view_id, received, (self._me.node_id,))
+        install = Install(ballot, (self._me,), group, (), verdict.quorate, verdict.satisfied, verdict.reason, (flush,))
+        self._install(install, now_ms)
+
+    def leave(self) -> None:
+        """Take no part any more. What `wait_for_all` learnt is void: others may go on without this node."""
+        if self.phase in (Phase.LEADING, Phase.ACCEPTED):
+            self._abandon()
+        self.phase = Phase.LEFT
+        self.seen_all = False
+        self._persist()
+
+
+def _flushes(accepts: Mapping[int, Accept]) -> list[Flush]:
+    """Per previous view: who comes from it, and the longest beginning of its order any of them has."""
+    together: dict[ViewId, list[int]] = {}
+    for node_id in sorted(accepts):
+        together.setdefault(accepts[node_id].previous, []).append(node_id)
+    return [
+        Flush(view_id, max(accepts[node_id].received for node_id in node_ids), tuple(node_ids))
+        for view_id, node_ids in sorted(together.items())
+    ]
+
+
+def _flush_of(install: Install, node_id: int) -> Flush:
+    for flush in install.flushes:
+        if node_id in flush.members:
+            return flush
+    return Flush(NO_VIEW, 1 << 63, ())  # matches nothing: an install that does not name its member
+
+
+def _relative_view(install: Install, previous: View | None, companions: frozenset[int]) -> View:
+    """The view as this node sees it: who joined and left relative to the one it had."""
+    before = previous.members if previous else ()
+    joined = tuple(each for each in install.members if each not in before or each.node_id not in companions)
+    left = tuple(each for each in before if each not in install.members or each.node_id not in companions)
+    group = frozenset(install.group)
+    gone = {each.node_id for each in left} | ((previous.group if previous else frozenset()) - group)
+    return View(
+        view_id=install.ballot,
+        members=install.members,
+        group=group,
+        quorate=install.quorate,
+        reason=install.reason,
+        joined=joined,
+        left=left,
+        graceful=frozenset(install.graceful) & gone,
+    )

@@ -1,0 +1,524 @@
+"""One node of the messaging layer, whole: events in, effects out, no I/O.
+
+`Node` composes the failure detector, the matrix, the agreement on views, the ordering of messages, the channels to the
+peers and the session of the local crm. The daemon and the simulator run this same class. `handle` takes one event and
+the time and returns the effects in their order; `due_ms` is when a `TimerFired` is wanted next.
+
+What a heartbeat does:
+
+    DatagramReceived -> failure detector (alive) -> matrix (the sender's row) -> agreement (does the view still fit?)
+                                                                              -> ordering (what all have is forgotten)
+
+A node whose timer fires late was itself stopped. Up to `deadtime` it only excuses its peers, whose heartbeats it could
+not read. Beyond, they have gone on without it: it stands alone in a view of its own, not quorate, until it has heard
+them again (`Membership.isolate`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from messaging.channel import Channel
+from messaging.config import MessagingConfig
+from messaging.crm_session import CrmSession
+from messaging.effects import (
+    AskTieBreaker,
+    CloseStream,
+    CrmAttached,
+    CrmDetached,
+    CrmMulticast,
+    CrmSend,
+    CrmVouched,
+    DatagramReceived,
+    Durable,
+    Effect,
+    Event,
+    EvidenceChanged,
+    Finished,
+    HoldCrm,
+    LeaveRequested,
+    Level,
+    OpenStream,
+    Persist,
+    SendDatagram,
+    SendStream,
+    Started,
+    StreamClosed,
+    StreamOpened,
+    StreamReceived,
+    TimerFired,
+)
+from messaging.errors import Malformed, invariant
+from messaging.failure_detector import Change, FailureDetector, Liveness
+from messaging.matrix import Matrix
+from messaging.membership import Membership, Phase
+from messaging.messages import (
+    Accept,
+    ChannelAck,
+    ChannelData,
+    ChannelHello,
+    DirectMessage,
+    FlushData,
+    Flushed,
+    FlushRequest,
+    Heartbeat,
+    Install,
+    Message,
+    Ordered,
+    Propose,
+    Refuse,
+    RowFlag,
+    Submit,
+    decode,
+    encode,
+)
+from messaging.ordering import Ordering
+from messaging.outbox import Outbox, ToMember
+from messaging.types import Member, PeerLate, View
+
+BEAT_SPACING_MS = 5
+"""Between two heartbeats that are sent because something changed."""
+
+LATE_TIMER_MS = 100
+"""A timer this late means that this node was stopped; below, it is ordinary scheduling."""
+
+GOODBYE_MS = 1000
+GOODBYE_BEAT_MS = 20
+MAX_EVALUATIONS = 16
+
+
+@dataclass(slots=True)
+class PeerState:
+    """The stream to one life of a peer."""
+
+    incarnation: int
+    channel: Channel = field(default_factory=Channel)
+    dialing: bool = False
+    lost_ms: int | None = None
+
+
+class Node:
+    """See the module's text."""
+
+    def __init__(self, config: MessagingConfig, incarnation: int, durable: Durable) -> None:
+        me = config.node(config.node_id)
+        self.config = config
+        self.me = Member(me.node_id, me.name, incarnation)
+        self.due_ms: int | None = None
+        self.malformed = 0
+        self._timers = config.timers
+        self._names = {node.node_id: node.name for node in config.nodes}
+        self._out = Outbox()
+        self.matrix = Matrix(self.me, {node.node_id: node.votes for node in config.nodes}, self._timers.deadtime_ms)
+        self.detector = FailureDetector(self._timers.warntime_ms, self._timers.deadtime_ms)
+        self.ordering = Ordering(me.node_id, self._out)
+        self.membership = Membership(config, self.me, durable, self.matrix, self.ordering, self._out)
+        self.crm = CrmSession(me.node_id, self._timers.vouch_ms, self.matrix, self.ordering, self._out)
+        self._peers: dict[int, PeerState] = {}
+        self._last_payload: dict[int, bytes] = {}
+        self._view: View | None = None
+        self._ready_due_ms: int | None = None
+        self._beat_due_ms = 0
+        self._last_beat_ms = 0
+        self._distrust_until_ms: int | None = None
+        self._goodbye_until_ms: int | None = None
+        self._holding = False
+        self._evidence = False
+        self.matrix.set_flag(RowFlag.SEEN_ALL, durable.seen_all)
+
+    # --- the one entry
+
+    def handle(self, event: Event, now_ms: int) -> list[Effect]:
+        """Take one event and return what is to be done about it, in order."""
+        if self.due_ms is not None and now_ms - self.due_ms > LATE_TIMER_MS:
+            self._was_stopped(now_ms)
+        self._dispatch(event, now_ms)
+        self._run_timers(now_ms)
+        self._update_hears(now_ms)
+        self._evaluate(now_ms)
+        effects = self._drain(now_ms)
+        self._set_due(now_ms)
+        return effects
+
+    def _dispatch(self, event: Event, now_ms: int) -> None:
+        match event:
+            case DatagramReceived():
+                self._on_datagram(event, now_ms)
+            case StreamReceived(peer, payload):
+                self._on_stream(peer, payload, now_ms)
+            case TimerFired():
+                pass
+            case CrmMulticast():
+                self.crm.multicast(event)
+            case CrmSend(target, payload):
+                self.crm.send(target, payload)
+            case CrmVouched():
+                self.crm.vouch(now_ms)
+            case StreamOpened(peer, incarnation):
+                self._on_stream_opened(peer, incarnation)
+            case StreamClosed(peer):
+                self._on_stream_closed(peer, now_ms)
+            case CrmAttached():
+                self.crm.attach(now_ms)
+            case CrmDetached(graceful):
+                self.crm.detach(graceful, self._agreement_runs())
+            case EvidenceChanged(holds):
+                self._evidence = holds
+                self.matrix.set_flag(RowFlag.EVIDENCE, holds)
+            case LeaveRequested():
+                self._leave(now_ms)
+            case Started():
+                self._beat_due_ms = self._last_beat_ms = now_ms
+                self._ready_due_ms = now_ms + self._timers.initdead_ms
+
+    def _agreement_runs(self) -> bool:
+        return self.membership.phase in (Phase.LEADING, Phase.ACCEPTED)
+
+    # --- heartbeats
+
+    def _on_datagram(self, event: DatagramReceived, now_ms: int) -> None:
+        sender = event.sender
+        alive = self.detector.alive.get(sender)
+        if alive is not None and event.incarnation != alive.incarnation:
+            if event.incarnation < alive.incarnation:
+                return
+            self._lose(sender, "has started again")
+            alive = None
+        if alive is None or self._last_payload.get(sender) != event.payload:
+            if not self._learn(event, now_ms):
+                return
+            self._last_payload[sender] = event.payload
+        if alive is None:
+            self._out.report(Level.INFO, f"node {self._names[sender]} is heard")
+        change = self.detector.heard(sender, event.incarnation, event.link, now_ms)
+        if change:
+            self._tell(change)
+
+    def _learn(self, event: DatagramReceived, now_ms: int) -> bool:
+        """Take the rows of a heartbeat. False when it is none."""
+        try:
+            beat = decode(event.payload)
+        except Malformed:
+            self.malformed += 1
+            return False
+        if (
+            not isinstance(beat, Heartbeat)
+            or beat.row.node_id != event.sender
+            or beat.row.incarnation != event.incarnation
+        ):
+            self.malformed += 1
+            return False
+        known = self.matrix.direct.get(event.sender)
+        if known is None or known.incarnation != event.incarnation or beat.row.version >= known.version:
+            self.matrix.learn(beat.row)
+            self.membership.note_row(beat.row)
+            self.ordering.on_received(event.sender, beat.row.view_id, beat.received)
+            for row, age_ms in beat.relayed:
+                self.matrix.learn_relayed(row, age_ms, now_ms)
+        return True
+
+    def _tell(self, change: Change) -> None:
+        name = self._names[change.peer]
+        match change.liveness:
+            case Liveness.LATE:
+                self._out.report(Level.WARNING, f"node {name} is late: silent for {change.silent_ms} ms")
+                self._out.add(AskTieBreaker())
+                if self._view is not None and change.peer in self._view.member_ids:
+                    self._out.notify(PeerLate(change.peer, change.silent_ms))
+            case Liveness.BACK:
+                self._out.report(Level.INFO, f"node {name} is back in time after {change.silent_ms} ms")
+            case Liveness.DEAD:
+                self._lose(change.peer, f"is dead: silent for {change.silent_ms} ms")
+
+    def _lose(self, peer_id: int, why: str) -> None:
+        """This life of the peer is over as far as this node hears."""
+        self._out.report(Level.WARNING, f"node {self._names[peer_id]} {why}")
+        self.detector.forget(peer_id)
+        self.matrix.drop(peer_id)
+        self._last_payload.pop(peer_id, None)
+        state = self._peers.get(peer_id)
+        if state is not None:
+            state.channel.closed()
+            state.channel.forget()
+            state.dialing = False
+            state.lost_ms = None
+            self._out.add(CloseStream(peer_id))
+
+    def _update_hears(self, now_ms: int) -> None:
+        penalized = self.membership.penalized(now_ms)
+        hears = {}
+        for peer_id, alive in self.detector.alive.items():
+            state = self._peers.get(peer_id)
+            if state is None or state.incarnation != alive.incarnation:
+                state = self._peers[peer_id] = PeerState(alive.incarnation)
+            if not state.channel.open and not state.dialing and self.me.node_id < peer_id:
+                state.dialing = True
+                self._out.add(OpenStream(peer_id))
+            lost_for_short = state.lost_ms is not None and now_ms < state.lost_ms + self._timers.deadtime_ms
+            if (state.channel.open or lost_for_short) and peer_id not in penalized:
+                hears[peer_id] = alive.incarnation
+        self.matrix.set_hears(hears)
+
+    # --- streams
+
+    def _on_stream_opened(self, peer_id: int, incarnation: int) -> None:
+        state = self._peers.get(peer_id)
+        if state is not None and incarnation < state.incarnation:
+            self._out.add(CloseStream(peer_id))
+            return
+        if state is None or incarnation > state.incarnation:
+            if peer_id in self.detector.alive:
+                self._lose(peer_id, "has started again")
+            state = self._peers[peer_id] = PeerState(incarnation)
+        state.dialing = False
+        state.lost_ms = None
+        for payload in state.channel.opened():
+            self._out.add(SendStream(peer_id, payload))
+
+    def _on_stream_closed(self, peer_id: int, now_ms: int) -> None:
+        state = self._peers.get(peer_id)
+        if state is None or not state.channel.open:
+            return
+        state.channel.closed()
+        state.lost_ms = now_ms
+        self._out.report(Level.INFO, f"the stream to node {self._names[peer_id]} broke")
+
+    def _on_stream(self, peer_id: int, payload: bytes, now_ms: int) -> None:
+        state = self._peers.get(peer_id)
+        if state is None or not state.channel.open:
+            return
+        replies: list[bytes] = []
+        body: bytes | None = None
+        try:
+            match decode(payload):
+                case ChannelData() as data:
+                    body, replies = state.channel.received(data)
+                case ChannelHello() as hello:
+                    replies = state.channel.hello(hello)
+                case ChannelAck() as ack:
+                    state.channel.acked(ack)
+                case other:
+                    raise Malformed(f"{type(other).__name__} outside the channel")
+            for reply in replies:
+                self._out.add(SendStream(peer_id, reply))
+            if body is not None:
+                self._on_message(peer_id, decode(body), now_ms)
+        except Malformed as error:
+            self.malformed += 1
+            self._out.report(Level.WARNING, f"node {self._names[peer_id]} sent nonsense ({error}): stream closed")
+            state.channel.closed()
+            state.lost_ms = now_ms
+            self._out.add(CloseStream(peer_id))
+
+    def _on_message(self, sender: int, message: Message, now_ms: int) -> None:
+        match message:
+            case Ordered():
+                self.ordering.on_ordered(sender, message)
+            case Submit():
+                self.ordering.on_submit(sender, message)
+            case DirectMessage():
+                self.crm.on_direct(sender, message)
+            case Propose():
+                self.membership.on_propose(sender, message)
+            case Accept():
+                self.membership.on_accept(sender, message, now_ms)
+            case Refuse():
+                self.membership.on_refuse(sender, message)
+            case FlushRequest():
+                self.membership.on_flush_request(sender, message)
+            case FlushData():
+                self.membership.on_flush_data(message, now_ms)
+            case Flushed():
+                self.membership.on_flushed(sender, message, now_ms)
+            case Install():
+                self.membership.on_install(sender, message, now_ms)
+            case _:
+                raise Malformed(f"{type(message).__name__} inside the channel")
+
+    # --- time
+
+    def _was_stopped(self, now_ms: int) -> None:
+        silent_ms = now_ms - self._last_beat_ms
+        if silent_ms < self._timers.deadtime_ms:
+            self._out.report(Level.WARNING, f"this node was stopped for {silent_ms} ms: excusing the others")
+            self.detector.excuse(now_ms + 2 * self._timers.keepalive_ms)
+            return
+        self._out.report(
+            Level.ERROR, f"this node was stopped for {silent_ms} ms, longer than deadtime: the others go on without it"
+        )
+        self._distrust_until_ms = now_ms + self._timers.deadtime_ms
+        self.matrix.set_flag(RowFlag.DISTRUSTED, True)
+        for peer_id in list(self.detector.alive):
+            self._lose(peer_id, "must be heard anew")
+        self._update_hears(now_ms)
+        if self.membership.phase is not Phase.LEFT:
+            self.membership.isolate(now_ms)
+            self._after_install()
+
+    def _run_timers(self, now_ms: int) -> None:
+        if self.detector.due_ms is not None and now_ms >= self.detector.due_ms:
+            for change in self.detector.expire(now_ms):
+                self._tell(change)
+        self.matrix.expire(now_ms)
+        if self._ready_due_ms is not None and now_ms >= self._ready_due_ms:
+            self._ready_due_ms = None
+            self.matrix.set_flag(RowFlag.READY, True)
+        if self._distrust_until_ms is not None and now_ms >= self._distrust_until_ms:
+            self._distrust_until_ms = None
+            self.matrix.set_flag(RowFlag.DISTRUSTED, False)
+        self.crm.expire(now_ms, self._agreement_runs())
+        if self._goodbye_until_ms is not None and (now_ms >= self._goodbye_until_ms or self._goodbye_heard()):
+            self._goodbye_until_ms = None
+            self._out.add(Finished())
+
+    def _evaluate(self, now_ms: int) -> None:
+        for _ in range(MAX_EVALUATIONS):
+            self.membership.evaluate(now_ms)
+            self._after_install()
+            self._update_hears(now_ms)
+            if not self.matrix.dirty:
+                return
+        invariant(False, "the agreement does not come to rest")
+
+    def _after_install(self) -> None:
+        view = self.membership.view
+        if view is not None and view is not self._view:
+            self._view = view
+            self.crm.installed(view)
+
+    def _leave(self, now_ms: int) -> None:
+        if self._goodbye_until_ms is not None:
+            return
+        self._goodbye_until_ms = now_ms + min(GOODBYE_MS, self._timers.deadtime_ms)
+        self.matrix.set_flag(RowFlag.LEAVING, True)
+        self.matrix.set_flag(RowFlag.ATTACHED, False)
+        self.membership.leave()
+        self.matrix.set_flag(RowFlag.SEEN_ALL, False)
+
+    def _goodbye_heard(self) -> bool:
+        """Whether every member that is heard has gone on to a view without this node."""
+        if self._view is None:
+            return not self.detector.alive
+        rows = [self.matrix.direct.get(node_id) for node_id in self._view.member_ids - {self.me.node_id}]
+        return all(row is None or row.view_id != self._view.view_id for row in rows)
+
+    def _set_due(self, now_ms: int) -> None:
+        due = [self._beat_due_ms]
+        for moment in (
+            self.detector.due_ms,
+            self._ready_due_ms,
+            self._distrust_until_ms,
+            self.crm.vouch_due_ms,
+            self._goodbye_until_ms,
+            self.membership.due_ms(now_ms),
+        ):
+            if moment is not None:
+                due.append(moment)
+        due.extend(
+            state.lost_ms + self._timers.deadtime_ms
+            for state in self._peers.values()
+            if state.lost_ms is not None and state.lost_ms + self._timers.deadtime_ms > now_ms
+        )
+        self.due_ms = max(now_ms, min(due))
+
+    # --- output
+
+    def _drain(self, now_ms: int) -> list[Effect]:
+        """The effects of this event: what must be on disk first, then the news of this node's row, then the rest."""
+        effects: list[Effect] = []
+        persists: list[Effect] = []
+        for entry in self._out.take():
+            if isinstance(entry, ToMember):
+                self._send(entry, effects)
+            elif isinstance(entry, Persist):
+                persists.append(entry)
+            else:
+                effects.append(entry)
+        if self.ordering.full != self._holding:
+            self._holding = self.ordering.full
+            effects.append(HoldCrm(self._holding))
+        return persists + self._beat(now_ms) + effects
+
+    def _send(self, entry: ToMember, effects: list[Effect]) -> None:
+        state = self._peers.get(entry.target)
+        if state is None:
+            return
+        effects.extend(SendStream(entry.target, payload) for payload in state.channel.send(encode(entry.message)))
+
+    def _beat(self, now_ms: int) -> list[Effect]:
+        if self.matrix.changed:
+            self._beat_due_ms = min(self._beat_due_ms, self._last_beat_ms + BEAT_SPACING_MS)
+        if now_ms < self._beat_due_ms:
+            return []
+        self.matrix.changed = False
+        self._last_beat_ms = now_ms
+        spacing_ms = GOODBYE_BEAT_MS if self._goodbye_until_ms is not None else self._timers.keepalive_ms
+        self._beat_due_ms = now_ms + spacing_ms
+        beat = Heartbeat(self.matrix.own, self.ordering.received, self.matrix.to_relay(now_ms))
+        return [SendDatagram(encode(beat))]
+
+    # --- for people
+
+    def status(self) -> dict[str, Any]:
+        """What `query("status")` answers."""
+        view = self._view
+        return {
+            "node": {"id": self.me.node_id, "name": self.me.name, "incarnation": self.me.incarnation},
+            "phase": self.membership.phase.value,
+            "view": None
+            if view is None
+            else {
+                "id": str(view.view_id),
+                "members": [
+                    {"id": each.node_id, "name": each.name, "incarnation": each.incarnation} for each in view.members
+                ],
+                "group": sorted(view.group),
+                "quorate": view.quorate,
+                "reason": view.reason,
+            },
+            "view_changes": self.membership.view_changes,
+            "crm_attached": self.crm.attached,
+            "received": self.ordering.received,
+            "retained": self.ordering.retained,
+        }
+
+    def peers(self, now_ms: int) -> list[dict[str, Any]]:
+        """What is heard of each other node, for `query("links")`."""
+        answer = []
+        for node_id, name in sorted(self._names.items()):
+            if node_id == self.me.node_id:
+                continue
+            alive = self.detector.alive.get(node_id)
+            state = self._peers.get(node_id)
+            answer.append(
+                {
+                    "id": node_id,
+                    "name": name,
+                    "state": "dead" if alive is None else "late" if alive.late else "alive",
+                    "silent_ms": None if alive is None else now_ms - alive.heard_ms,
+                    "stream": bool(state and state.channel.open),
+                    "links": {} if alive is None else {str(k): now_ms - at for k, at in sorted(alive.links.items())},
+                }
+            )
+        return answer
+
+    def quorum(self) -> dict[str, Any]:
+        """What `query("quorum")` answers."""
+        view = self._view
+        rules = self.config.quorum
+        votes = {node.node_id: node.votes for node in self.config.nodes}
+        members = view.member_ids if view else frozenset()
+        return {
+            "quorate": view.quorate if view else False,
+            "reason": view.reason if view else "no view yet",
+            "expected_votes": rules.expected_votes,
+            "present_votes": sum(votes[node_id] for node_id in members),
+            "votes": {self._names[node_id]: count for node_id, count in votes.items()},
+            "two_node": rules.two_node,
+            "wait_for_all": rules.wait_for_all,
+            "seen_all": self.membership.seen_all,
+            "tie_breaker": rules.tie_breaker.kind.value,
+            "evidence": self._evidence,
+            "preferred": bool(members) and min(votes) in members,
+        }
