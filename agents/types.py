@@ -16,10 +16,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
-from types import MappingProxyType
 from typing import Final
-
-NO_PARAMETERS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 class Standard(StrEnum):
@@ -175,11 +172,11 @@ class Operation:
     agent: AgentId
     action: str
     resource: str
-    parameters: Mapping[str, str] = field(default=NO_PARAMETERS)
-    meta: Mapping[str, str] = field(default=NO_PARAMETERS)
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    meta: Mapping[str, str] = field(default_factory=dict)
     timeout_ms: int = 20_000
     interval_ms: int = 0
-    environment: Mapping[str, str] = field(default=NO_PARAMETERS)
+    environment: Mapping[str, str] = field(default_factory=dict)
     node: str = ""
 
     def __str__(self) -> str:
