@@ -53,6 +53,11 @@ class CrmSession:
         if self.attached:
             self.vouch_due_ms = now_ms + self._vouch_ms
 
+    def hold(self, hold: bool, now_ms: int) -> None:
+        """While crm is not read from, its vouching cannot arrive and is not asked for."""
+        if self.attached:
+            self.vouch_due_ms = None if hold else now_ms + self._vouch_ms
+
     def detach(self, graceful: bool, may_be_in_group: bool) -> None:
         """It is gone. `may_be_in_group`: an agreement in progress may still put it there."""
         if not self.attached:

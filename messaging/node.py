@@ -231,7 +231,7 @@ class Node:
             case Liveness.DEAD:
                 self._lose(change.peer, f"is dead: silent for {change.silent_ms} ms")
 
-    def _lose(self, peer_id: int, why: str) -> None:
+    def _lose(self, peer_id: int, why: str, *, replaced: bool = False) -> None:
         """This life of the peer is over as far as this node hears."""
         self._out.report(Level.WARNING, f"node {self._names[peer_id]} {why}")
         self.detector.forget(peer_id)
@@ -243,7 +243,8 @@ class Node:
             state.channel.forget()
             state.dialing = False
             state.lost_ms = None
-            self._out.add(CloseStream(peer_id))
+            if not replaced:  # else the stream that stands now is the one of its next life
+                self._out.add(CloseStream(peer_id))
 
     def _update_hears(self, now_ms: int) -> None:
         penalized = self.membership.penalized(now_ms)
@@ -269,7 +270,7 @@ class Node:
             return
         if state is None or incarnation > state.incarnation:
             if peer_id in self.detector.alive:
-                self._lose(peer_id, "has started again")
+                self._lose(peer_id, "has started again", replaced=True)
             state = self._peers[peer_id] = PeerState(incarnation)
         state.dialing = False
         state.lost_ms = None
@@ -437,6 +438,7 @@ class Node:
                 effects.append(entry)
         if self.ordering.full != self._holding:
             self._holding = self.ordering.full
+            self.crm.hold(self._holding, now_ms)
             effects.append(HoldCrm(self._holding))
         return persists + self._beat(now_ms) + effects
 

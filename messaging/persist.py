@@ -1,0 +1,103 @@
+"""What the daemon remembers: `STATE_DIR/messaging.json` for good, `RUN_DIR/messaging-boot.json` until the next boot.
+
+For good: the incarnation of this life (each start uses a higher one) and the highest view sequence that may have been
+used. Until the boot: that `wait_for_all` is satisfied. A daemon that is restarted on a running machine goes on where it
+was, while a machine that has been fenced starts anew and waits for all: that is what ends a fencing loop. RUN_DIR is
+on a tmpfs on most machines; where it is not, the kernel's boot id in the file makes it void.
+
+Writing replaces the file atomically and waits for the disk. A file that does not read falls back to the copy of the
+state before; without any, both numbers restart from the clock, above whatever was used.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from messaging.effects import Durable
+from messaging.errors import SetupError
+
+STATE_FILE = "messaging.json"
+BOOT_FILE = "messaging-boot.json"
+
+
+def write_atomically(path: Path, document: dict[str, Any]) -> None:
+    """Replace a file so that after a crash either the old or the new content is there. OSError when it cannot."""
+    data = (json.dumps(document, sort_keys=True) + "\n").encode()
+    fresh = path.with_name(f".{path.name}.new")
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        os.write(descriptor, data)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    fresh.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def boot_id() -> str:
+    """The kernel's name for the present boot; empty where there is none."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
+
+
+class StateStore:
+    """The files of one node. `begin` must come first: it starts a new life."""
+
+    def __init__(self, state_dir: Path, run_dir: Path) -> None:
+        self._state = state_dir / STATE_FILE
+        self._boot = run_dir / BOOT_FILE
+        self.incarnation = 0
+        self.durable = Durable(0, False)
+        self.notes: list[str] = []
+
+    def begin(self) -> None:
+        """Read what the last life left and write down that a new one began. SetupError when the disk refuses."""
+        state = self._read_state()
+        self.incarnation = max(state["incarnation"] + 1, time.time_ns() // 1_000_000)
+        self.durable = Durable(state["sequence_ceiling"], self._read_seen_all())
+        try:
+            self._state.parent.mkdir(parents=True, exist_ok=True)
+            self._boot.parent.mkdir(parents=True, exist_ok=True)
+            self.save(self.durable)
+        except OSError as error:
+            raise SetupError(f"cannot write {error.filename or self._state}: {error.strerror}") from None
+
+    def save(self, durable: Durable) -> None:
+        """Returns when it is on the disk. OSError when it cannot be."""
+        if durable.seen_all != self._read_seen_all():
+            write_atomically(self._boot, {"boot_id": boot_id(), "seen_all": durable.seen_all})
+        document = {"incarnation": self.incarnation, "sequence_ceiling": durable.sequence_ceiling}
+        write_atomically(self._state, document)
+        write_atomically(self._state.with_name(f"{STATE_FILE}.copy"), document)
+        self.durable = durable
+
+    def _read_state(self) -> dict[str, int]:
+        faults = 0
+        for path in (self._state, self._state.with_name(f"{STATE_FILE}.copy")):
+            try:
+                document = json.loads(path.read_text(encoding="utf-8"))
+                return {name: int(document[name]) for name in ("incarnation", "sequence_ceiling")}
+            except FileNotFoundError:
+                continue
+            except (OSError, ValueError, TypeError, KeyError) as error:
+                faults += 1
+                self.notes.append(f"{path} does not read ({error}): falling back")
+        ceiling = int(time.time()) if faults else 0  # views never come faster than one a second for years
+        return {"incarnation": 0, "sequence_ceiling": ceiling}
+
+    def _read_seen_all(self) -> bool:
+        try:
+            document = json.loads(self._boot.read_text(encoding="utf-8"))
+            return bool(document["seen_all"]) and document["boot_id"] == boot_id()
+        except (OSError, ValueError, TypeError, KeyError):
+            return False

@@ -1,0 +1,196 @@
+"""The stream between two members: who is at the other end, and records that cannot be forged, replayed or reordered.
+
+    dialer                                       listener
+    HELLO   (its nonce)               ------>
+                                      <------    ANSWER  (its nonce, the dialer's nonce)
+    CONFIRM (the listener's nonce)    ------>
+
+Each handshake message carries cluster, sender, target, incarnation and key id, and an HMAC over all of it. Both sides
+have then proved that they hold a key *now*. Every later record has an HMAC over the session (the hash of both nonces),
+the direction and a counter, so a record is good in one place only:
+
+    4  length of the body; the top bit says that the message goes on in the next record
+    n  body
+    32 HMAC-SHA256
+
+`StreamCodec` turns bytes into messages and messages into bytes. A fault raises `StreamRejected` with the counter to
+raise; the connection is of no more use then.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import Iterator
+
+from messaging.errors import MessagingError
+from messaging.frame import Rejection, cluster_tag
+from messaging.keyring import MAC_BYTES, Key, Keyring
+from messaging.ordering import MAX_PAYLOAD_BYTES
+
+MAGIC = b"VS"
+VERSION = 1
+NONCE_BYTES = 16
+HANDSHAKE = struct.Struct(">2sBBHHHQQ16s16s")
+HANDSHAKE_BYTES = HANDSHAKE.size + MAC_BYTES
+RECORD_BYTES = 64 * 1024
+MAX_MESSAGE_BYTES = MAX_PAYLOAD_BYTES + 1024
+
+_HELLO, _ANSWER, _CONFIRM = 1, 2, 3
+_LENGTH = struct.Struct(">I")
+_PLACE = struct.Struct(">BQ")
+_MORE = 0x80000000
+_NO_NONCE = bytes(NONCE_BYTES)
+
+
+class StreamRejected(MessagingError):
+    """What came over the stream is not acceptable."""
+
+    def __init__(self, reason: Rejection) -> None:
+        super().__init__(str(reason))
+        self.reason = reason
+
+
+class StreamCodec:
+    """One end of one connection. `dial_to` is the peer for the end that dials, None for the one that listens."""
+
+    def __init__(
+        self,
+        keyring: Keyring,
+        cluster: str,
+        node_id: int,
+        incarnation: int,
+        listed: frozenset[int],
+        nonce: bytes,
+        dial_to: int | None = None,
+    ) -> None:
+        self.peer = dial_to
+        self.peer_incarnation = 0
+        self.open = False
+        self._keyring = keyring
+        self._tag = cluster_tag(cluster)
+        self._me = node_id
+        self._incarnation = incarnation
+        self._listed = listed
+        self._nonce = nonce
+        self._peer_nonce = _NO_NONCE
+        self._dials = dial_to is not None
+        self._key: Key = keyring.sending
+        self._session = b""
+        self._buffer = bytearray()
+        self._parts: list[bytes] = []
+        self._parts_bytes = 0
+        self._sent = 0
+        self._taken = 0
+
+    def start(self) -> bytes:
+        """What the dialer sends first; empty for the listener."""
+        return self._handshake(_HELLO) if self._dials else b""
+
+    def feed(self, data: bytes) -> tuple[list[bytes], bytes]:
+        """Take bytes. Returns complete messages, and bytes to send back. StreamRejected ends the connection."""
+        self._buffer += data
+        reply = b""
+        while not self.open and len(self._buffer) >= HANDSHAKE_BYTES:
+            head = bytes(self._buffer[:HANDSHAKE_BYTES])
+            del self._buffer[:HANDSHAKE_BYTES]
+            reply += self._on_handshake(head)
+        return (self._records() if self.open else []), reply
+
+    def encode(self, message: bytes) -> Iterator[bytes]:
+        """The records of one message. Each must be sent before the next is asked for."""
+        view = memoryview(message)
+        for start in range(0, max(1, len(message)), RECORD_BYTES):
+            body = view[start : start + RECORD_BYTES]
+            more = start + RECORD_BYTES < len(message)
+            head = _LENGTH.pack(len(body) | (_MORE if more else 0))
+            place = _PLACE.pack(self._dials, self._sent)
+            self._sent += 1
+            yield b"".join((head, body, self._key.mac(self._session, place, head, body)))
+
+    # --- handshake
+
+    def _handshake(self, kind: int) -> bytes:
+        assert self.peer is not None
+        head = HANDSHAKE.pack(
+            MAGIC,
+            VERSION,
+            kind,
+            self._key.key_id,
+            self._me,
+            self.peer,
+            self._tag,
+            self._incarnation,
+            self._nonce,
+            self._peer_nonce,
+        )
+        return head + self._key.mac(head)
+
+    def _on_handshake(self, data: bytes) -> bytes:
+        body, mac = data[:-MAC_BYTES], data[-MAC_BYTES:]
+        magic, version, kind, key_id, sender, target, tag, incarnation, nonce, echo = HANDSHAKE.unpack(body)
+        if magic != MAGIC:
+            raise StreamRejected(Rejection.FOREIGN)
+        if version != VERSION:
+            raise StreamRejected(Rejection.VERSION)
+        if tag != self._tag:
+            raise StreamRejected(Rejection.WRONG_CLUSTER)
+        key = self._keyring.find(key_id)
+        if key is None:
+            raise StreamRejected(Rejection.UNKNOWN_KEY)
+        if not key.verify(mac, body):
+            raise StreamRejected(Rejection.BAD_MAC)
+        if sender not in self._listed or sender == self._me or target != self._me:
+            raise StreamRejected(Rejection.UNLISTED)
+        expected = _ANSWER if self._dials else _CONFIRM if self._peer_nonce != _NO_NONCE else _HELLO
+        if kind != expected or (self.peer is not None and sender != self.peer):
+            raise StreamRejected(Rejection.MALFORMED)
+        if kind != _HELLO and echo != self._nonce:
+            raise StreamRejected(Rejection.REPLAY)
+        if kind == _CONFIRM and (nonce, incarnation) != (self._peer_nonce, self.peer_incarnation):
+            raise StreamRejected(Rejection.REPLAY)
+        self.peer, self.peer_incarnation, self._peer_nonce = sender, incarnation, nonce
+        if kind == _HELLO:
+            self._key = key  # answer with the key the other end surely has
+            return self._handshake(_ANSWER)
+        if kind == _ANSWER:
+            reply = self._handshake(_CONFIRM)
+            self._key = key
+        else:
+            reply = b""
+        nonces = self._nonce + nonce if self._dials else nonce + self._nonce
+        self._session = hashlib.sha256(nonces).digest()
+        self.open = True
+        return reply
+
+    # --- records
+
+    def _records(self) -> list[bytes]:
+        messages: list[bytes] = []
+        at = 0
+        while len(self._buffer) - at >= _LENGTH.size:
+            (word,) = _LENGTH.unpack_from(self._buffer, at)
+            size = word & ~_MORE
+            if size > RECORD_BYTES:
+                raise StreamRejected(Rejection.OVERSIZED)
+            end = at + _LENGTH.size + size + MAC_BYTES
+            if len(self._buffer) < end:
+                break
+            head = bytes(self._buffer[at : at + _LENGTH.size])
+            body = bytes(self._buffer[at + _LENGTH.size : end - MAC_BYTES])
+            mac = bytes(self._buffer[end - MAC_BYTES : end])
+            place = _PLACE.pack(not self._dials, self._taken)
+            if not self._key.verify(mac, self._session, place, head, body):
+                raise StreamRejected(Rejection.BAD_MAC)
+            self._taken += 1
+            at = end
+            self._parts.append(body)
+            self._parts_bytes += size
+            if self._parts_bytes > MAX_MESSAGE_BYTES:
+                raise StreamRejected(Rejection.OVERSIZED)
+            if not word & _MORE:
+                messages.append(b"".join(self._parts))
+                self._parts.clear()
+                self._parts_bytes = 0
+        del self._buffer[:at]
+        return messages
