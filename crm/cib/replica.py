@@ -1,0 +1,492 @@
+"""One member's copy of the CIB, kept equal to the others' and on disk before anybody is told that a change was made.
+
+Theory of operation. A change is multicast; every member applies it when it is delivered, in the total order of the view, to the
+same document, with the same result (`crm.cib.operations`). A change of the configuration is then written to disk, and
+each member tells the one that asked (`Durable`). That one answers its client when every member of the view in which the change was
+delivered has done so; a member that leaves is waited for no longer. Changes of the status are not written: it
+describes what the members know, and each tells it again when it joins.
+
+*Batches*: the daemon feeds what has arrived and then calls `flush()`. However many changes that was, one document is written and one message
+goes to each member that asked; while one write is under way, the next batch gathers.
+
+*Views*: when a view is installed the copies may differ. The controllers agree on one (`crm.controller.join`), and say `synchronised()` at the same
+place in the total order everywhere. Until then delivered changes wait; they are applied then, on the agreed document. If the view
+changes before, those that waited are dropped by everybody, and each member multicasts its own again.
+
+*After a partition* one side's configuration is taken (`adopt`). What the other side had accepted is handed out to be kept in a file.
+
+The class does no I/O and knows no time: it returns effects, to be carried out in order (`Persist` before what follows from `on_persisted`).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from lxml import etree
+
+from crm.cib import wire, xml
+from crm.cib.editor import IdIndex
+from crm.cib.operations import Applied, Check, Operation, Refusal, apply
+from crm.cib.report import ReportItem
+from crm.cib.wire import Change, CibMessageError, Differs, Durable, Mark
+from crm.cib.xml import Version
+
+MAX_PENDING: Final = 10_000
+"""Changes of this member's clients that may be under way at once."""
+MAX_WAITING: Final = 50_000
+"""Delivered changes that may wait for the view to be synchronised; beyond it, something is badly wrong."""
+MAX_ATTEMPTS: Final = 5
+"""How often a change is multicast again because views ended before it was delivered."""
+
+
+# Effects
+
+
+@dataclass(frozen=True, slots=True)
+class Multicast:
+    """To all members in total order. When messaging reports it undelivered, `on_undelivered(request)`."""
+
+    payload: bytes
+    request: int
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    node: int
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Persist:
+    """Write `document` (canonical, without status) to stable storage, then call `on_persisted(ticket)`. One at a time."""
+
+    ticket: int
+    document: bytes
+    version: Version
+    digest: str
+    provisional: bool
+    """It holds changes that a view without quorum accepted and no quorate view has confirmed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """The end of a request. `error` is empty when it was done; then `version` is the one that the change led to."""
+
+    request: int
+    version: Version
+    error: str = ""
+    message: str = ""
+    items: tuple[ReportItem, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """The document changed. `sections` as in `Applied`; `everything`: another document took its place."""
+
+    version: Version
+    sections: frozenset[str]
+    origin: int
+    automatic: bool = False
+    everything: bool = False
+
+    @property
+    def configuration(self) -> bool:
+        return self.everything or bool(self.sections - {xml.STATUS, "cib"})
+
+
+@dataclass(frozen=True, slots=True)
+class KeepAside:
+    """Keep a configuration that the cluster did not take, under this name, and tell people why."""
+
+    name: str
+    document: bytes
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Withdraw:
+    """This member cannot go on as one: leave the group, and come back to be synchronised anew."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """For the log and the counters: something that should not happen, and did no harm."""
+
+    code: str
+    message: str
+
+
+Effect = Multicast | Send | Persist | Reply | Changed | KeepAside | Withdraw | Notice
+
+ApplyUpdates = Callable[[etree._Element, Iterable[Any]], Sequence[Any]]
+"""Applies status updates to a document in place and gives back those that changed something."""
+
+
+@dataclass(frozen=True, slots=True)
+class GroupView:
+    """The replica's part of a view. `gone`: members that left or did not come along, though they may be back at once."""
+
+    sequence: int
+    leader: int
+    group: frozenset[int]
+    quorate: bool
+    gone: frozenset[int] = frozenset()
+
+
+@dataclass(slots=True)
+class _Pending:
+    """A request of a client of this member, from its multicast to its reply."""
+
+    request: int
+    operation: Operation
+    automatic: bool
+    attempts: int = 1
+    mark: Mark | None = None
+    version: Version = field(default_factory=Version)
+    missing: set[int] = field(default_factory=set)
+
+
+@dataclass(slots=True)
+class _Writing:
+    ticket: int
+    mark: Mark | None
+    version: Version
+    digest: str
+    askers: frozenset[int]
+
+
+class CibReplica:
+    """See the module's text. `me` is this member's node id, `session` unique for each start of the process."""
+
+    def __init__(
+        self,
+        me: int,
+        session: str,
+        document: etree._Element,
+        *,
+        provisional: bool = False,
+        check: Check | None = None,
+        apply_updates: ApplyUpdates | None = None,
+    ) -> None:
+        self._me = me
+        self._session = session
+        self._document = document
+        self._ids = IdIndex(document)
+        self._check = check
+        self._apply_updates = apply_updates
+        self._view: GroupView | None = None
+        self._synchronised = False
+        self._waiting: deque[tuple[Mark, int, Change]] = deque()
+        self._pending: dict[int, _Pending] = {}
+        self._next_number = 0
+        self._numbers: dict[int, int] = {}
+        self._provisional = provisional
+        self._written_provisional = provisional
+        self._dirty = False
+        self._mark: Mark | None = None
+        self._askers: set[int] = set()
+        self._writing: _Writing | None = None
+        self._tickets = 0
+        self._configuration_digests: tuple[Version, str] | None = None
+        self._digest: str | None = None
+
+    # What there is to know
+
+    @property
+    def document(self) -> etree._Element:
+        """The document itself, not a copy: to be read, and changed by nobody else."""
+        return self._document
+
+    @property
+    def version(self) -> Version:
+        return xml.version(self._document)
+
+    @property
+    def ready(self) -> bool:
+        """Whether changes are applied as they are delivered."""
+        return self._synchronised
+
+    @property
+    def pending(self) -> int:
+        return len(self._pending)
+
+    @property
+    def provisional(self) -> bool:
+        return self._provisional
+
+    def digest(self) -> str:
+        """Of the whole document, status included."""
+        if self._digest is None:
+            self._digest = xml.digest(self._document)
+        return self._digest
+
+    # Requests of this member's clients
+
+    def request(self, request: int, operation: Operation, *, automatic: bool = False) -> list[Effect]:
+        """Asks the cluster for a change; a `Reply` with the same number follows, at once or later. `automatic`: made by the cluster itself."""
+        if self._view is None:
+            return [self._refusal(request, "unavailable", "this node is not part of a cluster yet")]
+        if len(self._pending) >= MAX_PENDING:
+            return [self._refusal(request, "unavailable", f"more than {MAX_PENDING} changes are under way")]
+        if request in self._numbers:
+            raise ValueError(f"request {request} is under way already")
+        self._next_number += 1
+        self._numbers[request] = self._next_number
+        self._pending[self._next_number] = _Pending(request, operation, automatic)
+        return [self._multicast(self._next_number)]
+
+    def on_undelivered(self, request: int) -> list[Effect]:
+        """The multicast of a request was not delivered and will not be: the view ended. It is sent again, a few times."""
+        number = self._numbers.get(request)
+        if number is None:
+            return []
+        return self._again(number)
+
+    # What messaging delivers
+
+    def on_view(self, view: GroupView) -> list[Effect]:
+        """A view was installed. Delivered changes wait from here on until `synchronised()`."""
+        self._view = view
+        self._synchronised = False
+        dropped = [change.number for _, sender, change in self._waiting if self._mine(sender, change)]
+        self._waiting.clear()
+        effects: list[Effect] = []
+        for number in dropped:
+            effects += self._again(number)
+        stay = view.group - view.gone
+        for number in list(self._pending):
+            pending = self._pending[number]
+            if pending.mark is not None:
+                pending.missing &= stay
+                effects += self._settle(number)
+        return effects
+
+    def synchronised(self) -> list[Effect]:
+        """All members have the same document now. To be called at the same place in the total order everywhere."""
+        if self._view is None:
+            raise ValueError("synchronised without a view")
+        self._synchronised = True
+        if self._view.quorate:
+            self._provisional = False
+            self._dirty |= self._written_provisional
+        effects: list[Effect] = []
+        while self._waiting:
+            effects += self._execute(*self._waiting.popleft())
+        return effects
+
+    def on_delivered(self, sequence: int, sender: int, payload: bytes) -> list[Effect]:
+        """A multicast of the current view."""
+        if self._view is None:
+            return [Notice("cib-without-view", f"a message of node {sender} came before any view")]
+        try:
+            message = wire.decode(payload)
+        except CibMessageError as error:
+            return [Notice("cib-message", f"from node {sender}: {error}")]
+        if not isinstance(message, Change):
+            return [Notice("cib-message", f"from node {sender}: {type(message).__name__} is not for everybody")]
+        mark = Mark(self._view.sequence, self._view.leader, sequence)
+        if self._synchronised:
+            return self._execute(mark, sender, message)
+        if len(self._waiting) >= MAX_WAITING:
+            return [Withdraw(f"more than {MAX_WAITING} changes wait for the view to be synchronised")]
+        self._waiting.append((mark, sender, message))
+        return []
+
+    def on_direct(self, sender: int, payload: bytes) -> list[Effect]:
+        """A message to this member alone."""
+        try:
+            message = wire.decode(payload)
+        except CibMessageError as error:
+            return [Notice("cib-message", f"from node {sender}: {error}")]
+        match message:
+            case Durable():
+                return self._compare(sender, message) + self._acknowledged(sender, message.mark)
+            case Differs(version, digest):
+                if self._configuration_digests is not None and self._configuration_digests[0] == version:
+                    return [Withdraw(f"this copy of the CIB, version {version}, differs from that of node {sender}")]
+                return [
+                    Notice("cib-differs", f"node {sender} found a difference in version {version}, now past ({digest})")
+                ]
+            case Change():
+                return [Notice("cib-message", f"from node {sender}: a change must be multicast")]
+
+    # The controller's side
+
+    def apply_status(self, updates: Iterable[Any]) -> Sequence[Any]:
+        """Applies status updates that were delivered in the total order; those that changed something come back."""
+        if self._apply_updates is None:
+            raise ValueError("this replica was given no function for status updates")
+        effective = self._apply_updates(self._document, updates)
+        if effective:
+            version = self.version
+            self._document.set("num_updates", str(version.num_updates + 1))
+            self._digest = None
+        return effective
+
+    def adopt(self, document: bytes) -> list[Effect]:
+        """Takes the agreed document in place of this one. CibSyntaxError when it is none; nothing is changed then."""
+        new = xml.parse(document)
+        mine, theirs = configuration_bytes(self._document), configuration_bytes(new)
+        effects: list[Effect] = []
+        if mine != theirs and (reason := self._why_keep(new)):
+            short = xml.digest(mine)[:8]
+            effects.append(KeepAside(f"cib-{self.version}-{short}.xml", durable_bytes(self._document), reason))
+        self._document = new
+        self._ids = IdIndex(new)
+        self._digest = None
+        self._dirty = True
+        effects.append(Changed(self.version, frozenset(), self._me, automatic=True, everything=True))
+        return effects
+
+    # The disk
+
+    def flush(self) -> list[Effect]:
+        """To be called when there is no more input at the moment: writes what has changed, unless a write is under way."""
+        if not self._dirty or self._writing is not None:
+            return []
+        self._tickets += 1
+        document = durable_bytes(self._document)
+        digest = xml.digest(document)
+        version = self.version
+        self._writing = _Writing(self._tickets, self._mark, version, digest, frozenset(self._askers))
+        self._askers.clear()
+        self._dirty = False
+        self._written_provisional = self._provisional
+        return [Persist(self._tickets, document, version, digest, self._provisional)]
+
+    def on_persisted(self, ticket: int) -> list[Effect]:
+        """The document of this ticket is on stable storage."""
+        writing = self._writing
+        if writing is None or writing.ticket != ticket:
+            raise ValueError(f"no write with ticket {ticket} is under way")
+        self._writing = None
+        self._configuration_digests = (writing.version, writing.digest)
+        effects: list[Effect] = []
+        if writing.mark is not None:
+            payload = wire.encode(Durable(writing.mark, writing.version, writing.digest))
+            effects += [Send(node, payload) for node in sorted(writing.askers - {self._me}) if self._in_group(node)]
+            effects += self._acknowledged(self._me, writing.mark)
+        return effects + self.flush()
+
+    def on_persist_failed(self, ticket: int, reason: str) -> list[Effect]:
+        """It could not be written. A member that cannot write must not hold up or deceive the others."""
+        writing = self._writing
+        if writing is None or writing.ticket != ticket:
+            raise ValueError(f"no write with ticket {ticket} is under way")
+        self._writing = None
+        self._dirty = True
+        self._askers |= writing.askers
+        return [Withdraw(f"the CIB cannot be written: {reason}")]
+
+    # Parts
+
+    def _mine(self, sender: int, change: Change) -> bool:
+        return sender == self._me and change.session == self._session
+
+    def _in_group(self, node: int) -> bool:
+        return self._view is not None and node in self._view.group
+
+    def _multicast(self, number: int) -> Multicast:
+        pending = self._pending[number]
+        change = Change(self._session, number, pending.operation, pending.automatic)
+        return Multicast(wire.encode(change), pending.request)
+
+    def _again(self, number: int) -> list[Effect]:
+        pending = self._pending.get(number)
+        if pending is None:
+            return []
+        if pending.attempts >= MAX_ATTEMPTS:
+            text = f"not applied: the membership changed {pending.attempts} times while the change was under way"
+            return [self._end(number, "not-applied", text)]
+        pending.attempts += 1
+        return [self._multicast(number)]
+
+    def _execute(self, mark: Mark, sender: int, change: Change) -> list[Effect]:
+        """Applies a change in its place in the order."""
+        result = apply(self._document, change.operation, ids=self._ids, check=self._check)
+        mine = self._mine(sender, change) and change.number in self._pending
+        if isinstance(result, Refusal):
+            return [self._end(change.number, str(result.code), result.message, result.items)] if mine else []
+        effects: list[Effect] = []
+        if result.sections or result.durable:
+            self._digest = None
+            effects.append(Changed(result.version, result.sections, sender, change.automatic))
+        if result.durable:
+            self._note_durable(mark, sender, change.automatic)
+        if mine:
+            effects += self._applied(change.number, mark, result)
+        return effects
+
+    def _note_durable(self, mark: Mark, sender: int, automatic: bool) -> None:
+        self._dirty = True
+        self._mark = mark
+        self._askers.add(sender)
+        if self._view is not None and not self._view.quorate and not automatic:
+            self._provisional = True
+
+    def _applied(self, number: int, mark: Mark, result: Applied) -> list[Effect]:
+        pending = self._pending[number]
+        pending.version = result.version
+        pending.mark = mark
+        if result.durable and self._view is not None:
+            # This member itself is waited for even when its own crm is not (or no longer) part of the group.
+            pending.missing = set(self._view.group) | {self._me}
+        return self._settle(number)
+
+    def _settle(self, number: int) -> list[Effect]:
+        pending = self._pending[number]
+        return [] if pending.missing else [self._end(number)]
+
+    def _acknowledged(self, node: int, mark: Mark) -> list[Effect]:
+        effects: list[Effect] = []
+        for number in list(self._pending):
+            pending = self._pending[number]
+            if pending.mark is not None and pending.mark <= mark and node in pending.missing:
+                pending.missing.discard(node)
+                effects += self._settle(number)
+        return effects
+
+    def _compare(self, sender: int, message: Durable) -> list[Effect]:
+        """Same version, other content: one of both has applied something wrongly. It is told; joining anew settles it."""
+        mine = self._configuration_digests
+        if mine is None or mine[0] != message.version or mine[1] == message.digest:
+            return []
+        text = f"the CIB of node {sender}, version {message.version}, differs from this one"
+        return [Notice("cib-differs", text), Send(sender, wire.encode(Differs(message.version, mine[1])))]
+
+    def _end(self, number: int, error: str = "", message: str = "", items: tuple[ReportItem, ...] = ()) -> Reply:
+        pending = self._pending.pop(number)
+        del self._numbers[pending.request]
+        return Reply(pending.request, pending.version, error, message, items)
+
+    def _refusal(self, request: int, error: str, message: str) -> Reply:
+        return Reply(request, self.version, error, message)
+
+    def _why_keep(self, new: etree._Element) -> str:
+        """Why this configuration must not just disappear; empty when it is merely older than the new one."""
+        mine, theirs = self.version, xml.version(new)
+        if self._provisional:
+            return f"version {mine} was accepted without quorum; the cluster has taken {theirs}"
+        if (mine.admin_epoch, mine.epoch) >= (theirs.admin_epoch, theirs.epoch):
+            return f"version {mine} is not older than {theirs}, which the cluster has taken, and differs from it"
+        return ""
+
+
+def configuration_bytes(document: etree._Element) -> bytes:
+    """The configuration alone: equal for documents that differ in status and version only."""
+    configuration = document.find(xml.CONFIGURATION)
+    return b"" if configuration is None else xml.to_bytes(configuration)
+
+
+def durable_bytes(document: etree._Element) -> bytes:
+    """The document as it is written to disk: everything but what is in the status."""
+    root = etree.Element(document.tag)
+    for key, value in document.attrib.items():
+        root.set(str(key), str(value))
+    head = xml.to_bytes(root)
+    return head[:-2] + b">" + configuration_bytes(document) + b"<status/></cib>"
