@@ -54,9 +54,7 @@ def agree(facts: Iterable[Facts]) -> Agreement:
         source=source,
         digest=chosen.digest,
         lacking=lacking,
-        histories=frozenset(
-            item.node_id for item in everybody if item.node_id in lacking or not item.history_current
-        ),
+        histories=frozenset(item.node_id for item in everybody if item.node_id in lacking or not item.history_current),
         cold_start=all(item.cold for item in everybody),
     )
 

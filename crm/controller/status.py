@@ -215,12 +215,9 @@ def operation_entry(document: etree._Element, node_id: str, resource_id: str, en
 # --- applying ---------------------------------------------------------------------------------------------------------
 
 
-def apply(document: etree._Element, updates: Iterable[Update]) -> bool:
-    """Carry the updates out, in order. True when something changed. The version is the caller's matter."""
-    changed = False
-    for update in updates:
-        changed |= _apply_one(document, update)
-    return changed
+def apply(document: etree._Element, updates: Iterable[Update]) -> list[Update]:
+    """Carry the updates out, in order; those that changed something come back. The version is the caller's matter."""
+    return [update for update in updates if _apply_one(document, update)]
 
 
 def _apply_one(document: etree._Element, update: Update) -> bool:
@@ -302,10 +299,10 @@ def _record(document: etree._Element, update: Operation) -> bool:
     if old is None:
         etree.SubElement(resource, "lrm_rsc_op", dict(update.entry))
         return True
-    if dict(old.attrib) == dict(update.entry):
+    if old.items() == list(update.entry.items()):
         return changed
     old.attrib.clear()
-    old.attrib.update(update.entry)
+    _set(old, update.entry)
     return True
 
 

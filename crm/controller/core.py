@@ -1,0 +1,562 @@
+"""The controller of one node: joins views, keeps the status section, obeys and, when elected, directs.
+
+Theory of operation. Inputs are what messaging delivers, what the executor and the fencer report, and the time; the answer to each is
+a list of effects, to be carried out in order. Everything that all members must know travels as a multicast and takes effect when it
+is *delivered*, at the sender too: so all members see one history, and the next DC knows what the last one knew.
+
+In a view: announce own facts; when all have spoken, take the agreed CIB if ours differs, tell our history if it is lacking, and be synchronised.
+Only then are own changes sent (they wait in the outbox), orders obeyed and, at the DC, decisions made. A change that was not delivered
+because the view ended is sent again in the next one, if it is still about this node; an order that was not delivered never existed.
+
+An operation's result, its fail count and the end of its action are one message, so none is known without the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+from crm.cib import xml
+from crm.controller import failures, properties, status
+from crm.controller.dc import Coordinator, Memory
+from crm.controller.effects import (
+    CibPort,
+    Effect,
+    Execute,
+    ExecutorPort,
+    Fence,
+    Leave,
+    Multicast,
+    Record,
+    Synchronised,
+)
+from crm.controller.election import Facts
+from crm.controller.graph import Action, ActionKind, Graph, ResourceDefinition
+from crm.controller.join import Agreement, Join, Stage
+from crm.controller.messages import (
+    Announcement,
+    Changes,
+    CibCopy,
+    Message,
+    MessageError,
+    MyHistory,
+    Order,
+    Orders,
+    Result,
+    decode,
+)
+from crm.controller.status import Attributes, EraseNode, History, NodeState, Operation, Update
+from messaging.types import View
+
+MAX_IN_AIR: Final = 4
+"""Own changes that may be undelivered at a time; the rest waits and is sent together."""
+MAX_BATCH: Final = 500
+"""Updates in one message."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """`crm_id` is new for each start of the crm process; it also names this controller in transition keys (a UUID)."""
+
+    node_id: int
+    name: str
+    crm_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """`expected_nodes`: names from the node's configuration. `attributes`: transient ones kept over a restart of crm."""
+
+    expected_nodes: frozenset[str] = frozenset()
+    crm_restart_grace_ms: int = 2000
+    action_limit: int = 0
+    attributes: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class OperationReport:
+    """The end of one operation of this node's executor.
+
+    `entry`: the `lrm_rsc_op` to record, None when the operation leaves none. `failure_entry`: the `last_failure` one. `forget`: ids of
+    entries that are over; `forget_resource`: the whole history is. `transition_key` is the one of the order.
+    """
+
+    task: str
+    resource: ResourceDefinition | None
+    interval_ms: int
+    rc: int
+    target_rc: int
+    op_status: int
+    transition_key: str
+    entry: Mapping[str, str] | None = None
+    failure_entry: Mapping[str, str] | None = None
+    forget: tuple[str, ...] = ()
+    forget_resource: bool = False
+    text: str = ""
+
+    @property
+    def ok(self) -> bool:
+        return self.op_status == 0 and {190: 0, 191: 8}.get(self.rc, self.rc) == self.target_rc
+
+
+@dataclass(slots=True)
+class FencingJob:
+    """Fencing that this node's fencer is carrying out, or has been asked to."""
+
+    token: int
+    target: str
+    action: str
+    transition_key: str
+    incarnation: int | None
+
+
+class Controller:
+    """See the module's text. `now_ms` is monotonic; `epoch_s` is wall clock, for what is recorded."""
+
+    def __init__(self, me: Identity, cib: CibPort, executor: ExecutorPort, settings: Settings | None = None) -> None:
+        self.me = me
+        self.settings = settings or Settings()
+        self.view: View | None = None
+        self.dc: int | None = None
+        self.coordinator: Coordinator | None = None
+        self.leaving = False
+        self._cib = cib
+        self._executor = executor
+        self._join: Join | None = None
+        self._memory = Memory(me.crm_id)
+        self._orders: dict[str, Order] = {}
+        self._outbox: list[Changes] = []
+        self._in_air: dict[int, Message] = {}
+        self._tags = 0
+        self._tokens = 0
+        self._fencing: dict[str, FencingJob] = {}
+        self._last_synced: View | None = None
+        self._seniority = 0
+        self._my_attributes: dict[str, str] = dict(self.settings.attributes)
+        self._shutdown_until_ms: int | None = None
+
+    # --- what there is to know ---------------------------------------------------------------------------------------
+
+    @property
+    def synced(self) -> bool:
+        return self._join is not None and self._join.stage is Stage.SYNCED
+
+    @property
+    def state(self) -> str:
+        """The controller's state in Pacemaker's names."""
+        if self.leaving:
+            return "S_STOPPING"
+        if self._join is None:
+            return "S_STARTING"
+        if not self.synced:
+            return "S_PENDING"
+        return self.coordinator.state if self.coordinator is not None else "S_NOT_DC"
+
+    @property
+    def busy(self) -> bool:
+        """Something is decided, under way or waiting to be sent, as far as this node can know."""
+        coordinator = self.coordinator
+        return (
+            not self.synced or bool(self._outbox or self._in_air) or (coordinator is not None and not coordinator.idle)
+        )
+
+    @property
+    def shutting_down(self) -> bool:
+        return self._shutdown_until_ms is not None or self.leaving
+
+    def describe(self) -> dict[str, Any]:
+        """For `status`: JSON values."""
+        coordinator = self.coordinator
+        transition = None if coordinator is None else coordinator.transition
+        return {
+            "state": self.state,
+            "dc": self.dc,
+            "synced": self.synced,
+            "orders": sorted(f"{order.action.key} on {order.action.node}" for order in self._orders.values()),
+            "fencing": sorted(self._fencing),
+            "transition": None
+            if transition is None
+            else {
+                "number": transition.number,
+                "in_flight": [f"{action.key} on {action.node}" for action in transition.in_flight],
+                "aborted": transition.aborted.reason if transition.aborted else None,
+            },
+        }
+
+    def next_wake_ms(self) -> int | None:
+        times = [self._shutdown_until_ms, self.coordinator.next_wake_ms() if self.coordinator else None]
+        return min((time for time in times if time is not None), default=None)
+
+    # --- messaging ---------------------------------------------------------------------------------------------------
+
+    def on_view(self, view: View, now_ms: int) -> list[Effect]:
+        """A view was installed: begin to join it."""
+        if self.synced and self.view is not None:
+            self._last_synced = self.view
+        self._remember_attributes()
+        was_dc = self.dc == self.me.node_id
+        self.view = view
+        self.coordinator = None
+        fields = {
+            "id": str(view.view_id),
+            "members": [member.name for member in view.members],
+            "group": sorted(view.group),
+            "quorate": view.quorate,
+            "reason": view.reason,
+            "joined": [member.name for member in view.joined],
+            "left": [member.name for member in view.left],
+        }
+        effects: list[Effect] = [Record("view", fields, f"view-{view.view_id}"), Synchronised(False)]
+        if self.me.node_id not in view.group:
+            self._join = None
+            self.dc = None
+            return effects
+        self._join = Join(view.group)
+        effects.append(self._multicast(Announcement(self._facts(view, was_dc))))
+        return effects
+
+    def on_delivered(self, sender: int, payload: bytes, tag: int | None, epoch_s: int, now_ms: int) -> list[Effect]:
+        """A controller message in its place of the total order; `tag` when it is ours."""
+        if tag is not None:
+            self._in_air.pop(tag, None)
+        try:
+            message = decode(payload)
+        except MessageError as error:
+            return [Record("bad_message", {"sender": sender, "error": str(error)})]
+        if self._join is None:
+            return []
+        match message:
+            case Announcement(facts):
+                effects = self._on_facts(facts, now_ms)
+            case CibCopy():
+                effects = self._on_cib_copy(sender, message, now_ms)
+            case MyHistory(updates):
+                self._cib.apply_status(updates)
+                self._join.on_history(sender)
+                effects = self._check_synced(now_ms)
+            case Changes():
+                effects = self._on_changes(sender, message, now_ms)
+            case Orders():
+                effects = self._on_orders(message, now_ms)
+        return effects + self._flush()
+
+    def on_undelivered(self, tag: int, now_ms: int) -> list[Effect]:
+        """One of ours died with its view. It comes before the next view."""
+        message = self._in_air.pop(tag, None)
+        match message:
+            case Changes():
+                kept = self._still_true(message)
+                if kept is not None:
+                    self._outbox.append(kept)
+            case Orders() if self.coordinator is not None:
+                return self.coordinator.on_not_sent(message, now_ms)
+            case _:
+                pass
+        return []
+
+    # --- joining -----------------------------------------------------------------------------------------------------
+
+    def _facts(self, view: View, was_dc: bool) -> Facts:
+        member = view.member(self.me.node_id)
+        before = self._last_synced
+        return Facts(
+            node_id=self.me.node_id,
+            name=self.me.name,
+            incarnation=member.incarnation if member is not None else 0,
+            crm_id=self.me.crm_id,
+            feature_set=xml.FEATURE_SET,
+            version=self._cib.version,
+            digest=self._cib.digest(),
+            quorate_before=before is not None and before.quorate,
+            peers_before=0 if before is None else len(before.group),
+            was_dc=was_dc,
+            seniority=self._seniority,
+            history_current=before is not None or self._nothing_to_tell(),
+            leaving=self.leaving,
+            action_limit=self.settings.action_limit,
+        )
+
+    def _nothing_to_tell(self) -> bool:
+        recorded = status.history_of(self._cib.document, str(self.me.node_id))
+        return recorded is None and self._executor.history() is None and not self._my_attributes
+
+    def _on_facts(self, facts: Facts, now_ms: int) -> list[Effect]:
+        assert self._join is not None
+        agreement = self._join.on_facts(facts)
+        if agreement is None:
+            return []
+        self.dc = agreement.dc
+        effects: list[Effect] = []
+        if agreement.transfer:
+            if agreement.source == self.me.node_id:
+                document = xml.to_bytes(self._cib.document)
+                effects.append(self._multicast(CibCopy(agreement.digest, document)))
+            return effects
+        return self._tell_history(agreement) + self._check_synced(now_ms)
+
+    def _on_cib_copy(self, sender: int, message: CibCopy, now_ms: int) -> list[Effect]:
+        assert self._join is not None
+        agreement = self._join.agreement
+        if agreement is None or not self._join.on_cib(sender):
+            return []
+        effects: list[Effect] = []
+        if self.me.node_id in agreement.lacking:
+            effects.append(Record("cib_taken", {"from": sender, "instead_of": str(self._cib.version)}))
+            self._cib.adopt(message.document)
+        return effects + self._tell_history(agreement) + self._check_synced(now_ms)
+
+    def _tell_history(self, agreement: Agreement) -> list[Effect]:
+        if self.me.node_id not in agreement.histories:
+            return []
+        identity, name = str(self.me.node_id), self.me.name
+        updates: list[Update] = [History(identity, name, self._executor.history())]
+        updates.append(Attributes(identity, name, dict(self._my_attributes), replace=True))
+        for order in self._orders.values():
+            pending = status.pending(order.action, order.transition_key)
+            updates += [] if pending is None else [pending]
+        return [self._multicast(MyHistory(tuple(updates)))]
+
+    def _check_synced(self, now_ms: int) -> list[Effect]:
+        join, view = self._join, self.view
+        if join is None or view is None or join.stage is not Stage.SYNCED or join.agreement is None:
+            return []
+        if self._last_synced is view:
+            return []
+        self._last_synced = view
+        self._seniority += 1
+        agreement = join.agreement
+        name = next((member.name for member in view.members if member.node_id == agreement.dc), str(agreement.dc))
+        fields = {"node": name, "cib": str(self._cib.version), "source": agreement.source}
+        effects: list[Effect] = [Synchronised(True), Record("dc", fields, f"view-{view.view_id}")]
+        if agreement.dc == self.me.node_id:
+            self.coordinator = Coordinator(
+                me=self.me.node_id,
+                cib=self._cib,
+                view=view,
+                facts=join.facts,
+                agreement=agreement,
+                memory=self._memory,
+                hands=self,
+                expected_nodes=self.settings.expected_nodes,
+                grace_ms=self.settings.crm_restart_grace_ms,
+            )
+            effects += self.coordinator.begin(now_ms)
+        return effects
+
+    def _remember_attributes(self) -> None:
+        """Our transient attributes are ours to keep: another partition's CIB may not know them."""
+        if self._last_synced is not None:
+            self._my_attributes = status.transient_attributes(self._cib.document, str(self.me.node_id))
+
+    # --- changes and orders ------------------------------------------------------------------------------------------
+
+    def _on_changes(self, sender: int, message: Changes, now_ms: int) -> list[Effect]:
+        effective = list(self._cib.apply_status(message.updates))
+        effects: list[Effect] = []
+        for result in message.results:
+            self._orders.pop(result.transition_key, None)
+        if self.coordinator is not None:
+            effects += self.coordinator.on_changes(sender, message, effective, now_ms)
+        return effects
+
+    def _on_orders(self, message: Orders, now_ms: int) -> list[Effect]:
+        self._cib.apply_status(message.updates)
+        effects: list[Effect] = []
+        for order in message.orders:
+            if order.action.executed_on != self.me.name:
+                continue
+            if order.action.kind is ActionKind.CLUSTER and order.action.task == "do_shutdown":
+                self.leaving = True
+                effects.append(Leave("the cluster has moved everything off this node"))
+            else:
+                self._orders[order.transition_key] = order
+                effects.append(Execute(order))
+        return effects
+
+    def on_operation(self, report: OperationReport, epoch_s: int, now_ms: int) -> list[Effect]:
+        """The executor finished an operation: publish its result, its fail count and the end of its action as one."""
+        self._orders.pop(report.transition_key, None)
+        identity, name = str(self.me.node_id), self.me.name
+        updates: list[Update] = []
+        if report.resource is not None:
+            for entry in (report.entry, report.failure_entry):
+                if entry is not None:
+                    updates.append(Operation(identity, name, report.resource, entry))
+            updates += [status.ForgetOperation(identity, report.resource.id, entry) for entry in report.forget]
+            if report.forget_resource:
+                updates.append(status.ForgetResource(identity, report.resource.id))
+            if failures.counts_as_failure(
+                report.task, report.interval_ms, report.op_status, report.rc, report.target_rc
+            ):
+                updates.append(self._failure(report, epoch_s))
+        result = Result(report.transition_key, report.ok, report.text or f"{report.task} gave {report.rc}")
+        fields = {
+            "operation": report.task,
+            "resource": report.resource.id if report.resource else "",
+            "interval_ms": report.interval_ms,
+            "rc": report.rc,
+            "status": report.op_status,
+            "ok": report.ok,
+        }
+        cause = f"transition-{report.transition_key.split(':')[1]}" if report.transition_key.count(":") == 3 else ""
+        return [Record("action_result", fields, cause), *self.publish(Changes(tuple(updates), (result,)))]
+
+    def _failure(self, report: OperationReport, epoch_s: int) -> Attributes:
+        assert report.resource is not None
+        identity = str(self.me.node_id)
+        present = status.transient_attributes(self._cib.document, identity)
+        for waiting in self._outbox:  # counts that are on their way count too
+            for update in waiting.updates:
+                if isinstance(update, Attributes) and update.node_id == identity:
+                    present.update({key: value for key, value in update.values.items() if value is not None})
+        wanted = failures.failure_attributes(
+            present,
+            report.resource.id,
+            report.task,
+            report.interval_ms,
+            start_is_fatal=properties.start_failure_is_fatal(self._cib.document),
+            epoch_s=epoch_s,
+        )
+        return Attributes(identity, self.me.name, wanted)
+
+    def publish(self, changes: Changes) -> list[Effect]:
+        """Send changes to everybody when that is possible; they take effect when they are delivered."""
+        self._outbox.append(changes)
+        return self._flush()
+
+    def order(self, orders: Orders) -> list[Effect]:
+        return [self._multicast(orders)]
+
+    def set_attributes(self, node_id: str, uname: str, values: Mapping[str, str | None], reason: str) -> list[Effect]:
+        """Transient attributes of any node, from a client or from an agent of this node."""
+        return self.publish(Changes((Attributes(node_id, uname, dict(values)),), (), reason))
+
+    def _flush(self) -> list[Effect]:
+        effects: list[Effect] = []
+        while self._outbox and self.synced and len(self._in_air) < MAX_IN_AIR:
+            first = self._outbox.pop(0)
+            updates, results = list(first.updates), list(first.results)
+            while (
+                self._outbox
+                and self._outbox[0].expected == first.expected
+                and self._outbox[0].reason == first.reason
+                and len(updates) + len(self._outbox[0].updates) <= MAX_BATCH
+            ):
+                following = self._outbox.pop(0)
+                updates += following.updates
+                results += following.results
+            effects.append(self._multicast(replace(first, updates=tuple(updates), results=tuple(results))))
+        return effects
+
+    def _still_true(self, changes: Changes) -> Changes | None:
+        """What of an undelivered message is worth sending again: what concerns this node alone, or a confirmed fencing."""
+        mine = str(self.me.node_id)
+        kept: tuple[Update, ...] = tuple(
+            update
+            for update in changes.updates
+            if getattr(update, "node_id", None) == mine and not isinstance(update, NodeState)
+        )
+        if any(isinstance(update, EraseNode) for update in changes.updates):
+            kept = changes.updates
+        return replace(changes, updates=kept, expected=False) if kept or changes.results else None
+
+    def _multicast(self, message: Message) -> Multicast:
+        self._tags += 1
+        self._in_air[self._tags] = message
+        return Multicast(message, self._tags)
+
+    # --- fencing -----------------------------------------------------------------------------------------------------
+
+    def fence(self, action: Action, transition_key: str, delay_ms: int, now_ms: int) -> list[Effect]:
+        target = action.node or ""
+        job = self._fencing.get(target)
+        if job is not None:
+            job.transition_key = transition_key
+            return []
+        how = action.meta("stonith_action") or "reboot"
+        timeout_ms = max(action.timeout_ms, 0)
+        return self._start_fencing(target, how, f"{action.key}", transition_key, timeout_ms, delay_ms)
+
+    def _start_fencing(
+        self, target: str, how: str, reason: str, transition_key: str, timeout_ms: int, delay_ms: int
+    ) -> list[Effect]:
+        self._tokens += 1
+        self._fencing[target] = FencingJob(self._tokens, target, how, transition_key, self._incarnation(target))
+        cause = f"transition-{transition_key.split(':')[1]}" if transition_key.count(":") == 3 else ""
+        return [
+            Record("fence_requested", {"target": target, "action": how, "reason": reason}, cause),
+            Fence(self._tokens, target, how, reason, timeout_ms, delay_ms),
+        ]
+
+    def on_fenced(self, token: int, ok: bool, text: str, now_ms: int) -> list[Effect]:
+        """The fencer is done with a request of ours."""
+        job = next((job for job in self._fencing.values() if job.token == token), None)
+        if job is None:
+            return []
+        del self._fencing[job.target]
+        fields = {"target": job.target, "action": job.action, "text": text}
+        effects: list[Effect] = [Record("fenced" if ok else "fence_failed", fields)]
+        if ok:
+            effects += self.confirmed_off(job.target, job.action, job.transition_key, job.incarnation)
+        if self.coordinator is not None:
+            effects += self.coordinator.on_fenced(job.transition_key, job.target, ok, text, now_ms)
+        return effects
+
+    def confirmed_off(
+        self, target: str, action: str, transition_key: str = "", incarnation: int | None = None
+    ) -> list[Effect]:
+        """A node is known to be off (fenced, or on the operator's word): what it ran is no more."""
+        results = (Result(transition_key, True),) if transition_key else ()
+        state = status.node_state_by_name(self._cib.document, target)
+        member = next((m for m in self.view.members if m.name == target), None) if self.view else None
+        identity = state.get("id", "") if state is not None else str(member.node_id) if member else ""
+        came_back = self._incarnation(target) not in (None, incarnation)
+        updates: tuple[Update, ...] = ()
+        if action != "on" and identity and not came_back:
+            updates = (
+                NodeState(identity, target, False, "offline", "down", "down"),
+                EraseNode(identity, target),
+            )
+        return self.publish(Changes(updates, results, f"{target} was fenced", bool(transition_key)))
+
+    def _incarnation(self, name: str) -> int | None:
+        if self.view is None:
+            return None
+        return next((member.incarnation for member in self.view.members if member.name == name), None)
+
+    # --- from the daemon ---------------------------------------------------------------------------------------------
+
+    def on_decision(self, number: int, graph: Graph | str, epoch_s: int, now_ms: int) -> list[Effect]:
+        """The policy engine's answer to `Decide`: a graph, or what went wrong."""
+        if self.coordinator is None:
+            return []
+        return self.coordinator.on_decision(number, graph, epoch_s, now_ms)
+
+    def on_configuration_changed(self, reason: str, now_ms: int) -> list[Effect]:
+        """The replicated configuration changed by a client's hand (delivered, at every member)."""
+        if self.coordinator is None:
+            return []
+        return self.coordinator.on_configuration_changed(reason, now_ms)
+
+    def request_shutdown(self, epoch_s: int, now_ms: int) -> list[Effect]:
+        """Ask the cluster to move everything off this node; `Leave` follows, at the latest after shutdown-escalation."""
+        if self.shutting_down:
+            return []
+        if self._join is None and not self._executor.active():
+            self.leaving = True
+            return [Leave("nothing runs here and there is no cluster to ask")]
+        self._shutdown_until_ms = now_ms + properties.shutdown_escalation_ms(self._cib.document)
+        values = {"shutdown": str(epoch_s)}
+        record = Record("shutdown_requested", {"node": self.me.name})
+        return [record, *self.set_attributes(str(self.me.node_id), self.me.name, values, "a node asks to shut down")]
+
+    def on_tick(self, now_ms: int) -> list[Effect]:
+        effects: list[Effect] = []
+        if self._shutdown_until_ms is not None and self._shutdown_until_ms <= now_ms and not self.leaving:
+            self.leaving = True
+            self._shutdown_until_ms = None
+            effects.append(Leave("shutdown-escalation is over"))
+        if self.coordinator is not None:
+            effects += self.coordinator.on_tick(now_ms)
+        return effects + self._flush()

@@ -1,0 +1,420 @@
+"""The DC's part: decide, have it carried out, decide again, until nothing is left to do.
+
+Theory of operation. A `Coordinator` exists at the DC from the moment a view is synchronised until the view ends. It writes the membership into
+the status section, asks for a decision of the policy engine, walks the resulting transition, and asks again whenever something happens that the
+decision could not know. States, as Pacemaker names them: S_IDLE, S_POLICY_ENGINE, S_TRANSITION_ENGINE, and S_INTEGRATION while it waits
+for members that are expected (a cold start, or a crm that is being restarted).
+
+What was under way in an earlier transition, of this DC or of the one before it, is never ordered again: such an operation is pending in the status
+section, and an action of the new transition with the same key on the same node takes its result. Fencing under way is taken over likewise.
+
+A decision that was overtaken by a change is thrown away and made again, but not for ever: after `MAX_OVERTAKEN` times it is carried
+out (the change then aborts it), so that a stream of changes cannot keep the cluster from acting.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+from crm.controller import failures, membership, properties, status
+from crm.controller.effects import AddNodes, CibPort, Decide, Effect, Record
+from crm.controller.election import Facts
+from crm.controller.graph import INFINITY, Action, ActionKind, Graph
+from crm.controller.join import Agreement
+from crm.controller.messages import Changes, Order, Orders, Result
+from crm.controller.status import (
+    Attributes,
+    ForgetOperation,
+    ForgetResource,
+    NodeState,
+    Operation,
+    Update,
+)
+from crm.controller.transition import Limits, Outcome, Run, State, Transition
+from messaging.types import View
+
+MAX_OVERTAKEN: Final = 3
+DECISION_RETRY_MS: Final = 1000
+"""Pause after the policy engine itself failed."""
+FENCING_RETRY_MS: Final = 500
+"""Pause before a failed fencing is tried again; grows with each attempt."""
+TIMED_OUT: Final = 2
+UNKNOWN_ERROR: Final = 1
+
+
+class Hands(Protocol):
+    """What the coordinator has done for it by the controller around it."""
+
+    def publish(self, changes: Changes) -> list[Effect]: ...
+
+    def order(self, orders: Orders) -> list[Effect]: ...
+
+    def fence(self, action: Action, transition_key: str, delay_ms: int, now_ms: int) -> list[Effect]: ...
+
+
+@dataclass(slots=True)
+class Memory:
+    """What outlives a view: counters, and what this DC has ordered and not yet seen the end of."""
+
+    uuid: str
+    transitions: int = 0
+    ordered: dict[tuple[str, str], str] = field(default_factory=dict)
+    """(node, operation key) -> transition key of the order under way."""
+    fencing_failures: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Coordinator:
+    """The DC of one synchronised view."""
+
+    me: int
+    cib: CibPort
+    view: View
+    facts: Mapping[int, Facts]
+    agreement: Agreement
+    memory: Memory
+    hands: Hands
+    expected_nodes: frozenset[str]
+    grace_ms: int
+    transition: Transition | None = None
+    _bound: dict[str, int] = field(default_factory=dict)
+    _need: str | None = "the view changed"
+    _deciding: int | None = None
+    _overtaken: int = 0
+    _patience: dict[int, int] = field(default_factory=dict)
+    _startup_until_ms: int | None = None
+    _not_before_ms: int = 0
+    _recheck_ms: int | None = None
+    _begun: bool = False
+    _given_up: int = 0
+
+    # --- states ------------------------------------------------------------------------------------------------------
+
+    @property
+    def state(self) -> str:
+        if self._patience or self._startup_until_ms is not None:
+            return "S_INTEGRATION"
+        if self.transition is not None:
+            return "S_TRANSITION_ENGINE"
+        return "S_POLICY_ENGINE" if self._need is not None or self._deciding is not None else "S_IDLE"
+
+    @property
+    def idle(self) -> bool:
+        return self.state == "S_IDLE"
+
+    @property
+    def reason(self) -> str | None:
+        return self._need
+
+    def begin(self, now_ms: int) -> list[Effect]:
+        """The view is synchronised: write down what it means. The decision follows when that has been delivered."""
+        document = self.cib.document
+        names = {member.node_id: member.name for member in self.view.members}
+        steady = {names[node] for node, facts in self.facts.items() if not facts.cold and node in names}
+        for node, key in list(self.memory.ordered):
+            if node not in steady:  # its executor has forgotten the order, or died with it
+                del self.memory.ordered[(node, key)]
+        self._patience = dict.fromkeys(membership.missed(document, self.view), now_ms + self.grace_ms)
+        awaited = self._awaited()
+        if self.agreement.cold_start and awaited:
+            self._startup_until_ms = now_ms + properties.dc_deadtime_ms(document)
+        effects: list[Effect] = []
+        if self._patience or self._startup_until_ms is not None:
+            waiting = sorted([names[node] for node in self._patience] or awaited)
+            effects.append(Record("waiting_for", {"nodes": waiting}, self._cause))
+        effects += self._write_membership("membership of the view")
+        strangers = membership.unknown_to_configuration(document, self.view)
+        if strangers:
+            effects.append(AddNodes(strangers))
+        return effects
+
+    @property
+    def _cause(self) -> str:
+        return f"view-{self.view.view_id}"
+
+    def _awaited(self) -> list[str]:
+        """Nodes that belong to the cluster and are not in the group."""
+        there = {member.name for member in self.view.members if member.node_id in self.view.group}
+        return sorted((self.expected_nodes | membership.configured_nodes(self.cib.document)) - there)
+
+    def _write_membership(self, reason: str) -> list[Effect]:
+        updates = membership.updates_for(self.cib.document, self.view, self.facts, self.me, self._patience)
+        return self.hands.publish(Changes(tuple(updates), (), reason, True))
+
+    # --- what happens ------------------------------------------------------------------------------------------------
+
+    def on_changes(self, sender: int, changes: Changes, effective: list[Update], now_ms: int) -> list[Effect]:
+        """Updates were delivered and applied; `effective` are those that changed something."""
+        matched: set[str] = set()
+        effects: list[Effect] = []
+        for result in changes.results:
+            self._ended(result.transition_key)
+            number = self._bound.pop(result.transition_key, None)
+            if number is None or self.transition is None:
+                continue
+            if result.ok:
+                self.transition.confirm(number)
+            else:
+                self.transition.fail(number, result.text)
+            matched.add(result.transition_key)
+        if changes.expected:
+            if sender == self.me:
+                self._begun = True
+        else:
+            unforeseen = self._unforeseen(changes, effective, matched)
+            if unforeseen is not None:
+                self.need(unforeseen)
+        return effects + self.pump(now_ms)
+
+    def _unforeseen(self, changes: Changes, effective: list[Update], matched: set[str]) -> str | None:
+        """Why these updates ask for a new decision; None when the transition expected them."""
+        for update in effective:
+            match update:
+                case Operation():
+                    if update.entry.get("transition-key") not in matched:
+                        what = f"{update.entry.get('operation_key')} on {update.uname}"
+                        return f"{what} gave {update.entry.get('rc-code')}"
+                case ForgetOperation() | ForgetResource():
+                    if not matched:
+                        return changes.reason or "operation history was cleared"
+                case Attributes():
+                    return changes.reason or f"attributes of {update.uname} changed"
+                case _:
+                    return changes.reason or "the status section changed"
+        if any(result.transition_key not in matched for result in changes.results):
+            return "an earlier operation ended"
+        return None
+
+    def need(self, reason: str) -> None:
+        """Something happened that the last decision could not know."""
+        if self.transition is not None:
+            self.transition.abort(INFINITY, reason)
+        if self._need is None:
+            self._need = reason
+
+    def on_configuration_changed(self, reason: str, now_ms: int) -> list[Effect]:
+        self.memory.fencing_failures.clear()
+        self.need(reason)
+        return self.pump(now_ms)
+
+    def on_decision(self, number: int, graph: Graph | str, epoch_s: int, now_ms: int) -> list[Effect]:
+        """The policy engine answered: a graph, or why it could not."""
+        if number != self._deciding:
+            return []
+        self._deciding = None
+        if isinstance(graph, str):
+            self._need = self._need or "the policy engine failed"
+            self._not_before_ms = now_ms + DECISION_RETRY_MS
+            return [Record("decision_failed", {"transition": number, "error": graph}, f"transition-{number}")]
+        if self._need is not None and self._overtaken < MAX_OVERTAKEN:
+            self._overtaken += 1
+            return self.pump(now_ms)
+        self._overtaken = 0
+        self._recheck_ms = now_ms + properties.recheck_interval_ms(self.cib.document)
+        if graph.recheck_by is not None:
+            # One second later than the change itself: conditions compare whole seconds.
+            self._recheck_ms = min(self._recheck_ms, now_ms + max(1, graph.recheck_by + 1 - epoch_s) * 1000)
+        limits = Limits(graph.batch_limit, graph.migration_limit, self._action_limit())
+        self.transition = Transition(graph, number, self.memory.uuid, limits)
+        record = Record("transition", {"number": number, "actions": len(graph.synapses)}, f"transition-{number}")
+        effects: list[Effect] = [record] if graph.synapses else []
+        if self._need is not None:
+            # What is ready now is done; the change stops what follows.
+            effects += self._walk(self.transition, now_ms)
+            if self.transition is not None:
+                self.transition.abort(INFINITY, self._need)
+        return effects + self.pump(now_ms)
+
+    def _action_limit(self) -> int:
+        """One limit for all nodes: what the weakest member says it can take (0: no limit)."""
+        limits = [facts.action_limit for facts in self.facts.values() if facts.action_limit]
+        return min(limits, default=0)
+
+    def on_fenced(self, transition_key: str, target: str, ok: bool, text: str, now_ms: int) -> list[Effect]:
+        """Fencing ended. Success becomes true for the transition when it is delivered as a change."""
+        if ok:
+            self.memory.fencing_failures.pop(target, None)
+            return []
+        attempts = self.memory.fencing_failures.get(target, 0) + 1
+        self.memory.fencing_failures[target] = attempts
+        number = self._bound.pop(transition_key, None)
+        if number is not None and self.transition is not None:
+            self.transition.fail(number, text)
+        if attempts >= properties.fencing_max_attempts(self.cib.document):
+            # Nothing else may be decided from this failure alone; any change asks again.
+            self._given_up += 1
+            record = Record("fencing_given_up", {"target": target, "attempts": attempts, "reason": text}, self._cause)
+            return [record, *self.pump(now_ms)]
+        self._need = self._need or text
+        self._not_before_ms = now_ms + FENCING_RETRY_MS * attempts
+        return self.pump(now_ms)
+
+    def on_not_sent(self, orders: Orders, now_ms: int) -> list[Effect]:
+        """The view ended before these orders were delivered: nobody has them."""
+        for order in orders.orders:
+            self._ended(order.transition_key)
+            number = self._bound.pop(order.transition_key, None)
+            if number is not None and self.transition is not None:
+                self.transition.not_sent(number, "the view changed")
+        return self.pump(now_ms)
+
+    def on_tick(self, now_ms: int) -> list[Effect]:
+        effects: list[Effect] = []
+        if self._patience and min(self._patience.values()) <= now_ms:
+            gone = sorted(node for node, until in self._patience.items() if until <= now_ms)
+            self._patience = {node: until for node, until in self._patience.items() if until > now_ms}
+            effects.append(Record("crm_absent", {"nodes": gone, "grace_ms": self.grace_ms}, self._cause))
+            effects += self._write_membership("the crm of a member did not come back")
+            self.need("the crm of a member did not come back")
+        if self._startup_until_ms is not None and self._startup_until_ms <= now_ms:
+            self._startup_until_ms = None
+            effects.append(Record("started_without", {"nodes": self._awaited()}, self._cause))
+        if self._recheck_ms is not None and self._recheck_ms <= now_ms:
+            self._recheck_ms = None
+            self.need("the time of a rule, a failure timeout or the recheck interval has come")
+        if self.transition is not None:
+            for action in self.transition.expired(now_ms):
+                effects += self._give_up(action)
+        return effects + self.pump(now_ms)
+
+    def next_wake_ms(self) -> int | None:
+        times = list(self._patience.values())
+        times += [time for time in (self._startup_until_ms, self._recheck_ms) if time is not None]
+        if self._need is not None and self._not_before_ms:
+            times.append(self._not_before_ms)
+        if self.transition is not None:
+            deadline = self.transition.next_deadline_ms()
+            times += [] if deadline is None else [deadline]
+        return min(times, default=None)
+
+    # --- deciding and acting -----------------------------------------------------------------------------------------
+
+    def pump(self, now_ms: int) -> list[Effect]:
+        """Do whatever can be done now."""
+        if not self._begun or self._patience or self._startup_until_ms is not None:
+            return []
+        effects: list[Effect] = []
+        if self.transition is not None:
+            effects += self._walk(self.transition, now_ms)
+        if self.transition is None and self._need is not None and self._deciding is None:
+            if now_ms < self._not_before_ms:
+                return effects
+            self._not_before_ms = 0
+            self.memory.transitions += 1
+            self._deciding = self.memory.transitions
+            effects.append(Decide(self._deciding, self._need))
+            self._need = None
+        return effects
+
+    def _walk(self, transition: Transition, now_ms: int) -> list[Effect]:
+        effects: list[Effect] = []
+        runs = transition.step(now_ms)
+        while runs:
+            effects += self._carry_out(transition, runs, now_ms)
+            runs = transition.step(now_ms)
+        if not transition.done:
+            return effects
+        self.transition = None
+        self._bound.clear()
+        outcome = transition.outcome
+        cause = f"transition-{transition.number}"
+        reason = transition.aborted.reason if transition.aborted else ""
+        if transition.graph.synapses:
+            counts = {str(state): count for state, count in transition.counts.items() if count}
+            fields = {"number": transition.number, "outcome": str(outcome), "reason": reason, "counts": counts}
+            effects.append(Record("transition_end", fields, cause))
+        # A failed action asks for a new decision; fencing that was given up does not.
+        if self._need is None and transition.counts[State.FAILED] > self._given_up:
+            self._need = reason
+        self._given_up = 0
+        if outcome is Outcome.INCOMPLETE:
+            keys = [action.key for action in transition.unreachable()]
+            effects.append(Record("transition_stuck", {"number": transition.number, "actions": keys[:20]}, cause))
+        return effects
+
+    def _carry_out(self, transition: Transition, runs: list[Run], now_ms: int) -> list[Effect]:
+        effects: list[Effect] = []
+        orders: list[Order] = []
+        extra: list[Update] = []
+        group = {member.name for member in self.view.members if member.node_id in self.view.group}
+        for run in runs:
+            action, key = run.action, run.transition_key
+            if action.kind is ActionKind.RESOURCE:
+                if action.executed_on not in group:
+                    transition.not_sent(action.id, f"{action.executed_on} is not in the group")
+                    continue
+                under_way = self._under_way(action)
+                if under_way is not None:
+                    self._bound[under_way] = action.id
+                    continue
+            if not action.no_wait:
+                self._bound[key] = action.id
+            match action.task if action.kind is ActionKind.CLUSTER else None:
+                case "stonith":
+                    delay = FENCING_RETRY_MS * self.memory.fencing_failures.get(action.node or "", 0)
+                    effects += self.hands.fence(action, key, delay, now_ms)
+                case "clear_failcount":
+                    effects += self.hands.publish(self._clear_failcount(action, key))
+                case "lrm_delete":
+                    forget = ForgetResource(action.node_id, action.resource.id if action.resource else "")
+                    effects += self.hands.publish(Changes((forget,), (Result(key, True),), action.key, True))
+                case other:
+                    if other == "do_shutdown" and action.node_id is not None and action.node is not None:
+                        extra.append(NodeState(action.node_id, action.node, expected="down"))
+                    orders.append(Order(key, action))
+                    if action.kind is ActionKind.RESOURCE:
+                        pending = status.pending(action, key)
+                        extra += [] if pending is None else [pending]
+                        self.memory.ordered[(action.executed_on or "", action.key)] = key
+        if orders:
+            effects += self.hands.order(Orders(transition.number, tuple(orders), tuple(extra)))
+        return effects
+
+    def _under_way(self, action: Action) -> str | None:
+        """The transition key of the same operation that an earlier transition ordered and that has not ended."""
+        known = self.memory.ordered.get((action.executed_on or "", action.key))
+        if known is not None:
+            return known
+        if action.resource is None or action.node_id is None:
+            return None
+        entry = status.operation_entry(self.cib.document, action.node_id, action.resource.id, f"pending-{action.key}")
+        return None if entry is None else entry.get("transition-key")
+
+    def _ended(self, transition_key: str) -> None:
+        for known, key in self.memory.ordered.items():
+            if key == transition_key:
+                del self.memory.ordered[known]
+                return
+
+    def _clear_failcount(self, action: Action, key: str) -> Changes:
+        resource = action.resource.id if action.resource else ""
+        node_id, node = action.node_id or "", action.node or ""
+        attributes = status.transient_attributes(self.cib.document, node_id)
+        task, interval = action.meta("operation"), action.meta("interval")
+        wanted = failures.cleared_attributes(attributes, resource, task, int(interval) if interval else None)
+        updates: list[Update] = [Attributes(node_id, node, wanted)] if wanted else []
+        updates.append(ForgetOperation(node_id, resource, f"{resource}_last_failure_0"))
+        return Changes(tuple(updates), (Result(key, True),), action.key, True)
+
+    def _give_up(self, action: Action) -> list[Effect]:
+        """No result came: write one, so that the next decision knows."""
+        if action.kind is not ActionKind.RESOURCE or self.transition is None:
+            return []
+        key = self.transition.key_of(action)
+        self._ended(key)
+        self._bound.pop(key, None)
+        record = Record(
+            "action_lost", {"operation": action.key, "node": action.node}, f"transition-{self.transition.number}"
+        )
+        operation = status.pending(action, key)
+        if operation is None:
+            return [record]
+        entry = dict(operation.entry)
+        suffix = f"{action.task}_{action.interval_ms}" if action.interval_ms else "last_0"
+        entry["id"] = f"{operation.resource.id}_{suffix}"
+        entry["rc-code"], entry["op-status"] = str(UNKNOWN_ERROR), str(TIMED_OUT)
+        entry["transition-magic"] = f"{TIMED_OUT}:{UNKNOWN_ERROR};{key}"
+        update = Operation(operation.node_id, operation.uname, operation.resource, entry)
+        return [record, *self.hands.publish(Changes((update,), (), f"{action.key} gave no result"))]

@@ -1,0 +1,113 @@
+"""What the controller asks of the daemon, and what it needs to see. Effects are carried out in the order given."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from lxml import etree
+
+from crm.cib.xml import Version
+from crm.controller.messages import Message, Order
+from crm.controller.status import Update
+
+
+@dataclass(frozen=True, slots=True)
+class Multicast:
+    """To all members in total order, this one included. Its fate comes back under `tag`."""
+
+    message: Message
+    tag: int
+
+
+@dataclass(frozen=True, slots=True)
+class Execute:
+    """For this node's executor: start, stop, monitor, cancel, delete, ... Its end comes back through `on_operation`."""
+
+    order: Order
+
+
+@dataclass(frozen=True, slots=True)
+class Fence:
+    """For the fencer. `on_fenced` is told about its end under `token`."""
+
+    token: int
+    target: str
+    action: str
+    reason: str
+    timeout_ms: int
+    delay_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Decide:
+    """Run the policy engine on the document as it is now; the answer goes to `on_decision` with this number."""
+
+    number: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class AddNodes:
+    """The configuration does not know these members yet: (node id, name)."""
+
+    nodes: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Synchronised:
+    """Whether changes of the CIB may be made now: false while a view is being joined."""
+
+    now: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """This node's part is done: leave the cluster and end."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One line of the event log. `cause` is the id of what led to it (`view-7.1`, `transition-41`)."""
+
+    name: str
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    cause: str = ""
+
+
+Effect = Multicast | Execute | Fence | Decide | AddNodes | Synchronised | Leave | Record
+
+
+class CibPort(Protocol):
+    """The replica, as the controller sees it. Its document is the same at all members of a synchronised view."""
+
+    @property
+    def document(self) -> etree._Element: ...
+
+    @property
+    def version(self) -> Version: ...
+
+    def digest(self) -> str: ...
+
+    def apply_status(self, updates: Iterable[Update]) -> Sequence[Update]:
+        """Apply updates delivered in the total order; those that changed something (num_updates then grew)."""
+        ...
+
+    def adopt(self, document: bytes) -> None:
+        """Take another member's document in place of ours."""
+        ...
+
+
+class ExecutorPort(Protocol):
+    """The executor, as the controller sees it."""
+
+    def history(self) -> str | None:
+        """What is known to have run on this node, as an `<lrm>` element; None when nothing is."""
+        ...
+
+    def active(self) -> bool:
+        """Whether a resource is, or may be, running here."""
+        ...

@@ -1,0 +1,74 @@
+"""What a view means for the status section: the `node_state` of every node that is known.
+
+Theory of operation. Pure functions of the document, the view and the time that absent controllers are still given. A member of the group is in
+(`in_ccm`, `crmd=online`, `join=member`, `expected=member`); a member whose crm is absent is reported as such once its grace is over; a node
+outside the view is out. `expected` of a node that is not in is left alone: it tells the policy engine whether the node said goodbye
+(`down`) or was lost (`member`) and must be fenced.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from lxml import etree
+
+from crm.cib import xml
+from crm.controller.election import Facts
+from crm.controller.status import NodeState, Quorum, Update, node_state
+from messaging.types import View
+
+
+def updates_for(
+    document: etree._Element, view: View, facts: Mapping[int, Facts], dc: int, patience: Collection[int]
+) -> list[Update]:
+    """Everything that the status section must say about this view. Nodes in `patience` keep what is written of them."""
+    updates: list[Update] = [Quorum(view.quorate, str(dc))]
+    present = {str(member.node_id) for member in view.members}
+    for member in view.members:
+        identity = str(member.node_id)
+        if member.node_id in view.group:
+            leaving = member.node_id in facts and facts[member.node_id].leaving
+            updates.append(NodeState(identity, member.name, True, "online", "member", "down" if leaving else "member"))
+        elif member.node_id not in patience:
+            updates.append(NodeState(identity, member.name, True, "offline", "down"))
+    for state in xml.elements(xml.section(document, xml.STATUS), "node_state"):
+        identity = state.get("id", "")
+        if identity not in present and not _is_remote(state):
+            updates.append(NodeState(identity, state.get("uname", ""), False, "offline", "down"))
+    return updates
+
+
+def missed(document: etree._Element, view: View) -> frozenset[int]:
+    """Members whose crm is absent though it was at work: it may come back at once, with its resources running."""
+    absent = [member.node_id for member in view.members if member.node_id not in view.group]
+    return frozenset(node_id for node_id in absent if _was_at_work(document, str(node_id)))
+
+
+def unknown_to_configuration(document: etree._Element, view: View) -> tuple[tuple[str, str], ...]:
+    """Members of the group that have no `<node>` yet: (id, name)."""
+    known = list(xml.elements(xml.section(document, "nodes"), "node"))
+    ids = {node.get("id") for node in known}
+    names = {node.get("uname") for node in known}
+    return tuple(
+        (str(member.node_id), member.name)
+        for member in view.members
+        if member.node_id in view.group and str(member.node_id) not in ids and member.name not in names
+    )
+
+
+def configured_nodes(document: etree._Element) -> frozenset[str]:
+    """Names of the cluster nodes (not remote ones) that the configuration lists."""
+    return frozenset(
+        node.get("uname", "")
+        for node in xml.elements(xml.section(document, "nodes"), "node")
+        if node.get("type", "member") in ("member", "normal")
+    )
+
+
+def _was_at_work(document: etree._Element, node_id: str) -> bool:
+    state = node_state(document, node_id)
+    return state is not None and state.get("expected") == "member" and state.get("crmd") == "online"
+
+
+def _is_remote(state: etree._Element) -> bool:
+    return state.get("remote_node") == "true"

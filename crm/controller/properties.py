@@ -1,0 +1,48 @@
+"""The few cluster options that the controller itself obeys.
+
+The policy engine evaluates options with rules and sets; the controller needs only plain values, before and beside any
+decision: it takes the first `nvpair` of the name in document order.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from lxml import etree
+
+from crm.cib import xml
+from crm.controller.durations import duration_ms
+
+DC_DEADTIME_MS: Final = 20_000
+RECHECK_INTERVAL_MS: Final = 15 * 60_000
+SHUTDOWN_ESCALATION_MS: Final = 20 * 60_000
+FENCING_MAX_ATTEMPTS: Final = 10
+
+
+def option(document: etree._Element, name: str) -> str | None:
+    for properties in xml.elements(xml.section(document, "crm_config"), "cluster_property_set"):
+        for nvpair in properties.iter("nvpair"):
+            if nvpair.get("name") == name:
+                return nvpair.get("value")
+    return None
+
+
+def dc_deadtime_ms(document: etree._Element) -> int:
+    return duration_ms(option(document, "dc-deadtime"), DC_DEADTIME_MS)
+
+
+def recheck_interval_ms(document: etree._Element) -> int:
+    return duration_ms(option(document, "cluster-recheck-interval"), RECHECK_INTERVAL_MS)
+
+
+def shutdown_escalation_ms(document: etree._Element) -> int:
+    return duration_ms(option(document, "shutdown-escalation"), SHUTDOWN_ESCALATION_MS)
+
+
+def start_failure_is_fatal(document: etree._Element) -> bool:
+    return (option(document, "start-failure-is-fatal") or "true").lower() not in ("false", "off", "no", "n", "0")
+
+
+def fencing_max_attempts(document: etree._Element) -> int:
+    text = option(document, "fencing-max-attempts") or option(document, "stonith-max-attempts") or ""
+    return int(text) if text.isdigit() and int(text) > 0 else FENCING_MAX_ATTEMPTS

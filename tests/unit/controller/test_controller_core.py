@@ -1,0 +1,504 @@
+"""Controllers on a perfect network: joining, deciding, acting, failing, leaving."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from controller_world import NOTHING, Node, World, crm_event, graph, rsc_op, status_of
+from lxml import etree
+
+from crm.cib import xml
+from crm.controller import status
+from crm.controller.core import OperationReport, Settings
+from crm.controller.graph import ResourceDefinition
+
+WEB = ResourceDefinition("web", None, "ocf", "vigil", "Dummy")
+
+
+def idle(document: etree._Element) -> str:
+    return NOTHING
+
+
+def start_web_on(node: int) -> Any:
+    """A policy: start `web` on the node unless its history tells that it runs somewhere."""
+
+    def policy(document: etree._Element) -> str:
+        for entry in document.iter("lrm_rsc_op"):
+            if entry.get("operation") == "start" and entry.get("rc-code") == "0":
+                return NOTHING
+        return graph((rsc_op(1, "start", "web", node), ()), (rsc_op(2, "monitor", "web", node, interval=10000), (1,)))
+
+    return policy
+
+
+def entries(node: Node, on: int = 1) -> dict[str, dict[str, str]]:
+    lrm = status.history_of(node.replica.document, str(on))
+    found = [] if lrm is None else lrm.iter("lrm_rsc_op")
+    return {entry.get("id", ""): {str(k): str(v) for k, v in entry.attrib.items()} for entry in found}
+
+
+def two(policy: Any = idle, **kwargs: Any) -> World:
+    world = World(policy, **kwargs)
+    world.add(1)
+    world.add(2)
+    world.install(1, 2)
+    return world
+
+
+# --- joining ----------------------------------------------------------------------------------------------------------
+
+
+def test_members_of_a_view_agree_on_a_dc_and_on_the_status() -> None:
+    world = two()
+    assert world.dc().name == "n1"
+    assert world.equal()
+    for name in ("n1", "n2"):
+        state = status_of(world.nodes[2], name)
+        assert (state["in_ccm"], state["crmd"], state["join"], state["expected"]) == (
+            "true",
+            "online",
+            "member",
+            "member",
+        )
+    assert world.nodes[1].replica.document.get("have-quorum") == "1"
+    assert world.nodes[1].replica.document.get("dc-uuid") == "1"
+    assert world.nodes[1].controller.state == "S_IDLE" and world.nodes[2].controller.state == "S_NOT_DC"
+
+
+def test_a_newcomer_takes_the_cib_of_those_who_are_there_even_if_its_own_has_a_higher_version() -> None:
+    world = two()
+    world.add(3, '<cib admin_epoch="0" epoch="99" num_updates="0"><configuration/><status/></cib>')
+    world.install(1, 2, 3)
+    assert world.equal()
+    assert world.nodes[3].replica.version.epoch == 0
+    assert world.dc().name == "n1"
+
+
+def test_at_a_cold_start_the_highest_version_wins() -> None:
+    world = World(idle)
+    world.add(1, '<cib admin_epoch="0" epoch="5" num_updates="7"><configuration/><status/></cib>')
+    world.add(
+        2, '<cib admin_epoch="0" epoch="6" num_updates="0"><configuration><crm_config/></configuration><status/></cib>'
+    )
+    world.install(1, 2)
+    assert world.equal()
+    assert xml.version(world.nodes[1].replica.document).epoch == 6
+
+
+def test_the_dc_stays_when_a_node_with_a_lower_id_comes() -> None:
+    world = World(idle)
+    world.add(2)
+    world.add(3)
+    world.install(2, 3)
+    assert world.dc().name == "n2"
+    world.add(1)
+    world.install(1, 2, 3)
+    assert world.dc().name == "n2"
+
+
+def test_the_quorate_side_of_a_partition_wins_and_each_node_tells_its_own_history() -> None:
+    world = World(idle)
+    for number in (1, 2, 3):
+        world.add(number)
+    world.install(1, 2, 3)
+    lost = World(idle, nodes={1: world.nodes[1]}, view=world.view)
+    lost._sequence = 5
+    lost.install(1, quorate=False)
+    lrm = '<lrm id="1"><lrm_resources><lrm_resource id="web"/></lrm_resources></lrm>'
+    world.nodes[1].executor.lrm = lrm
+    for _ in range(5):
+        lost.perform(world.nodes[1], world.nodes[1].controller.set_attributes("1", "n1", {"x": str(_)}, "test"))
+    world.install(2, 3)
+    world._sequence = 9
+    world.install(1, 2, 3)
+    assert world.equal() and world.dc().name == "n2"
+    assert status.lrm_resource(world.nodes[3].replica.document, "1", "web") is not None
+    assert status.transient_attributes(world.nodes[3].replica.document, "1") == {"x": "4"}
+
+
+def test_a_view_that_ends_in_the_middle_of_a_join_leaves_nothing_behind() -> None:
+    world = World(idle)
+    for number in (1, 2, 3):
+        world.add(number)
+    for interrupted_after in range(12):
+        world.install(1, 2, 3, deliver=False)
+        world.deliver(interrupted_after)
+        world.install(2, 3)
+        assert world.equal() and world.dc().controller.state == "S_IDLE"
+
+
+def test_a_restarted_crm_tells_what_its_executor_still_knows() -> None:
+    world = two()
+    lrm = '<lrm id="2"><lrm_resources><lrm_resource id="web" class="ocf" provider="vigil" type="Dummy"/></lrm_resources></lrm>'
+    world.install(1, 2, group=[1])
+    world.add(2, lrm=lrm, settings=Settings(attributes={"fail-count-web#monitor_10000": "1"}), life=2)
+    world.install(1, 2)
+    assert world.equal()
+    document = world.nodes[1].replica.document
+    assert status.lrm_resource(document, "2", "web") is not None
+    assert status.transient_attributes(document, "2") == {"fail-count-web#monitor_10000": "1"}
+
+
+def test_a_node_that_rebooted_loses_its_history_and_its_transient_attributes() -> None:
+    world = two()
+    world.perform(world.nodes[2], world.nodes[2].controller.set_attributes("2", "n2", {"standby": "on"}, "test"))
+    world.install(1)
+    world.add(2, life=2)
+    world.install(1, 2)
+    assert status.transient_attributes(world.nodes[1].replica.document, "2") == {}
+
+
+# --- absent nodes -----------------------------------------------------------------------------------------------------
+
+
+def test_a_lost_node_is_out_but_still_expected() -> None:
+    world = two()
+    world.install(1)
+    state = status_of(world.nodes[1], "n2")
+    assert (state["in_ccm"], state["crmd"], state["join"], state["expected"]) == ("false", "offline", "down", "member")
+
+
+def test_an_absent_crm_is_given_its_grace_before_anything_is_decided() -> None:
+    world = two()
+    decided = len([r for r in world.nodes[1].records if r.name == "view"])
+    world.install(1, 2, group=[1])
+    assert decided == 1
+    assert status_of(world.nodes[1], "n2")["crmd"] == "online"
+    assert world.nodes[1].controller.state == "S_INTEGRATION"
+    world.pass_time(1999)
+    assert status_of(world.nodes[1], "n2")["crmd"] == "online"
+    world.pass_time(2)
+    state = status_of(world.nodes[1], "n2")
+    assert (state["in_ccm"], state["crmd"], state["expected"]) == ("true", "offline", "member")
+    assert world.nodes[1].controller.state == "S_IDLE"
+
+
+def test_a_crm_that_comes_back_within_its_grace_was_never_away() -> None:
+    world = two()
+    world.install(1, 2, group=[1])
+    world.pass_time(500)
+    world.add(2, life=2)
+    world.install(1, 2)
+    assert status_of(world.nodes[1], "n2")["crmd"] == "online"
+    assert world.nodes[1].controller.state == "S_IDLE"
+
+
+def test_a_cold_start_waits_for_the_other_configured_nodes_but_not_for_ever() -> None:
+    world = World(start_web_on(1))
+    world.add(1, settings=Settings(expected_nodes=frozenset(("n1", "n2"))))
+    world.install(1)
+    assert world.nodes[1].orders == [] and world.nodes[1].controller.state == "S_INTEGRATION"
+    world.pass_time(20_001)
+    assert [order.action.key for order in world.nodes[1].orders] == ["web_start_0"]
+
+
+def test_a_cold_start_goes_on_at_once_when_everybody_is_there() -> None:
+    world = World(start_web_on(1))
+    for number in (1, 2):
+        world.add(number, settings=Settings(expected_nodes=frozenset(("n1", "n2"))))
+    world.install(1)
+    world.install(1, 2)
+    assert [order.action.key for order in world.nodes[1].orders] == ["web_start_0"]
+
+
+# --- deciding and acting ----------------------------------------------------------------------------------------------
+
+
+def test_an_order_goes_to_its_node_and_is_pending_everywhere_before_it_ends() -> None:
+    world = two(start_web_on(2))
+    assert world.nodes[1].orders == []
+    order = world.nodes[2].run("web_start_0")
+    for node in world.nodes.values():
+        entry = entries(node, 2)["pending-web_start_0"]
+        assert (entry["op-status"], entry["rc-code"], entry["transition-key"]) == ("-1", "193", order.transition_key)
+    world.finish(world.nodes[2], order)
+    for node in world.nodes.values():
+        assert set(entries(node, 2)) == {"web_last_0", "pending-web_monitor_10000"}
+    world.finish(world.nodes[2], world.nodes[2].run("web_monitor_10000"))
+    assert set(entries(world.nodes[1], 2)) == {"web_last_0", "web_monitor_10000"}
+    assert world.dc().controller.state == "S_IDLE" and world.equal()
+
+
+def test_a_failed_start_counts_as_infinite_and_asks_for_a_new_decision() -> None:
+    world = two(start_web_on(2))
+    dc = world.dc()
+    world.finish(world.nodes[2], world.nodes[2].run("web_start_0"), rc=1)
+    attributes = status.transient_attributes(dc.replica.document, "2")
+    assert attributes == {"fail-count-web#start_0": "INFINITY", "last-failure-web#start_0": "1700000000"}
+    assert [order.action.key for order in world.nodes[2].orders] == ["web_start_0"], "decided again"
+    ends = [record.fields["outcome"] for record in dc.records if record.name == "transition_end"]
+    assert ends == ["aborted"]
+
+
+def test_a_recurring_monitor_that_fails_raises_its_fail_count_and_starts_a_transition() -> None:
+    world = two(idle)
+    world.deciding = False
+    report = OperationReport(
+        "monitor",
+        WEB,
+        10000,
+        7,
+        0,
+        0,
+        "3:1:0:other",
+        {"id": "web_monitor_10000", "operation_key": "web_monitor_10000", "transition-key": "3:1:0:other"},
+    )
+    for count in ("1", "2"):
+        world.perform(world.nodes[2], world.nodes[2].controller.on_operation(report, 1_700_000_000, world.now_ms))
+        found = status.transient_attributes(world.nodes[1].replica.document, "2")
+        assert found["fail-count-web#monitor_10000"] == count
+    assert len(world.nodes[1].decisions) == 1
+
+
+def test_a_change_during_a_transition_waits_for_what_is_in_flight_and_then_decides_again() -> None:
+    world = two(start_web_on(1))
+    dc = world.dc()
+    order = dc.run("web_start_0")
+    world.perform(dc, dc.controller.on_configuration_changed("configuration 0.2.0", world.now_ms))
+    assert dc.orders == []
+    world.finish(dc, order)
+    assert dc.orders == [], "the monitor was skipped by the abort; the new decision finds web running"
+    assert dc.controller.state == "S_IDLE"
+
+
+def test_a_decision_that_was_overtaken_is_made_again() -> None:
+    world = two(start_web_on(1), deciding=False)
+    dc = world.dc()
+    for _ in range(2):
+        world.perform(dc, dc.controller.on_configuration_changed("again", world.now_ms))
+        world.answer(dc)
+        assert dc.orders == []
+    world.answer(dc)
+    assert [order.action.key for order in dc.orders] == ["web_start_0"]
+
+
+def test_a_stream_of_changes_cannot_keep_the_cluster_from_acting() -> None:
+    world = two(start_web_on(1), deciding=False)
+    dc = world.dc()
+    for _ in range(4):
+        world.perform(dc, dc.controller.on_configuration_changed("again", world.now_ms))
+        world.answer(dc)
+    assert [order.action.key for order in dc.orders] == ["web_start_0"]
+
+
+def test_an_operation_under_way_is_not_ordered_again_after_a_view_change() -> None:
+    world = two(start_web_on(1))
+    order = world.nodes[1].run("web_start_0")
+    world.install(1)
+    assert world.nodes[1].orders == []
+    world.finish(world.nodes[1], order)
+    assert [order.action.key for order in world.nodes[1].orders] == ["web_monitor_10000"]
+
+
+def test_a_new_dc_takes_over_what_the_old_one_had_ordered() -> None:
+    world = two(start_web_on(2))
+    order = world.nodes[2].run("web_start_0")
+    world.install(2)
+    assert world.dc().name == "n2" and world.nodes[2].orders == []
+    world.finish(world.nodes[2], order)
+    assert [order.action.key for order in world.nodes[2].orders] == ["web_monitor_10000"]
+
+
+def test_an_order_that_died_with_its_view_is_given_again() -> None:
+    world = World(start_web_on(2), deciding=False)
+    world.add(1)
+    world.add(2)
+    world.install(1, 2)
+    dc = world.dc()
+    number = dc.decisions.pop().number
+    from crm.controller.graph import parse
+
+    world._effects(dc, dc.controller.on_decision(number, parse(world.policy(dc.replica.document)), 0, world.now_ms))
+    world.deciding = True
+    world.install(1, 2)
+    assert [order.action.key for order in world.nodes[2].orders] == ["web_start_0"]
+
+
+def test_a_result_that_died_with_its_view_is_told_in_the_next_one() -> None:
+    world = two(start_web_on(2))
+    world.finish(world.nodes[2], world.nodes[2].run("web_start_0"), deliver=False)
+    world.install(1, 2)
+    assert entries(world.nodes[1], 2)["web_last_0"]["rc-code"] == "0"
+    assert world.equal()
+
+
+def test_an_action_without_result_is_written_down_as_timed_out() -> None:
+    answers = [graph((rsc_op(1, "start", "web", 2, timeout="5000"), ()))]
+    world = two(lambda document: answers.pop() if answers else NOTHING)
+    world.nodes[2].run("web_start_0")
+    world.pass_time(65_001)
+    entry = entries(world.nodes[1], 2)["web_last_0"]
+    assert (entry["op-status"], entry["rc-code"]) == ("2", "1")
+    assert "pending-web_start_0" not in entries(world.nodes[1], 2)
+    assert world.dc().controller.state == "S_IDLE"
+
+
+def test_the_time_that_the_policy_engine_names_brings_a_new_decision() -> None:
+    calls: list[int] = []
+
+    def policy(document: etree._Element) -> str:
+        calls.append(1)
+        return graph(recheck_by=str(1_700_000_030))
+
+    world = two(policy)
+    before = len(calls)
+    world.pass_time(30_000)
+    assert len(calls) == before
+    world.pass_time(1_100)
+    assert len(calls) == before + 1
+
+
+# --- fencing ----------------------------------------------------------------------------------------------------------
+
+
+def fence_then_start(document: etree._Element) -> str:
+    state = status.node_state_by_name(document, "n2")
+    if state is not None and state.get("in_ccm") == "false" and state.get("expected") == "member":
+        return graph(
+            (crm_event(1, "stonith", 2, stonith_action="reboot"), ()),
+            ('<pseudo_event id="2" operation="stop" operation_key="web_stop_0"><attributes/></pseudo_event>', (1,)),
+            (rsc_op(3, "start", "web", 1), (2,)),
+        )
+    return NOTHING
+
+
+def test_recovery_waits_until_fencing_is_confirmed_and_written_down() -> None:
+    world = two(fence_then_start)
+    world.perform(world.nodes[2], world.nodes[2].controller.set_attributes("2", "n2", {"standby": "on"}, "test"))
+    world.install(1)
+    node = world.nodes[1]
+    assert [(fence.target, fence.action) for fence in node.fences] == [("n2", "reboot")]
+    assert node.orders == []
+    world.fenced(node)
+    state = status_of(node, "n2")
+    assert (state["in_ccm"], state["crmd"], state["join"], state["expected"]) == ("false", "offline", "down", "down")
+    assert status.transient_attributes(node.replica.document, "2") == {}
+    assert [order.action.key for order in node.orders] == ["web_start_0"]
+
+
+def test_failed_fencing_is_tried_again_and_nothing_starts_meanwhile() -> None:
+    world = two(fence_then_start)
+    world.install(1)
+    node = world.nodes[1]
+    for attempt in range(3):
+        world.fenced(node, ok=False)
+        assert node.orders == [] and node.fences == []
+        world.pass_time(500 * (attempt + 1) + 1)
+        assert len(node.fences) == 1
+    world.fenced(node)
+    assert [order.action.key for order in node.orders] == ["web_start_0"]
+
+
+def test_fencing_that_always_fails_is_given_up_until_something_changes() -> None:
+    world = two(fence_then_start)
+    world.install(1)
+    node = world.nodes[1]
+    for _ in range(10):
+        world.fenced(node, ok=False)
+        world.pass_time(10_000)
+    assert node.fences == [] and node.controller.state == "S_IDLE"
+    assert any(record.name == "fencing_given_up" for record in node.records)
+    world.perform(node, node.controller.on_configuration_changed("a device was added", world.now_ms))
+    assert len(node.fences) == 1
+
+
+def test_fencing_under_way_is_not_asked_for_twice_when_the_view_changes() -> None:
+    world = World(fence_then_start)
+    for number in (1, 2, 3):
+        world.add(number)
+    world.install(1, 2, 3)
+    world.install(1, 3)
+    assert len(world.nodes[1].fences) == 1
+    world.install(1)
+    assert len(world.nodes[1].fences) == 1
+    world.fenced(world.nodes[1])
+    assert [order.action.key for order in world.nodes[1].orders] == ["web_start_0"]
+
+
+def test_a_node_that_came_back_meanwhile_keeps_its_new_state() -> None:
+    world = two(fence_then_start)
+    world.install(1)
+    world.add(2, life=2)
+    world.install(1, 2)
+    world.fenced(world.nodes[1])
+    assert status_of(world.nodes[1], "n2")["crmd"] == "online"
+    assert world.equal()
+
+
+def test_the_operators_word_counts_as_fencing() -> None:
+    world = two(idle)
+    world.install(1)
+    world.perform(world.nodes[1], world.nodes[1].controller.confirmed_off("n2", "off"))
+    assert status_of(world.nodes[1], "n2")["expected"] == "down"
+
+
+# --- leaving ----------------------------------------------------------------------------------------------------------
+
+
+def shutdown_policy(document: etree._Element) -> str:
+    for state in document.iter("node_state"):
+        attributes = status.transient_attributes(document, state.get("id", ""))
+        if "shutdown" in attributes and state.get("expected") == "member":
+            return graph((crm_event(9, "do_shutdown", int(state.get("id", "0")), op_no_wait="true"), ()))
+    return NOTHING
+
+
+@pytest.mark.parametrize("leaver", [1, 2])
+def test_a_node_that_asks_to_leave_is_expected_to_be_down_before_it_goes(leaver: int) -> None:
+    world = two(shutdown_policy)
+    node = world.nodes[leaver]
+    world.perform(node, node.controller.request_shutdown(world.epoch_s, world.now_ms))
+    assert node.left is not None
+    assert status_of(world.nodes[3 - leaver], node.name)["expected"] == "down"
+    world.install(3 - leaver)
+    state = status_of(world.nodes[3 - leaver], node.name)
+    assert (state["in_ccm"], state["expected"]) == ("false", "down")
+
+
+def test_a_node_that_nobody_releases_leaves_after_the_escalation_time() -> None:
+    world = two(idle)
+    world.perform(world.nodes[2], world.nodes[2].controller.request_shutdown(world.epoch_s, world.now_ms))
+    world.pass_time(20 * 60_000 - 1)
+    assert world.nodes[2].left is None
+    world.pass_time(2)
+    assert world.nodes[2].left is not None
+
+
+def test_a_node_without_a_cluster_and_without_resources_leaves_at_once() -> None:
+    world = World(idle)
+    node = world.add(1)
+    world.perform(node, node.controller.request_shutdown(world.epoch_s, world.now_ms))
+    assert node.left is not None
+
+
+# --- clearing ---------------------------------------------------------------------------------------------------------
+
+
+def test_clearing_a_fail_count_removes_the_counts_of_that_resource_only() -> None:
+    clear = graph(
+        (
+            '<crm_event id="4" operation="clear_failcount" operation_key="web_clear_failcount_0" on_node="n2" on_node_uuid="2">'
+            '<primitive id="web" class="ocf" provider="vigil" type="Dummy"/><attributes CRM_meta_op_no_wait="true"/></crm_event>',
+            (),
+        )
+    )
+    answers: list[str] = []
+    world = two(lambda document: answers.pop() if answers else NOTHING)
+    node = world.nodes[2]
+    values: dict[str, str | None] = {
+        "fail-count-web#start_0": "INFINITY",
+        "fail-count-web:3#start_0": "1",
+        "last-failure-web#start_0": "1",
+        "fail-count-webby#start_0": "1",
+    }
+    answers.append(clear)
+    world.perform(node, node.controller.set_attributes("2", "n2", values, "test"))
+    assert status.transient_attributes(world.nodes[1].replica.document, "2") == {"fail-count-webby#start_0": "1"}
+
+
+def test_what_is_no_controller_message_is_recorded_and_dropped() -> None:
+    world = two()
+    for payload in (b"", b"{}", b"garbage", b'{"t":"changes"}', b'{"t":"cib","digest":""}\nxxx'):
+        effects = world.nodes[1].controller.on_delivered(2, payload, None, 0, world.now_ms)
+        assert [getattr(effect, "name", "") for effect in effects] == ["bad_message"]
