@@ -15,6 +15,7 @@ answer is `Undelivered` and the view that explains it is next in the iterator.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -126,10 +127,8 @@ class MessagingClient:
     async def close(self) -> None:
         """End the connection. For an attached crm without `leave`, this looks like its death."""
         self._writer.close()
-        try:
+        with contextlib.suppress(OSError):  # the other side was faster
             await self._writer.wait_closed()
-        except OSError:
-            pass  # the other side was faster
         await self._task
 
     async def _read(self) -> None:

@@ -191,6 +191,7 @@ class Node:
             self._last_payload[sender] = event.payload
         if alive is None:
             self._out.report(Level.INFO, f"node {self._names[sender]} is heard")
+            self._beat_due_ms = min(self._beat_due_ms, self._last_beat_ms + BEAT_SPACING_MS)  # let it hear us too
         change = self.detector.heard(sender, event.incarnation, event.link, now_ms)
         if change:
             self._tell(change)
@@ -378,7 +379,7 @@ class Node:
             self.membership.evaluate(now_ms)
             self._after_install()
             self._update_hears(now_ms)
-            if not self.matrix.dirty:
+            if not self.matrix.dirty or self.membership.phase is Phase.LEFT:
                 return
         invariant(False, "the agreement does not come to rest")
 

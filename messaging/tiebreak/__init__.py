@@ -1,0 +1,48 @@
+"""Tie-breakers: who may go on at an even split.
+
+A tie-breaker has *evidence* for its own half, or not. It looks at its own pace while all is well, and at once when the
+core asks (`ask`, at the first sign of a silent peer), because what it saw a while ago says nothing about the split.
+It reports changes through a callback; the verdict is `messaging.quorum`'s.
+
+`Evidence` is the part without I/O: it takes the outcome of each round and says whether evidence holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+
+class TieBreaker(Protocol):
+    """What the daemon needs of one."""
+
+    def start(self, on_change: Callable[[bool], None]) -> None:
+        """Begin to look. SetupError when it can never work here."""
+
+    def ask(self) -> None:
+        """Look now, and believe only what is seen now."""
+
+    def status(self) -> dict[str, Any]:
+        """For `query("quorum")`."""
+
+    def close(self) -> None:
+        """Stop."""
+
+
+class Evidence:
+    """One lost round among good ones means nothing, `tko` of them do; after `ask` only the fresh round counts."""
+
+    def __init__(self, tko: int) -> None:
+        self.holds = False
+        self._tko = tko
+        self._missed = 0
+
+    def round(self, answered: bool, urgent: bool) -> bool:
+        """Take the outcome of a round. Returns whether `holds` changed."""
+        before = self.holds
+        self._missed = 0 if answered else self._missed + 1
+        if answered:
+            self.holds = True
+        elif urgent or self._missed >= self._tko:
+            self.holds = False
+        return self.holds != before

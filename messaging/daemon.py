@@ -1,0 +1,254 @@
+"""The messaging daemon: where the core meets sockets, files and the clock.
+
+It feeds `Node.handle` with what happens and performs the effects in their order. Everything is one asyncio loop and
+one timer, set to `Node.due_ms`; nothing polls. An effect on stable storage blocks the loop on purpose: what follows
+must not happen before it. When the core breaks one of its own rules (`InvariantBroken`) the daemon ends at once, so
+that the node goes silent instead of wrong.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import signal
+import time
+from typing import Any
+
+from messaging import keyring, realtime
+from messaging.config import MessagingConfig, TieBreakerType
+from messaging.effects import (
+    AskTieBreaker,
+    CloseStream,
+    DatagramReceived,
+    DropCrm,
+    Effect,
+    Event,
+    EvidenceChanged,
+    Finished,
+    HoldCrm,
+    LeaveRequested,
+    Notify,
+    OpenStream,
+    Persist,
+    Report,
+    SendDatagram,
+    SendStream,
+    Started,
+    TimerFired,
+)
+from messaging.errors import MessagingError
+from messaging.frame import FrameCodec
+from messaging.links.tcp import Streams
+from messaging.links.udp import UdpLink
+from messaging.local import LocalServer
+from messaging.node import Node
+from messaging.persist import StateStore
+from messaging.tiebreak import TieBreaker
+from messaging.tiebreak.ping import PingTieBreaker
+
+LINK_CHECK_MS = 1000
+
+log = logging.getLogger("messaging")
+
+
+def now_ms() -> int:
+    return time.monotonic_ns() // 1_000_000
+
+
+class Daemon:
+    """One node's messaging. `run` returns the exit code."""
+
+    def __init__(self, config: MessagingConfig) -> None:
+        self._config = config
+        self._store = StateStore(config.state_dir, config.run_dir)
+        self._keyring = keyring.load(config.key_file)
+        self._store.begin()
+        for note in self._store.notes:
+            log.warning(note)
+        self._node = Node(config, self._store.incarnation, self._store.durable)
+        listed = [node.node_id for node in config.nodes]
+        self._frames = FrameCodec(self._keyring, config.cluster, config.node_id, self._store.incarnation, listed)
+        self._links = [UdpLink(config, link, self._on_datagram) for link in config.links]
+        self._streams = Streams(config, self._frames, self._store.incarnation, self._handle, self._freshest_link)
+        me = config.node(config.node_id)
+        welcome = {
+            "node_id": me.node_id,
+            "name": me.name,
+            "cluster": config.cluster,
+            "vouch_interval_ms": config.timers.vouch_ms,
+        }
+        self._local = LocalServer(config.socket_path, welcome, self._handle, self._answer, log.warning)
+        self._tie_breaker: TieBreaker | None = None
+        if config.quorum.tie_breaker.kind is TieBreakerType.PING:
+            self._tie_breaker = PingTieBreaker(config.quorum.tie_breaker)
+        self._timer: asyncio.TimerHandle | None = None
+        self._link_check_ms = 0
+        self._done: asyncio.Future[int] | None = None
+        self._queue: list[Event] = []
+        self._busy = False
+
+    async def run(self) -> int:
+        """Until SIGTERM or a broken rule."""
+        loop = asyncio.get_running_loop()
+        self._done = loop.create_future()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._handle, LeaveRequested())
+        try:
+            await self._local.start()
+            await self._streams.start()
+            if self._tie_breaker is not None:
+                self._tie_breaker.start(lambda holds: self._handle(EvidenceChanged(holds)))
+            for missing in realtime.harden():
+                log.info(missing)
+            for link in self._links:
+                link.start(loop)
+            gc.collect()
+            gc.freeze()  # what exists now stays: no collection need look at it
+            log.info("node %s of cluster %s is up", self._config.node(self._config.node_id).name, self._config.cluster)
+            self._handle(Started())
+            return await self._done
+        finally:
+            self._shut()
+
+    def _shut(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._tie_breaker is not None:
+            self._tie_breaker.close()
+        for link in self._links:
+            link.close()
+        self._streams.shut()
+        self._local.shut()
+
+    # --- events
+
+    def _on_datagram(self, link: int, data: bytes) -> None:
+        packet = self._frames.unpack(link, data)
+        if packet is not None:
+            self._handle(DatagramReceived(link, packet.sender, packet.incarnation, packet.payload))
+
+    def _handle(self, event: Event) -> None:
+        """One event at a time: performing effects can cause events, which wait for their turn."""
+        self._queue.append(event)
+        if self._busy:
+            return
+        self._busy = True
+        try:
+            while self._queue:
+                for effect in self._node.handle(self._queue.pop(0), now_ms()):
+                    self._perform(effect)
+            self._set_timer()
+        except (MessagingError, OSError) as error:
+            log.critical("this node stops: %s: %s", type(error).__name__, error)
+            self._finish(1)
+        finally:
+            self._busy = False
+
+    def _set_timer(self) -> None:
+        due_ms = self._node.due_ms
+        if self._timer is not None:
+            if not self._timer.cancelled() and due_ms is not None and self._timer.when() == due_ms / 1000:
+                return
+            self._timer.cancel()
+        if due_ms is not None:
+            self._timer = asyncio.get_running_loop().call_at(due_ms / 1000, self._fire)
+
+    def _fire(self) -> None:
+        self._timer = None
+        self._handle(TimerFired())
+
+    # --- effects
+
+    def _perform(self, effect: Effect) -> None:
+        match effect:
+            case SendDatagram(payload):
+                for link in self._links:
+                    link.send(self._frames.pack(link.number, payload))
+                self._check_links()
+            case SendStream(peer, payload):
+                self._streams.send(peer, payload)
+            case Notify(event):
+                self._local.notify(event)
+            case Report(level, text):
+                log.log(level, text)
+            case Persist(durable):
+                self._store.save(durable)
+            case OpenStream(peer):
+                self._streams.open(peer)
+            case CloseStream(peer):
+                self._streams.close(peer)
+            case DropCrm(reason):
+                self._local.drop(reason)
+            case HoldCrm(hold):
+                self._local.hold(hold)
+            case AskTieBreaker():
+                if self._tie_breaker is not None:
+                    self._tie_breaker.ask()
+            case Finished():
+                self._finish(0)
+
+    def _finish(self, code: int) -> None:
+        if self._done is not None and not self._done.done():
+            self._done.set_result(code)
+
+    # --- links
+
+    def _freshest_link(self, peer: int) -> int:
+        alive = self._node.detector.alive.get(peer)
+        if alive is None or not alive.links:
+            return 0
+        return max(alive.links, key=lambda link: alive.links[link])
+
+    def _check_links(self) -> None:
+        """Now and then: move streams off silent links, and ask silent multicast links to join again."""
+        now = now_ms()
+        if now < self._link_check_ms:
+            return
+        self._link_check_ms = now + LINK_CHECK_MS
+        silent_ms = self._config.timers.deadtime_ms
+        for peer, alive in self._node.detector.alive.items():
+            link = self._streams.link_of(peer)
+            if link is None or len(self._links) == 1:
+                continue
+            if now - alive.links.get(link, 0) > silent_ms and now - max(alive.links.values()) < silent_ms:
+                log.warning("link %d to node %d is silent: its stream moves to another", link, peer)
+                self._streams.move(peer)
+        for each in self._links:
+            heard = [now - alive.links.get(each.number, 0) for alive in self._node.detector.alive.values()]
+            if min(heard, default=silent_ms + 1) > silent_ms:
+                each.rejoin()
+
+    # --- queries
+
+    def _answer(self, name: str, parameters: dict[str, Any]) -> dict[str, Any]:
+        match name:
+            case "status":
+                return self._node.status()
+            case "quorum":
+                answer = self._node.quorum()
+                if self._tie_breaker is not None:
+                    answer["evidence_detail"] = self._tie_breaker.status()
+                return answer
+            case "links":
+                return self._links_answer()
+        raise ValueError(f"unknown query {name!r}: expected status, links or quorum")
+
+    def _links_answer(self) -> dict[str, Any]:
+        links = []
+        for link, config in zip(self._links, self._config.links, strict=True):
+            counters = link.counters
+            links.append(
+                {
+                    "number": link.number,
+                    "mode": config.mode.value,
+                    "sent": counters.sent,
+                    "send_errors": counters.send_errors,
+                    "received": counters.received,
+                    "last_error": counters.last_error,
+                }
+            )
+        rejected = {reason.value: count for reason, count in self._frames.rejected.items()}
+        if self._node.malformed:
+            rejected["malformed"] = rejected.get("malformed", 0) + self._node.malformed
+        return {"links": links, "peers": self._node.peers(now_ms()), "rejected": rejected}

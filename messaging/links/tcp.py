@@ -1,0 +1,280 @@
+"""The streams between members: TCP connections that carry authenticated records (`messaging.stream`).
+
+The node with the lower id dials. It tries the links in turn, beginning with the one that was heard last, until the
+stream stands or is no longer wanted. A connection whose data is not acknowledged for `deadtime` is given up by the
+kernel (TCP_USER_TIMEOUT); the channel above then goes on over the next one.
+
+What is sent while the socket is full waits as messages, not as bytes, so that large ones exist once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import os
+import socket
+from collections import deque
+from collections.abc import Callable, Iterator
+
+from messaging.config import MessagingConfig
+from messaging.effects import Event, StreamClosed, StreamOpened, StreamReceived
+from messaging.errors import SetupError
+from messaging.frame import FrameCodec, Rejection
+from messaging.links.udp import IP_FREEBIND, IPV6_FREEBIND, resolve
+from messaging.stream import StreamCodec, StreamRejected
+
+HANDSHAKE_TIMEOUT_S = 3.0
+DIAL_TIMEOUT_S = 2.0
+REDIAL_FIRST_S = 0.02
+REDIAL_MAX_S = 1.0
+BACKLOG = 64
+MAX_PENDING_CONNECTIONS = 64
+"""Connections that have not yet proved who they are; more are closed at once."""
+
+WRITE_HIGH_BYTES = 1024 * 1024
+
+
+class Connection(asyncio.Protocol):
+    """One TCP connection, either end."""
+
+    def __init__(self, streams: Streams, codec: StreamCodec, link: int) -> None:
+        self.codec = codec
+        self.link = link
+        self.ended = asyncio.get_running_loop().create_future()
+        self._streams = streams
+        self._transport: asyncio.Transport | None = None
+        self._queue: deque[bytes] = deque()
+        self._records: Iterator[bytes] | None = None
+        self._paused = False
+        self._deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        transport.set_write_buffer_limits(high=WRITE_HIGH_BYTES)
+        made: socket.socket = transport.get_extra_info("socket")
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, self._streams.user_timeout_ms)
+        self._deadline = asyncio.get_running_loop().call_later(HANDSHAKE_TIMEOUT_S, self.close)
+        if not self._streams.admit(self):
+            self.close()
+            return
+        transport.write(self.codec.start())
+
+    def data_received(self, data: bytes) -> None:
+        was_open = self.codec.open
+        try:
+            messages, reply = self.codec.feed(data)
+        except StreamRejected as rejected:
+            self._streams.frames.reject(rejected.reason)
+            self.close()
+            return
+        if self._transport is None:
+            return
+        if reply:
+            self._transport.write(reply)
+        if self.codec.open and not was_open:
+            if self._deadline is not None:
+                self._deadline.cancel()
+            self._streams.opened(self)
+        for message in messages:
+            self._streams.received(self, message)
+
+    def send(self, message: bytes) -> None:
+        """Send, or queue while the socket is full."""
+        self._queue.append(message)
+        self._pump()
+
+    def _pump(self) -> None:
+        while not self._paused and self._transport is not None:
+            if self._records is None:
+                if not self._queue:
+                    return
+                self._records = self.codec.encode(self._queue.popleft())
+            record = next(self._records, None)
+            if record is None:
+                self._records = None
+            else:
+                self._transport.write(record)
+
+    def pause_writing(self) -> None:
+        self._paused = True
+
+    def resume_writing(self) -> None:
+        self._paused = False
+        self._pump()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        if self._deadline is not None:
+            self._deadline.cancel()
+        self._streams.closed(self)
+        if not self.ended.done():
+            self.ended.set_result(None)
+
+    def close(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
+
+
+class Streams:
+    """All streams of this node. `emit` takes the events for the core."""
+
+    def __init__(
+        self,
+        config: MessagingConfig,
+        frames: FrameCodec,
+        incarnation: int,
+        emit: Callable[[Event], None],
+        freshest_link: Callable[[int], int],
+    ) -> None:
+        self.frames = frames
+        self.user_timeout_ms = config.timers.deadtime_ms
+        self._config = config
+        self._incarnation = incarnation
+        self._emit = emit
+        self._freshest_link = freshest_link
+        self._by_peer: dict[int, Connection] = {}
+        self._pending: set[Connection] = set()
+        self._dialers: dict[int, asyncio.Task[None]] = {}
+        self._servers: list[asyncio.Server] = []
+
+    async def start(self) -> None:
+        """Listen on this node's endpoint of every link. SetupError when one cannot."""
+        loop = asyncio.get_running_loop()
+        for number, endpoint in enumerate(self._config.node(self._config.node_id).endpoints):
+            family, address = resolve(endpoint)
+            made = socket.socket(family, socket.SOCK_STREAM)
+            made.setblocking(False)
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                made.setsockopt(socket.IPPROTO_IPV6, IPV6_FREEBIND, 1)
+            else:
+                made.setsockopt(socket.IPPROTO_IP, IP_FREEBIND, 1)
+            try:
+                made.bind(address)
+            except OSError as error:
+                made.close()
+                raise SetupError(
+                    f"link {number}: cannot listen on TCP {endpoint.host}:{endpoint.port}: {error.strerror}"
+                ) from None
+            accept = functools.partial(self._make, number, None)
+            server = await loop.create_server(accept, sock=made, backlog=BACKLOG)
+            self._servers.append(server)
+
+    def _codec(self, dial_to: int | None) -> StreamCodec:
+        return StreamCodec(
+            self.frames.keyring,
+            self._config.cluster,
+            self._config.node_id,
+            self._incarnation,
+            self.frames.listed,
+            os.urandom(16),
+            dial_to,
+        )
+
+    def _make(self, link: int, dial_to: int | None) -> Connection:
+        return Connection(self, self._codec(dial_to), link)
+
+    # --- what the core asks for
+
+    def open(self, peer: int) -> None:
+        """Dial until it stands or `close`."""
+        if peer not in self._dialers:
+            self._dialers[peer] = asyncio.get_running_loop().create_task(self._dial(peer))
+
+    def close(self, peer: int) -> None:
+        """End the stream and the dialing."""
+        dialer = self._dialers.pop(peer, None)
+        if dialer is not None:
+            dialer.cancel()
+        connection = self._by_peer.pop(peer, None)
+        if connection is not None:
+            connection.close()
+
+    def send(self, peer: int, payload: bytes) -> None:
+        connection = self._by_peer.get(peer)
+        if connection is not None:
+            connection.send(payload)
+
+    def link_of(self, peer: int) -> int | None:
+        """The link that the stream to a peer uses."""
+        connection = self._by_peer.get(peer)
+        return connection.link if connection else None
+
+    def move(self, peer: int) -> None:
+        """Give up the present connection so that another link is tried."""
+        connection = self._by_peer.get(peer)
+        if connection is not None:
+            connection.close()
+
+    async def _dial(self, peer: int) -> None:
+        loop = asyncio.get_running_loop()
+        wait_s = REDIAL_FIRST_S
+        endpoints = self._config.node(peer).endpoints
+        link = self._freshest_link(peer)
+        while True:
+            family, address = resolve(endpoints[link])
+            dial = functools.partial(self._make, link, peer)
+            try:
+                async with asyncio.timeout(DIAL_TIMEOUT_S):
+                    _, connection = await loop.create_connection(
+                        dial,
+                        host=address[0],
+                        port=address[1],
+                        family=family,
+                    )
+                await asyncio.wait([connection.ended], timeout=HANDSHAKE_TIMEOUT_S)
+                if self._by_peer.get(peer) is connection:
+                    return
+            except (OSError, TimeoutError):
+                pass
+            link = (link + 1) % len(endpoints)
+            await asyncio.sleep(wait_s)
+            wait_s = min(REDIAL_MAX_S, 2 * wait_s)
+
+    # --- what connections report
+
+    def admit(self, connection: Connection) -> bool:
+        """Whether one more connection that has not proved anything is bearable."""
+        self._pending.add(connection)
+        return len(self._pending) <= MAX_PENDING_CONNECTIONS
+
+    def opened(self, connection: Connection) -> None:
+        peer = connection.codec.peer
+        assert peer is not None
+        self._pending.discard(connection)
+        older = self._by_peer.get(peer)
+        if older is not None:
+            if connection.codec.peer_incarnation < older.codec.peer_incarnation:
+                self.frames.reject(Rejection.OLD_INCARNATION)
+                connection.close()
+                return
+            older.close()
+        self._by_peer[peer] = connection
+        dialer = self._dialers.pop(peer, None)
+        if dialer is not None:
+            dialer.cancel()
+        self._emit(StreamOpened(peer, connection.codec.peer_incarnation))
+
+    def received(self, connection: Connection, message: bytes) -> None:
+        peer = connection.codec.peer
+        if peer is not None and self._by_peer.get(peer) is connection:
+            self._emit(StreamReceived(peer, message))
+
+    def closed(self, connection: Connection) -> None:
+        self._pending.discard(connection)
+        peer = connection.codec.peer
+        if peer is not None and self._by_peer.get(peer) is connection:
+            del self._by_peer[peer]
+            self._emit(StreamClosed(peer))
+
+    def shut(self) -> None:
+        """End everything."""
+        for server in self._servers:
+            server.close()
+        for dialer in self._dialers.values():
+            dialer.cancel()
+        self._dialers.clear()
+        for connection in [*self._by_peer.values(), *self._pending]:
+            connection.close()
