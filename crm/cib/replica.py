@@ -2,8 +2,8 @@
 
 Theory of operation. A change is multicast; every member applies it when it is delivered, in the total order of the view, to the
 same document, with the same result (`crm.cib.operations`). A change of the configuration is then written to disk, and
-each member tells the one that asked (`Durable`). That one answers its client when every member of the view in which the change was
-delivered has done so; a member that leaves is waited for no longer. Changes of the status are not written: it
+each member tells the one that asked (`Durable`). That one answers its client when every member of the view that it is in by then has
+done so: a member that leaves is waited for no longer, one that joins must first have written the agreed document. Changes of the status are not written: it
 describes what the members know, and each tells it again when it joins.
 
 *Batches*: the daemon feeds what has arrived and then calls `flush()`. However many changes that was, one document is written and one message
@@ -148,7 +148,8 @@ class _Pending:
     attempts: int = 1
     mark: Mark | None = None
     version: Version = field(default_factory=Version)
-    missing: set[int] = field(default_factory=set)
+    durable: set[int] = field(default_factory=set)
+    """Members that have it on disk."""
 
 
 @dataclass(slots=True)
@@ -192,7 +193,7 @@ class CibReplica:
         self._askers: set[int] = set()
         self._writing: _Writing | None = None
         self._tickets = 0
-        self._configuration_digests: tuple[Version, str] | None = None
+        self._written: Durable | None = None
         self._digest: str | None = None
 
     # What there is to know
@@ -258,12 +259,9 @@ class CibReplica:
         effects: list[Effect] = []
         for number in dropped:
             effects += self._again(number)
-        stay = view.group - view.gone
-        for number in list(self._pending):
-            pending = self._pending[number]
-            if pending.mark is not None:
-                pending.missing &= stay
-                effects += self._settle(number)
+        for number in self._applied_numbers():
+            self._pending[number].durable &= (view.group - view.gone) | {self._me}
+            effects += self._settle(number)
         return effects
 
     def synchronised(self) -> list[Effect]:
@@ -274,10 +272,26 @@ class CibReplica:
         if self._view.quorate:
             self._provisional = False
             self._dirty |= self._written_provisional
-        effects: list[Effect] = []
+        effects = self._announce()
         while self._waiting:
             effects += self._execute(*self._waiting.popleft())
         return effects
+
+    def _announce(self) -> list[Effect]:
+        """Everybody's changes of earlier views are in the agreed document: all are told when it is on disk here."""
+        view = self._view
+        if view is None:
+            return []
+        mark = Mark(view.sequence, view.leader, 0)
+        if self._dirty or self._writing is not None:
+            self._dirty = True
+            self._mark = mark
+            self._askers = set(view.group)
+            return []
+        # Without a digest: what is on disk was written in an earlier view, perhaps in another partition.
+        payload = wire.encode(Durable(mark, self.version, ""))
+        told: list[Effect] = [Send(node, payload) for node in sorted(view.group - {self._me})]
+        return told + self._acknowledged(self._me, mark)
 
     def on_delivered(self, sequence: int, sender: int, payload: bytes) -> list[Effect]:
         """A multicast of the current view."""
@@ -307,7 +321,7 @@ class CibReplica:
             case Durable():
                 return self._compare(sender, message) + self._acknowledged(sender, message.mark)
             case Differs(version, digest):
-                if self._configuration_digests is not None and self._configuration_digests[0] == version:
+                if self._written_here() and self._written is not None and self._written.version == version:
                     return [Withdraw(f"this copy of the CIB, version {version}, differs from that of node {sender}")]
                 return [
                     Notice("cib-differs", f"node {sender} found a difference in version {version}, now past ({digest})")
@@ -333,9 +347,12 @@ class CibReplica:
         new = xml.parse(document)
         mine, theirs = configuration_bytes(self._document), configuration_bytes(new)
         effects: list[Effect] = []
-        if mine != theirs and (reason := self._why_keep(new)):
-            short = xml.digest(mine)[:8]
-            effects.append(KeepAside(f"cib-{self.version}-{short}.xml", durable_bytes(self._document), reason))
+        if mine != theirs:
+            if reason := self._why_keep(new):
+                short = xml.digest(mine)[:8]
+                effects.append(KeepAside(f"cib-{self.version}-{short}.xml", durable_bytes(self._document), reason))
+            text = f"not applied: the cluster has taken another configuration, version {xml.version(new)}, meanwhile"
+            effects += [self._end(number, "not-applied", text) for number in self._applied_numbers()]
         self._document = new
         self._ids = IdIndex(new)
         self._digest = None
@@ -365,10 +382,10 @@ class CibReplica:
         if writing is None or writing.ticket != ticket:
             raise ValueError(f"no write with ticket {ticket} is under way")
         self._writing = None
-        self._configuration_digests = (writing.version, writing.digest)
         effects: list[Effect] = []
         if writing.mark is not None:
-            payload = wire.encode(Durable(writing.mark, writing.version, writing.digest))
+            self._written = Durable(writing.mark, writing.version, writing.digest)
+            payload = wire.encode(self._written)
             effects += [Send(node, payload) for node in sorted(writing.askers - {self._me}) if self._in_group(node)]
             effects += self._acknowledged(self._me, writing.mark)
         return effects + self.flush()
@@ -433,31 +450,40 @@ class CibReplica:
         pending = self._pending[number]
         pending.version = result.version
         pending.mark = mark
-        if result.durable and self._view is not None:
-            # This member itself is waited for even when its own crm is not (or no longer) part of the group.
-            pending.missing = set(self._view.group) | {self._me}
-        return self._settle(number)
+        return self._settle(number) if result.durable else [self._end(number)]
+
+    def _applied_numbers(self) -> list[int]:
+        return [number for number, pending in self._pending.items() if pending.mark is not None]
 
     def _settle(self, number: int) -> list[Effect]:
-        pending = self._pending[number]
-        return [] if pending.missing else [self._end(number)]
+        """The reply, if nobody is waited for any more. This member counts even when its crm is not part of the group just now."""
+        waited_for = {self._me} if self._view is None else self._view.group | {self._me}
+        return [self._end(number)] if waited_for <= self._pending[number].durable else []
 
     def _acknowledged(self, node: int, mark: Mark) -> list[Effect]:
         effects: list[Effect] = []
-        for number in list(self._pending):
+        for number in self._applied_numbers():
             pending = self._pending[number]
-            if pending.mark is not None and pending.mark <= mark and node in pending.missing:
-                pending.missing.discard(node)
+            if pending.mark is not None and pending.mark <= mark and node not in pending.durable:
+                pending.durable.add(node)
                 effects += self._settle(number)
         return effects
 
     def _compare(self, sender: int, message: Durable) -> list[Effect]:
         """Same version, other content: one of both has applied something wrongly. It is told; joining anew settles it."""
-        mine = self._configuration_digests
-        if mine is None or mine[0] != message.version or mine[1] == message.digest:
+        mine = self._written
+        if mine is None or not self._written_here() or not message.digest or not _same_view(mine.mark, message.mark):
+            return []
+        if mine.version != message.version or mine.digest == message.digest:
             return []
         text = f"the CIB of node {sender}, version {message.version}, differs from this one"
-        return [Notice("cib-differs", text), Send(sender, wire.encode(Differs(message.version, mine[1])))]
+        return [Notice("cib-differs", text), Send(sender, wire.encode(Differs(message.version, mine.digest)))]
+
+    def _written_here(self) -> bool:
+        """Whether the last write was made in this view: only then can others' writes be compared with it."""
+        if self._written is None or self._view is None:
+            return False
+        return _same_view(self._written.mark, Mark(self._view.sequence, self._view.leader, 0))
 
     def _end(self, number: int, error: str = "", message: str = "", items: tuple[ReportItem, ...] = ()) -> Reply:
         pending = self._pending.pop(number)
@@ -475,6 +501,10 @@ class CibReplica:
         if (mine.admin_epoch, mine.epoch) >= (theirs.admin_epoch, theirs.epoch):
             return f"version {mine} is not older than {theirs}, which the cluster has taken, and differs from it"
         return ""
+
+
+def _same_view(one: Mark, other: Mark) -> bool:
+    return (one.view_sequence, one.view_leader) == (other.view_sequence, other.view_leader)
 
 
 def configuration_bytes(document: etree._Element) -> bytes:
