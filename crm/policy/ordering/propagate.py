@@ -1,0 +1,643 @@
+"""Propagation: what one action's state means for those it is related to (13.2 to 13.5).
+
+Theory of operation. `update(T)` evaluates every relation into T; whatever changes because of it is evaluated again at once, together with
+what comes after it. The order of this recursion is the specification's, because the first cause found becomes an action's reason.
+
+A relation is a pure function of both ends, so one whose ends have not changed since it was last evaluated is skipped: every action carries
+the time (`Plan.clock`) of its last change, every collective that of the last change below it, every relation that of its last evaluation.
+Flags only ever move one way (with two exceptions, CANCEL and MIN, for which there is a budget), so this ends.
+
+The recursion is bounded: beyond `_DEPTH` an update is put off until the stack has unwound. That can change which of two causes is found
+first, never the flags.
+"""
+
+from __future__ import annotations
+
+from bisect import insort_left
+from operator import attrgetter
+
+from crm.policy.actions.model import (
+    ALWAYS,
+    ASYM,
+    BLOCK,
+    CANCEL,
+    COMPLETED,
+    ELEMENTARY,
+    FGRAPH,
+    FIRSTREQ,
+    MIGBLOCK,
+    MIGRATABLE,
+    MIN,
+    NESTPROBE,
+    OPTIONAL,
+    ORD,
+    PROMREQ,
+    PSEUDO,
+    REAL,
+    RESTART,
+    RUNNABLE,
+    SAMENODE,
+    TGRAPH,
+    THENREQ,
+    THENREQ1,
+    Action,
+    Relation,
+)
+from crm.policy.actions.plan import Plan
+from crm.policy.actions.store import is_ancestor
+from crm.policy.constraints.model import Colocation
+from crm.policy.model import INFINITY, Assignment, Bundle, Clone, Group, Kind, Node, Primitive, Resource, Role
+from crm.policy.ordering.interleave import instances_of, interleaves, partner
+
+_DEPTH = 120  # nested updates; each takes up to five Python frames
+_FIRST, _THEN = 1, 2  # which end of a relation changed
+_MEANINGLESS = ~(ALWAYS)  # flags whose change wakes others
+_BY_DEPENDENT = attrgetter("dependent_key")
+# Bits that can change something when both ends are plain actions.
+_ACTIVE = (
+    THENREQ | RESTART | FIRSTREQ | PROMREQ | BLOCK | MIGBLOCK | REAL | ASYM | MIN | NESTPROBE | THENREQ1 | CANCEL
+) | (SAMENODE | TGRAPH | FGRAPH)
+
+
+def propagate(plan: Plan, assignment: Assignment) -> Propagation:
+    return Propagation(plan, assignment)
+
+
+class Propagation:
+    """One run over all actions of a plan."""
+
+    def __init__(self, plan: Plan, assignment: Assignment) -> None:
+        self.plan = plan
+        self.dependents = assignment.dependents
+        self.family = [0] * len(plan.state.all_resources)  # clock of the last change below a collective
+        self.summaries: dict[tuple[Action, Node], tuple[int, int]] = {}
+        self.completions: dict[Action, Action] = {}
+        self.depth = 0
+        self.postponed: list[Action] = []
+        self.budget = 1000 * len(plan.actions) + 100_000
+        plan.clock = max(plan.clock, 1)
+
+    def block_unrunnable(self) -> None:
+        """13.5 for every action that cannot run, newest first."""
+        for action in reversed(list(self.plan.actions)):
+            if not action.flags & RUNNABLE:
+                self.block_colocated(action)
+        self._finish()
+
+    def run(self) -> None:
+        for action in reversed(list(self.plan.actions)):
+            if action.inputs or action.minimum:
+                self.update(action)
+                if self.postponed:
+                    self._finish()
+
+    def _finish(self) -> None:
+        while self.postponed:
+            action = self.postponed.pop(0)
+            self.update(action)
+
+    # --- flags --------------------------------------------------------------------------------------------------------
+
+    def _touch(self, action: Action) -> None:
+        plan = self.plan
+        plan.clock += 1
+        action.version = plan.clock
+        rsc = action.rsc
+        if rsc is not None:
+            parent = rsc.parent
+            while parent is not None:
+                self.family[parent.index] = plan.clock
+                parent = parent.parent
+
+    def _clear(self, action: Action, flag: int, cause: Action) -> None:
+        """Take a flag away because of another action, which becomes the reason unless there is one (13.3)."""
+        if not action.flags & flag:
+            return
+        action.flags &= ~flag
+        if action.reason is None and (cause.rsc is None or cause.rsc is not action.rsc):
+            word = "required" if flag == OPTIONAL else "unrunnable" if flag == RUNNABLE else "unmigrateable"
+            action.reason = f"{word} {cause.rsc.id} {cause.task}" if cause.rsc is not None else f"{word} {cause.task}"
+            action.cause = cause
+
+    # --- summaries (8.3) ----------------------------------------------------------------------------------------------
+
+    def ordering_flags(self, action: Action, node: Node | None) -> int:
+        """Flags of an action as an end of a relation: a collective is judged by its children."""
+        rsc = action.rsc
+        if rsc is None or rsc.kind is Kind.PRIMITIVE:
+            return action.flags
+        flags = self.summary(action)
+        if node is None or rsc.kind is not Kind.CLONE:
+            return flags
+        return self._summary_on(action, node) | (flags & RUNNABLE)
+
+    def summary(self, action: Action) -> int:
+        rsc = action.rsc
+        if rsc is None or rsc.kind is Kind.PRIMITIVE:
+            return action.flags
+        if action.summary_at >= self.family[rsc.index] and action.summary_at >= action.version:
+            return action.summary
+        before = action.flags
+        if rsc.kind is Kind.GROUP:
+            flags = self._group_summary(action, rsc, None)
+        else:
+            flags = self._collective_summary(action, rsc, None)
+        if action.flags != before:
+            self._touch(action)
+        action.summary = flags
+        action.summary_at = self.plan.clock
+        return flags
+
+    def _summary_on(self, action: Action, node: Node) -> int:
+        rsc = action.rsc
+        assert rsc is not None
+        known = self.summaries.get((action, node))
+        if known is not None and known[1] >= self.family[rsc.index] and known[1] >= action.version:
+            return known[0]
+        before = action.flags
+        flags = self._collective_summary(action, rsc, node)
+        if action.flags != before:
+            self._touch(action)
+        self.summaries[action, node] = (flags, self.plan.clock)
+        return flags
+
+    def _collective_summary(self, action: Action, rsc: Resource, node: Node | None) -> int:
+        flags = OPTIONAL | RUNNABLE | PSEUDO
+        any_runnable = False
+        instances = self._judged_by(action, rsc)
+        task = self._elementary(action, instances)
+        for instance in instances:
+            child = self.plan.newest(instance, task, node if instance.kind is Kind.PRIMITIVE else None)
+            if child is None:
+                continue
+            if instance.kind is Kind.GROUP:
+                child_flags = self._group_summary(child, instance, node) if node is not None else self.summary(child)
+            else:
+                child_flags = self.summary(child)
+            if not child_flags & OPTIONAL:
+                flags &= ~OPTIONAL
+                action.flags &= ~OPTIONAL
+            any_runnable = any_runnable or bool(child_flags & RUNNABLE)
+        if not any_runnable:
+            flags &= ~RUNNABLE
+            if node is None:
+                action.flags &= ~RUNNABLE
+        return flags
+
+    def _judged_by(self, action: Action, rsc: Resource) -> list[Resource]:
+        if isinstance(rsc, Bundle) and rsc.inner_clone is not None:
+            task = ELEMENTARY.get(action.task, action.task)
+            if task not in ("start", "stop"):
+                return self.plan.children[rsc.inner_clone.index]
+        return instances_of(self.plan, rsc)
+
+    @staticmethod
+    def _elementary(action: Action, instances: list[Resource]) -> str:
+        task = action.task
+        if "_notify_" in action.key:
+            task = action.key.rpartition("_notify_")[2].rpartition("_")[0]
+        if instances and instances[0].kind is not Kind.PRIMITIVE:
+            return task
+        return ELEMENTARY.get(task, task)
+
+    def _group_summary(self, action: Action, group: Resource, node: Node | None) -> int:
+        flags = OPTIONAL | RUNNABLE | PSEUDO
+        task = ELEMENTARY.get(action.task, action.task)
+        completed = task != action.task
+        for member in self.plan.children[group.index]:
+            child = self.plan.newest(member, task, node)
+            if child is None:
+                if task not in ("stop", "demote"):
+                    flags &= ~RUNNABLE
+                continue
+            if not child.flags & OPTIONAL:
+                flags &= ~OPTIONAL
+                action.flags &= ~OPTIONAL
+            if completed and not child.flags & RUNNABLE:
+                flags &= ~RUNNABLE
+                action.flags &= ~RUNNABLE
+        return flags
+
+    # --- re-evaluating an action (13.2) -------------------------------------------------------------------------------
+
+    def update(self, then: Action) -> None:
+        if not then.inputs and not then.minimum:
+            return
+        if self.depth >= _DEPTH:
+            if then not in self.postponed:
+                self.postponed.append(then)
+            return
+        self.budget -= 1
+        if self.budget < 0:
+            if self.budget == -1:
+                self.plan.problems.append("orderings contradict each other: propagation was ended early")
+            return
+        self.depth += 1
+        self._update(then)
+        self.depth -= 1
+
+    def _update(self, then: Action) -> None:
+        entry = then.flags
+        changed = False
+        minimum = then.minimum
+        if minimum:
+            then.count = 0
+            then.flags &= ~RUNNABLE
+        family = self.family
+        then_index = then.rsc.index if then.rsc is not None else -1
+        inputs = then.inputs
+        for position in range(len(inputs) - 1, -1, -1):
+            relation = inputs[position]
+            if not relation.bits & _ACTIVE and self._is_inert(relation):
+                continue
+            seen = relation.seen
+            first = relation.first
+            if (
+                first.version <= seen
+                and then.version <= seen
+                and not minimum
+                and (first.rsc is None or family[first.rsc.index] <= seen)
+                and (then_index < 0 or family[then_index] <= seen)
+            ):
+                continue
+            relation.seen = self.plan.clock
+            result = self._evaluate(relation, first, then)
+            if result & _THEN:
+                changed = True
+            if result & _FIRST:
+                outputs = first.outputs
+                for number in range(len(outputs) - 1, -1, -1):
+                    self.update(outputs[number].then)
+                self.update(first)
+        if minimum:
+            changed = (then.flags ^ entry) & _MEANINGLESS != 0
+            if changed:
+                self._touch(then)
+        if changed:
+            if entry & RUNNABLE and not then.flags & RUNNABLE:
+                self.block_colocated(then)
+            self.update(then)
+            outputs = then.outputs
+            for number in range(len(outputs) - 1, -1, -1):
+                self.update(outputs[number].then)
+
+    def _is_inert(self, relation: Relation) -> bool:
+        """Order only, and nothing to map or interleave: evaluating it can change nothing."""
+        if not relation.bits:
+            return True
+        first, then = relation.first.rsc, relation.then.rsc
+        if first is None or then is None:
+            return True
+        return first.kind is Kind.PRIMITIVE and (then.kind is Kind.PRIMITIVE or not relation.bits & ORD)
+
+    def _evaluate(self, relation: Relation, first: Action, then: Action) -> int:
+        bits = relation.bits
+        first_rsc, then_rsc = first.rsc, then.rsc
+        first_node, then_node = self._node_of(first), self._node_of(then)
+        if bits & SAMENODE and first_node is not None and then_node is not None and first_node is not then_node:
+            relation.bits = 0
+            return 0
+        if bits & CANCEL and first_rsc is not None and not then.flags & OPTIONAL and not first.flags & OPTIONAL:
+            first.flags |= OPTIONAL
+            self._touch(first)
+            if first.task == "reload-agent":
+                self.plan.reload.discard(first_rsc)
+        if (
+            first_rsc is not None
+            and then_rsc is not None
+            and first_rsc is not then_rsc
+            and not is_ancestor(first_rsc, then_rsc)
+        ):
+            mapped = self._completion(first, first_rsc)
+            if mapped is not first:
+                if self.plan.relate(mapped, then, bits):
+                    relation.bits = 0
+                    return _THEN
+                return 0
+        return self._apply(relation, first, then, first_node, then_node)
+
+    def _node_of(self, action: Action) -> Node | None:
+        if action.rsc is not None and action.rsc.kind is Kind.GROUP and action.task == "start":
+            return self.plan.location(action.rsc)
+        return action.node
+
+    def _completion(self, first: Action, rsc: Resource) -> Action:
+        """The action of a collective that stands for `first` being all done (13.2, completion mapping)."""
+        if rsc.kind is Kind.PRIMITIVE:
+            return first
+        found = self.completions.get(first)
+        if found is None:
+            found = self.completions[first] = self._find_completion(first, rsc)
+        return found
+
+    def _find_completion(self, first: Action, rsc: Resource) -> Action:
+        if "notify" in first.key or first.interval_ms:
+            return first
+        task = COMPLETED.get(first.task, first.task)
+        if task not in ELEMENTARY:
+            return first
+        notifying = rsc.notify and (rsc.kind is Kind.CLONE or rsc.outermost.kind is Kind.BUNDLE)
+        key = f"{rsc.id}_confirmed-post_notify_{task}_0" if notifying else f"{rsc.id}_{task}_0"
+        return self.plan.newest_by_key(rsc, key) or first
+
+    # --- applying a relation (13.3) -----------------------------------------------------------------------------------
+
+    def _apply(
+        self, relation: Relation, first: Action, then: Action, first_node: Node | None, then_node: Node | None
+    ) -> int:
+        bits = relation.bits
+        flags = self.ordering_flags(first, then_node)
+        result = 0
+        node = then.node
+        if bits & THENREQ1:
+            relation.bits = bits = (bits & ~THENREQ1) | THENREQ
+            if first.node is not None:
+                node = first.node
+        if bits & THENREQ:
+            if then.rsc is not None:
+                result |= self._dispatch(THENREQ, then.rsc, first, then, node, flags)
+            elif not flags & OPTIONAL and then.flags & OPTIONAL:
+                self._clear(then, OPTIONAL, first)
+                self._touch(then)
+                result |= _THEN
+        if bits & RESTART and then.rsc is not None:
+            result |= self._dispatch(RESTART, then.rsc, first, then, node, flags)
+        if bits & FIRSTREQ:
+            if first.rsc is not None:
+                result |= self._dispatch(FIRSTREQ, first.rsc, first, then, node, flags)
+            elif not flags & OPTIONAL and first.flags & RUNNABLE:
+                first.flags &= ~RUNNABLE
+                self._touch(first)
+                result |= _FIRST
+        if bits & PROMREQ and then.rsc is not None:
+            result |= self._dispatch(PROMREQ, then.rsc, first, then, node, flags)
+        if bits & MIN:
+            result |= self._count_runnable(first, then, node, flags)
+        if bits & NESTPROBE and then.rsc is not None:
+            if not flags & RUNNABLE and first.rsc is not None and first.rsc.active_nodes:
+                bits &= ~NESTPROBE
+                relation.bits = bits = 0
+                return result
+            result |= self._dispatch(BLOCK, then.rsc, first, then, node, flags)
+        if bits & BLOCK:
+            if then.rsc is not None:
+                result |= self._dispatch(BLOCK, then.rsc, first, then, node, flags)
+            elif not flags & RUNNABLE and then.flags & RUNNABLE:
+                then.flags &= ~(RUNNABLE | MIGRATABLE)
+                self._touch(then)
+                result |= _THEN
+        for bit in (MIGBLOCK, REAL, ORD, ASYM):
+            if bits & bit and then.rsc is not None:
+                result |= self._dispatch(bit, then.rsc, first, then, node, flags)
+        if bits & TGRAPH and first.flags & RUNNABLE and not flags & OPTIONAL:
+            then.flags |= ALWAYS
+        if bits & FGRAPH and not self.ordering_flags(then, first_node) & OPTIONAL:
+            first.flags |= ALWAYS
+        if (
+            bits & (THENREQ | FIRSTREQ | RESTART)
+            and first.task == "stop"
+            and first.rsc is not None
+            and not flags & RUNNABLE
+            and not self.plan.managed[first.rsc.index]
+            and self.plan.blocked[first.rsc.index]
+            and then.flags & RUNNABLE
+        ):
+            self._clear(then, RUNNABLE, first)
+            self._touch(then)
+            result |= _THEN
+        return result
+
+    def _count_runnable(self, first: Action, then: Action, node: Node | None, flags: int) -> int:
+        if then.rsc is not None:
+            return self._dispatch(MIN, then.rsc, first, then, node, flags)
+        if flags & RUNNABLE:
+            then.count += 1
+            if then.count >= then.minimum and not then.flags & RUNNABLE:
+                then.flags |= RUNNABLE
+                return _THEN
+        return 0
+
+    def _dispatch(self, bit: int, by: Resource, first: Action, then: Action, node: Node | None, flags: int) -> int:
+        """Apply one bit by the kind of resource `by`; the loops run over the children of `then`'s resource."""
+        if by.kind is Kind.PRIMITIVE:
+            return self._rule(bit, first, then, flags)
+        if by.kind is Kind.GROUP:
+            result = self._rule(bit, first, then, flags)
+            if then.rsc is not None:
+                for member in self.plan.children[then.rsc.index]:
+                    action = self.plan.newest(member, then.task, node)
+                    if action is not None:
+                        result |= self._dispatch(bit, member, first, action, node, flags)
+            return result
+        if first.rsc is not None and then.rsc is not None and interleaves(self.plan, first.rsc, then.rsc, then.key):
+            return self._interleave(bit, first, then, node)
+        result = self._rule(bit, first, then, flags)
+        if then.rsc is None or then.rsc.kind is Kind.PRIMITIVE:
+            return result
+        for instance in instances_of(self.plan, then.rsc):
+            action = self.plan.newest(instance, then.task, node)
+            if action is None or not self.summary(action) & RUNNABLE:
+                continue
+            change = self._dispatch(bit, instance, first, action, node, flags)
+            result |= change
+            if change & _THEN:
+                for relation in reversed(list(action.outputs)):
+                    self.update(relation.then)
+        return result
+
+    def _interleave(self, bit: int, first: Action, then: Action, node: Node | None) -> int:
+        """13.4: each instance of `then` is tied to its partner only."""
+        plan = self.plan
+        assert first.rsc is not None and then.rsc is not None
+        current = first.key.endswith(("_stopped_0", "_demoted_0"))
+        result = 0
+        for instance in instances_of(plan, then.rsc):
+            mate = partner(plan, instance, first.rsc, current)
+            if mate is None:
+                if not current and bit in (THENREQ, BLOCK) and self._unassign(instance):
+                    result |= _THEN
+                continue
+            first_action = self._partner_action(first, mate, first.rsc, is_first=True)
+            then_action = self._partner_action(then, instance, then.rsc, is_first=False)
+            if first_action is None or then_action is None:
+                continue
+            if plan.relate(first_action, then_action, bit):
+                result |= _FIRST | _THEN
+            assert then_action.rsc is not None
+            flags = self.summary(first_action)
+            result |= self._dispatch(bit, then_action.rsc, first_action, then_action, node, flags)
+        return result
+
+    def _partner_action(
+        self, action: Action, instance: Resource, collective: Resource, is_first: bool
+    ) -> Action | None:
+        task = self._elementary(action, instances_of(self.plan, collective)) if is_first else action.task
+        rsc: Resource | None = instance
+        if isinstance(collective, Bundle):
+            base = ELEMENTARY.get(action.task, action.task)
+            if (is_first and base != "stop") or (not is_first and base in ("promote", "demote")):
+                inner = next((r.inner for r in collective.replicas if r.container is instance), None)
+                rsc = inner if inner is not None else instance
+        return None if rsc is None else self.plan.newest(rsc, task)
+
+    def _unassign(self, instance: Resource) -> bool:
+        """An interleaved instance without a partner runs nowhere."""
+        plan = self.plan
+        changed = False
+        plan.partners.clear()
+        for leaf in instance.leaves():
+            plan.clock += 1
+            changed = plan.unassign(leaf) or changed
+            parent: Resource | None = leaf
+            while parent is not None:
+                if parent is not leaf:
+                    self.family[parent.index] = plan.clock
+                parent = parent.parent
+        return changed
+
+    # --- the rules for one pair ---------------------------------------------------------------------------------------
+
+    def _rule(self, bit: int, first: Action, then: Action, flags: int) -> int:
+        if bit == ORD:
+            return 0
+        first_before, then_before = first.flags, then.flags
+        _RULES[bit](self, first, then, flags)
+        result = 0
+        if first.flags != first_before:
+            self._touch(first)
+            result = _FIRST
+        if then.flags != then_before:
+            self._touch(then)
+            result |= _THEN
+            if then.rsc is not None and then.rsc.parent is not None:
+                self.update(then)
+        return result
+
+    def _then_required(self, first: Action, then: Action, flags: int) -> None:
+        if not flags & OPTIONAL and not first.flags & MIGRATABLE:
+            self._clear(then, OPTIONAL, first)
+
+    def _restart(self, first: Action, then: Action, flags: int) -> None:
+        required = not then.flags & OPTIONAL
+        if not required:
+            if then.flags & RUNNABLE or then.rsc is None or then.rsc is not first.rsc:
+                return
+            if not self.plan.managed[then.rsc.index]:
+                return
+        if first.flags & RUNNABLE or required:
+            self._clear(first, OPTIONAL, then)
+        if not then.flags & MIGRATABLE:
+            self._clear(first, MIGRATABLE, then)
+        if not first.flags & (OPTIONAL | RUNNABLE):
+            self._clear(then, RUNNABLE, first)
+
+    def _first_required(self, first: Action, then: Action, flags: int) -> None:
+        if then.flags & OPTIONAL:
+            return
+        if not flags & OPTIONAL:
+            self._clear(first, OPTIONAL, then)
+        if flags & MIGRATABLE and not then.flags & MIGRATABLE:
+            self._clear(first, MIGRATABLE, then)
+
+    def _promoted_requires(self, first: Action, then: Action, flags: int) -> None:
+        if then.rsc is None or then.flags & OPTIONAL or self.plan.role_of(then.rsc) is not Role.PROMOTED:
+            return
+        self._clear(first, OPTIONAL, then)
+        if not then.flags & MIGRATABLE:
+            self._clear(first, MIGRATABLE, then)
+
+    def _block(self, first: Action, then: Action, flags: int) -> None:
+        if then.flags & RUNNABLE and not flags & RUNNABLE:
+            self._clear(then, RUNNABLE, first)
+            self._clear(then, MIGRATABLE, first)
+
+    def _migration_blocks(self, first: Action, then: Action, flags: int) -> None:
+        if not then.flags & MIGRATABLE or not then.flags & RUNNABLE:
+            self._clear(first, RUNNABLE, then)
+        if not then.flags & OPTIONAL:
+            self._clear(first, OPTIONAL, then)
+
+    def _real(self, first: Action, then: Action, flags: int) -> None:
+        if not first.flags & RUNNABLE:
+            self._clear(then, MIGRATABLE, first)
+            then.flags &= ~PSEUDO
+
+    def _asymmetric(self, first: Action, then: Action, flags: int) -> None:
+        if first.flags & RUNNABLE or then.rsc is None:
+            return
+        rsc = then.rsc
+        if then.flags & OPTIONAL:
+            role = self.plan.role_of(rsc)
+            if then.task == "stop" and role is Role.STOPPED:
+                return
+            if then.task == "start" and role >= Role.STARTED and rsc.active_nodes == [then.node]:
+                return
+        self._clear(then, OPTIONAL, first)
+        self._clear(then, RUNNABLE, first)
+
+    def _minimum(self, first: Action, then: Action, flags: int) -> None:
+        if flags & RUNNABLE:
+            then.count += 1
+            if then.count >= then.minimum:
+                then.flags |= RUNNABLE
+
+    # --- colocated starts (13.5) --------------------------------------------------------------------------------------
+
+    def block_colocated(self, action: Action) -> None:
+        """What must run with something that cannot start cannot start either."""
+        rsc, task = action.rsc, action.task
+        if rsc is None or task not in ("start", "promote") or action.flags & RUNNABLE:
+            return
+        outermost = rsc.outermost
+        for child in self.plan.children[outermost.index]:
+            found = self.plan.newest(child, task)
+            if found is None or found.flags & RUNNABLE:
+                return
+        for colocation in self._dependents_of(outermost):
+            if colocation.score < INFINITY:
+                continue
+            if task == "promote" and colocation.primary_role is not Role.PROMOTED:
+                continue
+            blocked = "promote" if colocation.dependent_role is Role.PROMOTED else "start"
+            self._block_all(colocation.dependent, blocked, action)
+
+    def _block_all(self, rsc: Resource, task: str, cause: Action) -> None:
+        assert cause.rsc is not None
+        for action in reversed(list(self.plan.by_rsc[rsc.index])):
+            if action.task == task and action.flags & RUNNABLE:
+                action.flags &= ~RUNNABLE
+                self._touch(action)
+                self.plan.give_reason(action, f"colocation with {cause.rsc.id}", cause)
+                self.block_colocated(action)
+                self.update(action)
+        for child in self.plan.children[rsc.index]:
+            self._block_all(child, task, cause)
+
+    def _dependents_of(self, rsc: Resource) -> list[Colocation]:
+        """The effective colocations with a top-level resource as primary (P2 5.5)."""
+        if not self.dependents:
+            return []
+        own = self.dependents[rsc.index]
+        if not isinstance(rsc, Group):
+            return own
+        found = list(own)
+        for member in rsc.children:
+            for colocation in self.dependents[member.index]:
+                if colocation.explicit:
+                    insort_left(found, colocation, key=_BY_DEPENDENT)
+        return found
+
+
+_RULES = {
+    THENREQ: Propagation._then_required,
+    RESTART: Propagation._restart,
+    FIRSTREQ: Propagation._first_required,
+    PROMREQ: Propagation._promoted_requires,
+    BLOCK: Propagation._block,
+    MIGBLOCK: Propagation._migration_blocks,
+    REAL: Propagation._real,
+    ASYM: Propagation._asymmetric,
+    MIN: Propagation._minimum,
+}
+
+__all__ = ["Clone", "Primitive", "Propagation", "propagate"]
