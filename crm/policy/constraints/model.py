@@ -44,6 +44,7 @@ class Locations:
 
     records: list[Location] = field(default_factory=list)
     exclusive: list[Resource] = field(default_factory=list)
+    recheck: list[int] = field(default_factory=list)  # epoch seconds at which a rule's result changes (part 1, 4.6)
 
 
 @dataclass(slots=True, eq=False)
