@@ -17,9 +17,7 @@ from typing import Final
 
 META: Final = "CRM_meta_"
 TIMEOUT: Final = "CRM_meta_timeout"
-_NOT_DIGESTED: Final = frozenset(
-    ("id", "crm_feature_set", "op-digest", "on_node", "on_node_uuid", "pcmk_external_ip")
-)
+_NOT_DIGESTED: Final = frozenset(("id", "crm_feature_set", "op-digest", "on_node", "on_node_uuid", "pcmk_external_ip"))
 _SPECIAL = re.compile(r'[<>&"\x00-\x1f\x7f]')
 _NAMED: Final = {"<": "&lt;", ">": "&gt;", "&": "&amp;", '"': "&quot;"}
 
@@ -33,9 +31,7 @@ def operation_digest(params: Mapping[str, str]) -> str:
 
 def digested_parameters(params: Mapping[str, str], interval_ms: int = 0) -> dict[str, str]:
     """Of all attributes of an operation in a graph, those that its digest is about."""
-    kept = {
-        name: value for name, value in params.items() if not name.startswith(META) and name not in _NOT_DIGESTED
-    }
+    kept = {name: value for name, value in params.items() if not name.startswith(META) and name not in _NOT_DIGESTED}
     if interval_ms and TIMEOUT in params:
         kept[TIMEOUT] = params[TIMEOUT]
     return kept

@@ -13,7 +13,8 @@ goes to each member that asked; while one write is under way, the next batch gat
 place in the total order everywhere. Until then delivered changes wait; they are applied then, on the agreed document. If the view
 changes before, those that waited are dropped by everybody, and each member multicasts its own again.
 
-*After a partition* one side's configuration is taken (`adopt`). What the other side had accepted is handed out to be kept in a file.
+*After a partition* one side's configuration is taken (`adopt`): that with the highest `standing` (`crm.cib.lineage`). A copy whose changes are not all
+in the one that was taken is handed out to be kept in a file.
 
 The class does no I/O and knows no time: it returns effects, to be carried out in order (`Persist` before what follows from `on_persisted`).
 """
@@ -29,6 +30,7 @@ from lxml import etree
 
 from crm.cib import wire, xml
 from crm.cib.editor import IdIndex
+from crm.cib.lineage import Lineage, Standing
 from crm.cib.operations import Applied, Check, Operation, Refusal, apply
 from crm.cib.report import ReportItem
 from crm.cib.wire import Change, CibMessageError, Differs, Durable, Mark
@@ -40,6 +42,8 @@ MAX_WAITING: Final = 50_000
 """Delivered changes that may wait for the view to be synchronised; beyond it, something is badly wrong."""
 MAX_ATTEMPTS: Final = 5
 """How often a change is multicast again because views ended before it was delivered."""
+
+_LINEAGE = "lineage "
 
 
 # Effects
@@ -67,8 +71,7 @@ class Persist:
     document: bytes
     version: Version
     digest: str
-    provisional: bool
-    """It holds changes that a view without quorum accepted and no quorate view has confirmed."""
+    lineage: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +173,7 @@ class CibReplica:
         session: str,
         document: etree._Element,
         *,
-        provisional: bool = False,
+        lineage: Lineage | None = None,
         check: Check | None = None,
         apply_updates: ApplyUpdates | None = None,
     ) -> None:
@@ -186,8 +189,7 @@ class CibReplica:
         self._pending: dict[int, _Pending] = {}
         self._next_number = 0
         self._numbers: dict[int, int] = {}
-        self._provisional = provisional
-        self._written_provisional = provisional
+        self._lineage = Lineage() if lineage is None else lineage
         self._dirty = False
         self._mark: Mark | None = None
         self._askers: set[int] = set()
@@ -217,8 +219,13 @@ class CibReplica:
         return len(self._pending)
 
     @property
-    def provisional(self) -> bool:
-        return self._provisional
+    def lineage(self) -> Lineage:
+        return self._lineage
+
+    @property
+    def standing(self) -> Standing:
+        """Whose copy is to be taken when copies differ: the highest standing, among equal ones the highest version."""
+        return self._lineage.standing
 
     def digest(self) -> str:
         """Of the whole document, status included."""
@@ -269,9 +276,9 @@ class CibReplica:
         if self._view is None:
             raise ValueError("synchronised without a view")
         self._synchronised = True
-        if self._view.quorate:
-            self._provisional = False
-            self._dirty |= self._written_provisional
+        if self._view.quorate and self._lineage.provisional:
+            self._lineage = self._lineage.confirmed((self._view.sequence, self._view.leader))
+            self._dirty = True
         effects = self._announce()
         while self._waiting:
             effects += self._execute(*self._waiting.popleft())
@@ -342,17 +349,28 @@ class CibReplica:
             self._digest = None
         return effective
 
-    def adopt(self, document: bytes) -> list[Effect]:
-        """Takes the agreed document in place of this one. CibSyntaxError when it is none; nothing is changed then."""
+    def copy(self) -> bytes:
+        """This copy for another member, to be given to its `adopt`."""
+        return f"{_LINEAGE}{self._lineage}\n".encode() + xml.to_bytes(self._document)
+
+    def adopt(self, copy: bytes) -> list[Effect]:
+        """Takes the agreed copy in place of this one. ValueError (CibSyntaxError) when it is none; nothing is changed then.
+
+        A bare document is accepted too, but nothing is known then of where its changes were made.
+        """
+        lineage, document = _open_copy(copy)
         new = xml.parse(document)
         mine, theirs = configuration_bytes(self._document), configuration_bytes(new)
         effects: list[Effect] = []
         if mine != theirs:
-            if reason := self._why_keep(new):
+            if reason := self._why_keep(new, lineage):
                 short = xml.digest(mine)[:8]
                 effects.append(KeepAside(f"cib-{self.version}-{short}.xml", durable_bytes(self._document), reason))
             text = f"not applied: the cluster has taken another configuration, version {xml.version(new)}, meanwhile"
             effects += [self._end(number, "not-applied", text) for number in self._applied_numbers()]
+            self._lineage = Lineage()
+        if lineage is not None:
+            self._lineage = lineage
         self._document = new
         self._ids = IdIndex(new)
         self._digest = None
@@ -373,8 +391,7 @@ class CibReplica:
         self._writing = _Writing(self._tickets, self._mark, version, digest, frozenset(self._askers))
         self._askers.clear()
         self._dirty = False
-        self._written_provisional = self._provisional
-        return [Persist(self._tickets, document, version, digest, self._provisional)]
+        return [Persist(self._tickets, document, version, digest, str(self._lineage))]
 
     def on_persisted(self, ticket: int) -> list[Effect]:
         """The document of this ticket is on stable storage."""
@@ -443,8 +460,8 @@ class CibReplica:
         self._dirty = True
         self._mark = mark
         self._askers.add(sender)
-        if self._view is not None and not self._view.quorate and not automatic:
-            self._provisional = True
+        if self._view is not None and not automatic:
+            self._lineage = self._lineage.recorded((self._view.sequence, self._view.leader), self._view.quorate)
 
     def _applied(self, number: int, mark: Mark, result: Applied) -> list[Effect]:
         pending = self._pending[number]
@@ -493,18 +510,26 @@ class CibReplica:
     def _refusal(self, request: int, error: str, message: str) -> Reply:
         return Reply(request, self.version, error, message)
 
-    def _why_keep(self, new: etree._Element) -> str:
-        """Why this configuration must not just disappear; empty when it is merely older than the new one."""
+    def _why_keep(self, new: etree._Element, lineage: Lineage | None) -> str:
+        """Why this configuration must not just disappear; empty when nothing in it is lost."""
         mine, theirs = self.version, xml.version(new)
-        if self._provisional:
-            return f"version {mine} was accepted without quorum; the cluster has taken {theirs}"
-        if (mine.admin_epoch, mine.epoch) >= (theirs.admin_epoch, theirs.epoch):
-            return f"version {mine} is not older than {theirs}, which the cluster has taken, and differs from it"
-        return ""
+        if lineage is not None and lineage.contains(self._lineage):
+            return ""
+        if lineage is None and not self._lineage.provisional and mine < theirs:
+            return ""
+        how = "accepted without quorum" if self._lineage.provisional else "made on this side"
+        return f"version {mine} holds changes {how} that are not in version {theirs}, which the cluster has taken"
 
 
 def _same_view(one: Mark, other: Mark) -> bool:
     return (one.view_sequence, one.view_leader) == (other.view_sequence, other.view_leader)
+
+
+def _open_copy(copy: bytes) -> tuple[Lineage | None, bytes]:
+    if not copy.startswith(_LINEAGE.encode()):
+        return None, copy
+    head, _, document = copy.partition(b"\n")
+    return Lineage.parse(head[len(_LINEAGE) :].decode("utf-8", "replace")), document
 
 
 def configuration_bytes(document: etree._Element) -> bytes:

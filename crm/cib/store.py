@@ -1,6 +1,6 @@
 """The CIB's files: what survives a power cut, at whatever moment it comes.
 
-Theory of operation. `cib.xml` is the newest configuration, `cib.xml.sig` one line of JSON with its SHA-256, version and serial. Before
+Theory of operation. `cib.xml` is the newest configuration, `cib.xml.sig` one line of JSON with its SHA-256, version, serial and lineage. Before
 it is replaced it becomes `cib-SERIAL.xml` (with its `.sig`), the numbered earlier versions, of which the last `keep` stay.
 
 A save makes, in this order: both new files under other names, each synced; the earlier version's links; the rename of the signature; the
@@ -28,6 +28,7 @@ from typing import Any, Final
 from lxml import etree
 
 from crm.cib import xml
+from crm.cib.lineage import Lineage
 from crm.cib.report import ReportItem, Severity
 from crm.cib.xml import Version
 
@@ -49,14 +50,14 @@ class Signature:
     sha256: str
     version: Version
     serial: int
-    provisional: bool = False
+    lineage: str = ""
 
     def text(self) -> str:
         fields = {
             "sha256": self.sha256,
             "version": str(self.version),
             "serial": self.serial,
-            "provisional": self.provisional,
+            "lineage": self.lineage,
         }
         return json.dumps(fields) + "\n"
 
@@ -65,10 +66,10 @@ class Signature:
         """ValueError when it is none."""
         try:
             data: Any = json.loads(text)
-            serial, provisional = data["serial"], data["provisional"]
-            if not isinstance(serial, int) or not isinstance(provisional, bool):
-                raise ValueError("serial or provisional is of the wrong type")
-            return cls(str(data["sha256"]), Version.parse(data["version"]), serial, provisional)
+            serial, lineage = data["serial"], data["lineage"]
+            if not isinstance(serial, int) or not isinstance(lineage, str):
+                raise ValueError("serial or lineage is of the wrong type")
+            return cls(str(data["sha256"]), Version.parse(data["version"]), serial, str(Lineage.parse(lineage)))
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"not a signature: {error}") from None
 
@@ -78,7 +79,7 @@ class Loaded:
     """`document` is None when there is no usable copy: `fresh` because there never was one, otherwise because all are damaged."""
 
     document: etree._Element | None
-    provisional: bool
+    lineage: Lineage
     fresh: bool
     source: str
     reports: tuple[ReportItem, ...]
@@ -123,7 +124,7 @@ class CibStore:
         if found is not None:
             document, signature = found
             self._serial = max(self._serial, signature.serial)
-            return Loaded(document, signature.provisional, False, str(current), tuple(reports))
+            return Loaded(document, Lineage.parse(signature.lineage), False, str(current), tuple(reports))
         existed = self._put_aside_damaged(current, reports)
         for _, path in sorted(self._numbered(), reverse=True):
             problem = ""
@@ -144,10 +145,10 @@ class CibStore:
                     f"going on from version {signature.version}, the last good copy",
                 )
             )
-            return Loaded(document, signature.provisional, False, str(path), tuple(reports))
+            return Loaded(document, Lineage.parse(signature.lineage), False, str(path), tuple(reports))
         if existed:
             reports.append(_report(Severity.ERROR, "cib-lost", self.folder, "no copy of the CIB is usable"))
-        return Loaded(None, False, not existed and not reports, "", tuple(reports))
+        return Loaded(None, Lineage(), not existed and not reports, "", tuple(reports))
 
     def _read_current(self, path: Path, reports: list[ReportItem]) -> tuple[etree._Element, Signature] | None:
         if not path.exists():
@@ -220,18 +221,18 @@ class CibStore:
 
     # Saving
 
-    def save(self, document: bytes, version: Version, digest: str, provisional: bool = False) -> None:
+    def save(self, document: bytes, version: Version, digest: str, lineage: str = "") -> None:
         """Returns when `document` is on stable storage as the newest one. OSError otherwise; the one before is whole then."""
-        for _ in self.save_steps(document, version, digest, provisional):
+        for _ in self.save_steps(document, version, digest, lineage):
             pass
 
-    def save_steps(self, document: bytes, version: Version, digest: str, provisional: bool = False) -> Iterator[str]:
+    def save_steps(self, document: bytes, version: Version, digest: str, lineage: str = "") -> Iterator[str]:
         """The steps of `save`, one at a time, so that a test can be a power cut after each."""
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         current = self.folder / _NAME
         signature = _signature_path(current)
         self._serial += 1
-        text = Signature(digest, version, self._serial, provisional).text()
+        text = Signature(digest, version, self._serial, lineage).text()
         _write_synced(_new(current), document)
         yield "document written"
         _write_synced(_new(signature), text.encode())

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from lxml import etree
 
 from crm.cib import wire, xml
+from crm.cib.lineage import Lineage
 from crm.cib.operations import Kind, Operation
 from crm.cib.replica import (
     MAX_ATTEMPTS,
@@ -244,7 +245,7 @@ def test_what_was_accepted_without_quorum_is_kept_aside_when_the_cluster_takes_a
     one.on_delivered(1, 1, _payload(one.request(7, _create("mine"))))
     (persist,) = one.flush()
     assert isinstance(persist, Persist)
-    assert persist.provisional
+    assert persist.lineage == "1.1m:1"
     one.on_persisted(persist.ticket)
     taken = xml.empty()
     xml.set_version(taken, Version(0, 9, 0))
@@ -256,10 +257,9 @@ def test_what_was_accepted_without_quorum_is_kept_aside_when_the_cluster_takes_a
     assert isinstance(changed, Changed)
     assert changed.everything
     one.synchronised()
-    assert not one.provisional
     (persist,) = one.flush()
     assert isinstance(persist, Persist)
-    assert (persist.version, persist.provisional) == (Version(0, 9, 0), False)
+    assert (persist.version, persist.lineage) == (Version(0, 9, 0), "")
 
 
 def test_an_older_copy_is_replaced_without_ceremony_and_an_equal_one_is_not_kept() -> None:
@@ -278,16 +278,35 @@ def test_a_copy_that_is_not_older_than_the_one_taken_is_kept_aside() -> None:
     other = xml.empty("demo")
     xml.set_version(other, Version(0, 1, 0))
     (aside,) = _only(one.adopt(xml.to_bytes(other)), KeepAside)
-    assert "not older than 0.1.0" in aside.why
+    assert "changes made on this side that are not in version 0.1.0" in aside.why
 
 
-def test_provisional_changes_that_a_quorate_view_takes_over_are_confirmed_on_disk() -> None:
-    one = CibReplica(1, "s", xml.empty(), provisional=True)
-    one.on_view(GroupView(1, 1, frozenset({1, 2}), True))
+def test_a_copy_whose_changes_are_all_in_the_one_taken_is_not_kept_whatever_its_version() -> None:
+    one, two = _replica(1, 1, 2), _replica(2, 1, 2)
+    payload = _payload(one.request(1, _create("a")))
+    for replica in (one, two):
+        replica.on_delivered(1, 1, payload)
+    two.on_delivered(2, 1, _payload(one.request(2, _create("b"))))
+    assert two.standing > one.standing
+    assert _only(one.adopt(two.copy()), KeepAside) == []
+    assert (one.lineage, one.digest()) == (two.lineage, two.digest())
+
+
+def test_changes_of_a_minority_that_a_quorate_view_takes_over_are_confirmed_on_disk() -> None:
+    one = CibReplica(1, "s", xml.empty(), lineage=Lineage.parse("3.1q:2 4.1m:5"))
+    assert one.standing == (3, 1, 5)
+    one.on_view(GroupView(9, 2, frozenset({1, 2}), True))
     one.synchronised()
     (persist,) = one.flush()
     assert isinstance(persist, Persist)
-    assert not persist.provisional
+    assert persist.lineage == "3.1q:2 4.1m:5 9.2q:5"
+
+
+def test_what_the_cluster_changes_itself_gives_a_copy_no_standing() -> None:
+    one = _replica()
+    effects = one.on_delivered(1, 1, _payload(one.request(1, _create("node"), automatic=True)))
+    assert _only(effects, Changed)[0].automatic
+    assert one.standing == (0, 0, 0)
 
 
 def test_a_document_that_is_none_is_not_adopted() -> None:
@@ -346,24 +365,22 @@ def test_damaged_messages_are_refused_or_are_other_messages(message: wire.Messag
 class _Node:
     def __init__(self, me: int) -> None:
         self.me = me
-        self.disk: tuple[bytes, bool] | None = None
+        self.disk: tuple[bytes, str] | None = None
         self.life = 0
         self.up = False
         self.replica = CibReplica(me, "", xml.empty())
         self.writing: Persist | None = None
         self.aside: list[bytes] = []
-        self.quorate_before: bool | None = None
 
     def start(self) -> None:
         self.life += 1
         self.up = True
         document = xml.parse(self.disk[0]) if self.disk else xml.empty()
-        provisional = self.disk[1] if self.disk else False
+        lineage = Lineage.parse(self.disk[1]) if self.disk else None
         self.replica = CibReplica(
-            self.me, f"{self.me}.{self.life}", document, provisional=provisional, apply_updates=_set_quorum
+            self.me, f"{self.me}.{self.life}", document, lineage=lineage, apply_updates=_set_quorum
         )
         self.writing = None
-        self.quorate_before = None
 
 
 def _set_quorum(document: etree._Element, updates: Iterable[Any]) -> list[Any]:
@@ -407,18 +424,16 @@ class _World:
                     self.views, min(side), frozenset(side), quorate, frozenset(mates - side | side - mates)
                 )
                 self.perform(me, self.nodes[me].replica.on_view(view))
-            self._agree(side, quorate)
+            self._agree(side)
 
-    def _agree(self, side: set[int], quorate: bool) -> None:
+    def _agree(self, side: set[int]) -> None:
         members = [self.nodes[me] for me in side]
-        pool = [node for node in members if node.quorate_before] or members
-        source = max(pool, key=lambda node: (node.replica.version, -node.me)).replica
-        document, digest = xml.to_bytes(source.document), source.digest()
+        source = max(members, key=lambda node: (node.replica.standing, node.replica.version, -node.me)).replica
+        copy, digest = source.copy(), source.digest()
         for node in members:
             if node.replica.digest() != digest:
-                self.perform(node.me, node.replica.adopt(document))
+                self.perform(node.me, node.replica.adopt(copy))
             self.perform(node.me, node.replica.synchronised())
-            node.quorate_before = quorate
 
     def crash(self, me: int) -> None:
         self.nodes[me].up = False
@@ -451,7 +466,7 @@ class _World:
         node = self.nodes[me]
         if node.writing is not None:
             persist, node.writing = node.writing, None
-            node.disk = (persist.document, persist.provisional)
+            node.disk = (persist.document, persist.lineage)
             self.perform(me, node.replica.on_persisted(persist.ticket))
         if node.writing is None:
             self.perform(me, node.replica.flush())
@@ -537,5 +552,6 @@ def test_in_any_history_an_acknowledged_change_is_on_every_disk_and_copies_end_u
     assert not any(node.replica.pending for node in world.nodes.values())
     (final,) = documents
     kept = b"".join(document for node in world.nodes.values() for document in node.aside)
-    for name in world.acknowledged:
-        assert f'id="{name}"'.encode() in final + kept, f"{name} was acknowledged by {world.acknowledged[name]}"
+    for name, side in world.acknowledged.items():
+        quorate = len(side) * 2 > size
+        assert f'id="{name}"'.encode() in (final if quorate else final + kept), f"{name} was acknowledged by {side}"

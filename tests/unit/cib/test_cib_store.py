@@ -20,9 +20,9 @@ def _document(epoch: int) -> bytes:
     return durable_bytes(document)
 
 
-def _save(store: CibStore, epoch: int, provisional: bool = False) -> None:
+def _save(store: CibStore, epoch: int, lineage: str = "") -> None:
     data = _document(epoch)
-    store.save(data, Version(0, epoch, 0), xml.digest(data), provisional)
+    store.save(data, Version(0, epoch, 0), xml.digest(data), lineage)
 
 
 def _epoch(folder: Path) -> int | None:
@@ -45,10 +45,14 @@ def test_an_empty_folder_is_fresh_and_nothing_is_reported(tmp_path: Path) -> Non
 
 def test_what_was_saved_is_loaded_with_its_flags(tmp_path: Path) -> None:
     store = _filled(tmp_path, 1)
-    _save(store, 2, provisional=True)
+    _save(store, 2, "1.1q:1 2.1m:2")
     loaded = CibStore(tmp_path).load()
     assert loaded.document is not None
-    assert (xml.version(loaded.document), loaded.provisional, loaded.fresh) == (Version(0, 2, 0), True, False)
+    assert (xml.version(loaded.document), str(loaded.lineage), loaded.fresh) == (
+        Version(0, 2, 0),
+        "1.1q:1 2.1m:2",
+        False,
+    )
     assert loaded.reports == ()
     assert (tmp_path / "cib.xml").stat().st_mode & 0o777 == 0o600
 
@@ -109,9 +113,7 @@ def test_a_damaged_newest_document_is_kept_and_the_last_good_one_taken_with_a_re
     assert _epoch(tmp_path) == 2
 
 
-@pytest.mark.parametrize(
-    "text", ["", "{}", "null", '{"sha256": "0", "version": "x", "serial": 1, "provisional": false}']
-)
+@pytest.mark.parametrize("text", ["", "{}", "null", '{"sha256": "0", "version": "x", "serial": 1, "lineage": ""}'])
 def test_a_damaged_signature_counts_as_a_damaged_document(tmp_path: Path, text: str) -> None:
     _filled(tmp_path, 1, 2)
     (tmp_path / "cib.xml.sig").write_text(text)
