@@ -1,0 +1,545 @@
+"""A configuration being edited: objects come, change and go in a copy of the CIB; nothing outside is touched.
+
+Theory of operation. `Configuration` owns a copy of a CIB. Statements are applied to it in one of three ways:
+
+- create: the objects are new; one that exists is a problem. Options (`property`, `rsc_defaults`, `op_defaults`) and nodes are merged in.
+- update: an object that exists is replaced by the new one, with the same ids where both correspond; others are left alone.
+- replace: afterwards the configuration consists of these objects alone (nodes, and what the cluster itself writes into its options, stay).
+
+A group, clone or bundle takes its members in; a member whose collective is deleted becomes free again. Deleting a resource deletes the constraints that
+mention it, so that no reference dangles; what else went is told. Problems are collected and raised together, and then nothing has changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from copy import deepcopy
+from enum import StrEnum
+from typing import Final
+
+from lxml import etree
+
+from crm.cib import xml
+from crm.shell.grammar import canonical, secrets, show
+from crm.shell.grammar.constraints import CONSTRAINT_TAGS
+from crm.shell.grammar.ids import Ids
+from crm.shell.grammar.resources import RESOURCE_TAGS
+from crm.shell.grammar.show import Shown
+from crm.shell.grammar.statements import Parsed
+
+WRITTEN_BY_CLUSTER: Final = (
+    "dc-version",
+    "cluster-infrastructure",
+    "cluster-name",
+    "have-watchdog",
+    "last-lrm-refresh",
+)
+"""Options that the cluster sets itself; they survive a replacement that does not mention them."""
+_MERGED: Final = ("property", "rsc_defaults", "op_defaults", "node")
+_COLLECTIVES: Final = ("group", "clone", "master", "bundle")
+_REFERENCES: Final = ("rsc", "with-rsc", "first", "then")
+
+
+class Mode(StrEnum):
+    CREATE = "create"
+    UPDATE = "update"
+    REPLACE = "replace"
+
+
+class ConfigurationError(ValueError):
+    """The change is not possible; `problems` are all the reasons. The configuration is as it was."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(problems))
+
+
+class Configuration:
+    """`root` is the `<cib>` being edited; `base` the one it began with."""
+
+    def __init__(self, cib: etree._Element) -> None:
+        self.base = cib
+        self.root = deepcopy(cib)
+
+    @property
+    def changed(self) -> bool:
+        return bool(self.changed_sections())
+
+    def changed_sections(self) -> tuple[str, ...]:
+        """The sections that differ from the base."""
+        return tuple(
+            name for name in xml.SECTIONS if _section_bytes(self.base, name) != _section_bytes(self.root, name)
+        )
+
+    def objects(self) -> list[Shown]:
+        return show.objects(self.root)
+
+    def find(self, identity: str) -> Shown | None:
+        return next((item for item in self.objects() if item.identity == identity), None)
+
+    def text(self, identities: Sequence[str] = (), *, as_xml: bool = False, hide_secrets: bool = False) -> str:
+        """The configuration as text, or only the objects named (an id, `type:KEYWORD`, or `changed`). ConfigurationError when there is none."""
+        items = self.select(identities)
+        if as_xml and not identities:
+            configuration = xml.section(self.root, xml.CONFIGURATION)
+            return xml.to_text(self.root if configuration is None else configuration)
+        if as_xml:
+            return "".join(xml.to_text(item.element) for item in items)
+        naming = show.naming_of(self.root, hide_secrets=hide_secrets)
+        return "".join(f"{show.show_object(item, naming)}\n" for item in items)
+
+    def select(self, identities: Sequence[str]) -> list[Shown]:
+        items = self.objects()
+        if not identities:
+            return items
+        wanted = set(identities)
+        changed = self.changed_ids() if "changed" in wanted else frozenset()
+        found = [
+            item
+            for item in items
+            if item.identity in wanted or item.identity in changed or f"type:{item.keyword}" in wanted
+        ]
+        known = {item.identity for item in found} | {"changed"}
+        missing = [name for name in identities if name not in known and not name.startswith("type:")]
+        if missing:
+            raise ConfigurationError([f"there is no object {name!r} in the configuration" for name in missing])
+        return found
+
+    def changed_ids(self) -> frozenset[str]:
+        """Objects that are new or different from the base."""
+        before = {item.identity: canonical.form(item.element) for item in show.objects(self.base)}
+        return frozenset(
+            item.identity for item in self.objects() if before.get(item.identity) != canonical.form(item.element)
+        )
+
+    # Changes
+
+    def apply(self, parsed: Iterable[Parsed], mode: Mode) -> None:
+        """All of the statements, or none. ConfigurationError with every problem."""
+        statements = list(parsed)
+        saved = deepcopy(self.root)
+        problems = _duplicates(statements)
+        old = {_key(item.element): deepcopy(item.element) for item in show.objects(saved)}
+        touched: list[Parsed] = []
+        for statement in sorted(statements, key=lambda item: item.section != "resources"):
+            before = old.get(_key(statement.element))
+            problems.extend(
+                f"{statement.identity}: {name} is given as {secrets.HIDDEN} but there is no old value; expected the value itself"
+                for name in secrets.restore(statement.element, before)
+            )
+            if mode is not Mode.CREATE and before is not None and _unchanged(statement, before):
+                continue
+            touched.append(statement)
+        if mode is Mode.REPLACE:
+            self._clear(statements, touched)
+        for statement in touched:
+            problem = self._put(statement, mode)
+            if problem:
+                problems.append(problem)
+        if not problems:
+            problems.extend(self._nest(touched))
+        if problems:
+            self.root = saved
+            raise ConfigurationError(problems)
+        ids = Ids(_all_ids(self.root), show.naming_of(self.root).referenced)
+        for statement in touched:
+            element = self._element(statement)
+            if element is not None:
+                ids.complete(element, old.get(_key(statement.element)))
+
+    def _put(self, statement: Parsed, mode: Mode) -> str:
+        """Puts the element where it belongs; members are nested later. Returns the problem, if any."""
+        element = statement.element
+        existing = self._element(statement)
+        if existing is None:
+            if element.tag == "master" and _promotable_known(self.root):
+                _make_promotable(element)
+            if element.tag == "fencing-topology":
+                _replace_section(self.root, element)
+            else:
+                xml.ensure_section(self.root, statement.section).append(element)
+            return ""
+        if statement.keyword in _MERGED:
+            _merge(existing, element)
+            return ""
+        if element.tag == "fencing-topology":
+            if mode is Mode.CREATE and len(existing):
+                return "there is a fencing topology already; change it with 'crm configure edit fencing_topology'"
+            _replace_section(self.root, element)
+            return ""
+        if mode is Mode.CREATE:
+            return (
+                f"{_name(existing)} exists already; change it with 'crm configure edit {statement.identity}' "
+                "or 'crm configure load update FILE'"
+            )
+        return self._replace_object(existing, element)
+
+    def _replace_object(self, existing: etree._Element, element: etree._Element) -> str:
+        if existing.tag != element.tag:
+            if {existing.tag, element.tag} == {"clone", "master"}:
+                _keep_kind(existing, element)
+            else:
+                return f"{_name(existing)} exists and is no {element.tag}; delete it first"
+        parent = existing.getparent()
+        if parent is None:
+            raise AssertionError("an object has a parent")
+        if existing.tag in _COLLECTIVES and not any(child.tag in RESOURCE_TAGS for child in element):
+            # Members move along; `_nest` then frees those that are not named any more.
+            for child in list(existing.iterchildren(*RESOURCE_TAGS)):
+                element.append(child)
+        element.tail = None
+        parent.replace(existing, element)
+        return ""
+
+    def _nest(self, statements: list[Parsed]) -> list[str]:
+        """Members move into their group, clone or bundle."""
+        problems: list[str] = []
+        resources = xml.ensure_section(self.root, "resources")
+        # Groups first: a clone of a group that is made in the same text finds it complete.
+        for statement in sorted(statements, key=lambda item: item.element.tag != "group"):
+            if statement.element.tag not in _COLLECTIVES or statement.keyword == "xml":
+                continue
+            for child in list(statement.element.iterchildren(*RESOURCE_TAGS)):
+                if child.get("id") not in statement.members:
+                    _move_after(child, _top(statement.element))
+            problems.extend(_nest_members(resources, statement))
+        return problems
+
+    def _element(self, statement: Parsed) -> etree._Element | None:
+        section = xml.section(self.root, statement.section)
+        if section is None or statement.element.tag == "fencing-topology":
+            return section
+        identity = statement.element.get("id")
+        if statement.section == "resources":
+            return next((item for item in section.iter(*RESOURCE_TAGS, "template") if item.get("id") == identity), None)
+        if statement.element.tag == "node":
+            # A node goes by its name: its id is the cluster's business.
+            name = statement.element.get("uname")
+            return next((item for item in section.iterchildren("node") if item.get("uname") == name), None)
+        return next((item for item in section.iterchildren("*") if item.get("id") == identity), None)
+
+    def _clear(self, statements: list[Parsed], touched: list[Parsed]) -> None:
+        """Takes away what the statements do not mention, and from what they will be merged into all that people wrote."""
+        mentioned = {_key(statement.element) for statement in statements}
+        unchanged = mentioned - {_key(statement.element) for statement in touched}
+        for item in self.objects():
+            element = item.element
+            if _key(element) in unchanged:
+                continue
+            if item.keyword == "node":
+                if _key(element) in mentioned:
+                    _empty(element)
+            elif item.keyword == "property":
+                _empty(element)
+                if not len(element) and _key(element) not in mentioned:
+                    _remove(element)
+            elif _key(element) not in mentioned:
+                for child in list(element.iterchildren(*RESOURCE_TAGS)):
+                    _move_after(child, element)
+                _remove(element)
+            elif item.keyword in _MERGED:
+                _empty(element)
+
+    def delete(self, identities: Iterable[str], *, force: bool = False) -> list[str]:
+        """Removes objects, and the constraints that mention them. Returns what else went, in words. ConfigurationError changes nothing."""
+        wanted = list(dict.fromkeys(identities))
+        saved = deepcopy(self.root)
+        problems: list[str] = []
+        also: list[str] = []
+        for identity in wanted:
+            item = self.find(identity)
+            if item is None:
+                problems.append(f"there is no object {identity!r} in the configuration")
+                continue
+            problem = self._delete_one(item, wanted, also, force)
+            if problem:
+                problems.append(problem)
+        if problems:
+            self.root = saved
+            raise ConfigurationError(problems)
+        return also
+
+    def _delete_one(self, item: Shown, wanted: list[str], also: list[str], force: bool) -> str:
+        element = item.element
+        parent = element.getparent()
+        if parent is None:
+            return ""
+        if item.keyword == "fencing_topology":
+            parent.remove(element)
+            return ""
+        if element.tag in _COLLECTIVES:
+            for child in list(element.iterchildren(*RESOURCE_TAGS)):
+                _move_after(child, element)
+        if parent.tag in _COLLECTIVES and not force and parent.get("id") not in wanted:
+            remaining = [child for child in parent.iterchildren(*RESOURCE_TAGS) if child.get("id") not in wanted]
+            if not remaining:
+                return f"{item.identity} is all that is in {_name(parent)}; delete {parent.get('id')} too"
+        if item.keyword == "rsc_template":
+            users = [
+                other.get("id", "") for other in self.root.iter("primitive") if other.get("template") == item.identity
+            ]
+            users = [user for user in users if user not in wanted]
+            if users:
+                return f"template {item.identity} is used by {', '.join(users)}"
+        parent.remove(element)
+        also.extend(self._drop_references(item.identity, wanted))
+        return ""
+
+    def _drop_references(self, identity: str, wanted: list[str]) -> list[str]:
+        dropped: list[str] = []
+        section = xml.section(self.root, "constraints")
+        for constraint in list(xml.elements(section, *CONSTRAINT_TAGS)):
+            if any(constraint.get(key) == identity for key in _REFERENCES):
+                _remove(constraint)
+            else:
+                if not _drop_from_sets(constraint, identity):
+                    continue
+            if constraint.getparent() is None and constraint.get("id") not in wanted:
+                dropped.append(_name(constraint))
+        tags = xml.section(self.root, "tags")
+        for tag in list(xml.elements(tags, "tag")):
+            for reference in [child for child in tag.iterchildren("obj_ref") if child.get("id") == identity]:
+                tag.remove(reference)
+                if not len(tag):
+                    _remove(tag)
+                    dropped.append(_name(tag))
+        return dropped
+
+    def rename(self, old: str, new: str) -> None:
+        """Gives an object another id, and everything that refers to it."""
+        item = self.find(old)
+        if item is None:
+            raise ConfigurationError([f"there is no object {old!r} in the configuration"])
+        if new in _all_ids(self.root):
+            raise ConfigurationError([f"the id {new!r} is in use already"])
+        if item.keyword in ("node", "fencing_topology"):
+            raise ConfigurationError([f"{_name(item.element)} cannot be renamed"])
+        item.element.set("id", new)
+        for element in self.root.iter("*"):
+            for key in (*_REFERENCES, "template", "id-ref"):
+                if element.get(key) == old:
+                    element.set(key, new)
+            if element.tag in ("resource_ref", "obj_ref", "role") and element.get("id") == old:
+                element.set("id", new)
+            if element.tag == "fencing-level":
+                devices = element.get("devices", "").split(",")
+                element.set("devices", ",".join(new if device == old else device for device in devices))
+
+
+# Parts
+
+
+def _key(element: etree._Element) -> tuple[str, str]:
+    """Nodes go by their names, which a resource may have as well; everything else shares one space of ids."""
+    if element.tag == "node":
+        return "node", element.get("uname", "")
+    return "", element.get("id") or str(element.tag)
+
+
+def _unchanged(statement: Parsed, before: etree._Element) -> bool:
+    """Whether the statement says what is there already. Members are compared by their ids, as the language gives them."""
+    new = statement.element
+    if statement.keyword != "xml":
+        members = tuple(child.get("id", "") for child in before.iterchildren(*RESOURCE_TAGS))
+        if members != statement.members:
+            return False
+        before = deepcopy(before)
+        for child in list(before.iterchildren(*RESOURCE_TAGS)):
+            before.remove(child)
+    above = [comment.text for comment in new.iterchildren(etree.Comment)]
+    if above and above != [comment.text for comment in before.iterchildren(etree.Comment)]:
+        return False
+    return canonical.form(new) == canonical.form(before)
+
+
+def _duplicates(statements: list[Parsed]) -> list[str]:
+    seen: dict[tuple[str, str], int] = {}
+    problems: list[str] = []
+    for statement in statements:
+        key = _key(statement.element)
+        if key in seen and statement.keyword not in _MERGED:
+            problems.append(f"line {statement.line}: {key[1]} is defined twice, first on line {seen[key]}")
+        seen.setdefault(key, statement.line)
+    return problems
+
+
+def _nest_members(resources: etree._Element, statement: Parsed) -> list[str]:
+    problems: list[str] = []
+    collective = statement.element
+    place = next((i for i, child in enumerate(collective) if child.tag in RESOURCE_TAGS), None)
+    members: list[etree._Element] = []
+    for identity in statement.members:
+        found = next((item for item in resources.iter(*RESOURCE_TAGS) if item.get("id") == identity), None)
+        problem = _unfit(collective, found, identity)
+        if problem:
+            problems.append(problem)
+        elif found is not None:
+            members.append(found)
+    if problems:
+        return problems
+    for member in members:
+        _remove(member)
+    if place is None:
+        place = _schema_place(collective)
+    place = min(place, len(collective))
+    for offset, member in enumerate(members):
+        member.tail = None
+        collective.insert(place + offset, member)
+    return []
+
+
+def _schema_place(collective: etree._Element) -> int:
+    """Members go after the sets, as the schema has it; in a bundle they are last anyway."""
+    return len(collective)
+
+
+def _unfit(collective: etree._Element, member: etree._Element | None, identity: str) -> str:
+    head = f"{_name(collective)}: "
+    if member is None:
+        return f"{head}there is no resource {identity!r}"
+    if member is collective or collective in member.iter():
+        return f"{head}it cannot contain {identity}"
+    allowed = {"group": ("primitive",), "bundle": ("primitive",)}.get(str(collective.tag), ("primitive", "group"))
+    if member.tag not in allowed:
+        return f"{head}{_name(member)} cannot be in a {collective.tag}; expected a {' or '.join(allowed)}"
+    parent = member.getparent()
+    if parent is not None and parent.tag in _COLLECTIVES and parent is not collective:
+        return f"{head}{identity} is in {_name(parent)} already"
+    return ""
+
+
+def _merge(existing: etree._Element, new: etree._Element) -> None:
+    """Pairs of the same name get the new value, others are added. Sets with rules are told apart by their id alone."""
+    for key, value in new.items():
+        if key != "id" or existing.tag != "node":
+            existing.set(key, value)
+    for child in list(new):
+        if child.tag == "nvpair":
+            _merge_pair(existing, child)
+        elif child.tag == "rule":
+            for other in existing.findall("rule"):
+                existing.remove(other)
+            existing.insert(0, child)
+        elif isinstance(child.tag, str):
+            _merge_set(existing, new, child)
+
+
+def _merge_set(existing: etree._Element, new: etree._Element, child: etree._Element) -> None:
+    """A set of a node is merged into its counterpart; where there are several, or rules, the new ones take their place."""
+    counterparts = existing.findall(str(child.tag))
+    given = new.findall(str(child.tag))
+    if len(counterparts) == 1 and len(given) == 1 and child.find("rule") is None:
+        _merge(counterparts[0], child)
+        return
+    if given and given[0] is child:
+        for counterpart in counterparts:
+            existing.remove(counterpart)
+    existing.append(child)
+
+
+def _merge_pair(existing: etree._Element, pair: etree._Element) -> None:
+    for other in existing.iterchildren("nvpair"):
+        if other.get("name") == pair.get("name"):
+            other.set("value", pair.get("value", ""))
+            return
+    existing.append(pair)
+
+
+def _keep_kind(existing: etree._Element, element: etree._Element) -> None:
+    if existing.tag == "clone":
+        _make_promotable(element)
+    else:
+        element.tag = "master"
+
+
+def _make_promotable(element: etree._Element) -> None:
+    """`ms` becomes what Pacemaker calls it today: a clone with promotable=true."""
+    element.tag = "clone"
+    meta = element.find("meta_attributes")
+    if meta is None:
+        meta = etree.SubElement(element, "meta_attributes")
+    renamed = {"master-max": "promoted-max", "master-node-max": "promoted-node-max"}
+    for pair in meta.iterchildren("nvpair"):
+        pair.set("name", renamed.get(pair.get("name", ""), pair.get("name", "")))
+    if not any(pair.get("name") == "promotable" for pair in meta.iterchildren("nvpair")):
+        meta.insert(0, etree.Element("nvpair", name="promotable", value="true"))
+
+
+def _promotable_known(root: etree._Element) -> bool:
+    return root.get("validate-with", "pacemaker-4.0") not in ("pacemaker-1.0", "pacemaker-1.2", "pacemaker-2.0")
+
+
+def _replace_section(root: etree._Element, element: etree._Element) -> None:
+    current = xml.ensure_section(root, str(element.tag))
+    parent = current.getparent()
+    if parent is None:
+        raise AssertionError("a section has a parent")
+    parent.replace(current, element)
+
+
+def _empty(element: etree._Element) -> None:
+    """Takes away all but the options that the cluster itself writes."""
+    for child in list(element):
+        if (
+            child.tag != "nvpair"
+            or element.tag != "cluster_property_set"
+            or child.get("name") not in WRITTEN_BY_CLUSTER
+        ):
+            element.remove(child)
+
+
+def _drop_from_sets(constraint: etree._Element, identity: str) -> bool:
+    """Takes a resource out of the sets; the constraint goes when fewer than two resources remain (one, for a ticket or a location)."""
+    references = [item for item in constraint.iter("resource_ref") if item.get("id") == identity]
+    for reference in references:
+        parent = reference.getparent()
+        if parent is not None:
+            parent.remove(reference)
+            if not len(parent):
+                _remove(parent)
+    if references:
+        least = 1 if constraint.tag in ("rsc_ticket", "rsc_location") else 2
+        if len(list(constraint.iter("resource_ref"))) < least:
+            _remove(constraint)
+    return bool(references)
+
+
+def _top(element: etree._Element) -> etree._Element:
+    """The outermost resource around an element."""
+    current = element
+    while (parent := current.getparent()) is not None and parent.tag in RESOURCE_TAGS:
+        current = parent
+    return current
+
+
+def _move_after(element: etree._Element, other: etree._Element) -> None:
+    _remove(element)
+    element.tail = None
+    other.addnext(element)
+
+
+def _remove(element: etree._Element) -> None:
+    parent = element.getparent()
+    if parent is not None:
+        parent.remove(element)
+
+
+def _name(element: etree._Element) -> str:
+    words = {
+        "rsc_location": "location", "rsc_colocation": "colocation", "rsc_order": "order", "master": "ms",
+        "template": "rsc_template",
+    }  # fmt: skip
+    return f"{words.get(str(element.tag), element.tag)} {element.get('uname') or element.get('id')}"
+
+
+def _all_ids(root: etree._Element) -> set[str]:
+    configuration = xml.section(root, xml.CONFIGURATION)
+    if configuration is None:
+        return set()
+    references = ("resource_ref", "obj_ref", "role")
+    return {element.get("id", "") for element in configuration.iter("*") if element.tag not in references}
+
+
+def _section_bytes(root: etree._Element, name: str) -> bytes:
+    section = xml.section(root, name)
+    return b"" if section is None or not len(section) else xml.to_bytes(section)
