@@ -26,6 +26,8 @@ from crm.controller.effects import (
     Execute,
     ExecutorPort,
     Fence,
+    Forget,
+    KeepAttributes,
     Leave,
     Multicast,
     Record,
@@ -46,7 +48,16 @@ from crm.controller.messages import (
     Result,
     decode,
 )
-from crm.controller.status import Attributes, EraseNode, History, NodeState, Operation, Update
+from crm.controller.status import (
+    Attributes,
+    EraseNode,
+    ForgetOperation,
+    ForgetResource,
+    History,
+    NodeState,
+    Operation,
+    Update,
+)
 from messaging.types import View
 
 MAX_IN_AIR: Final = 4
@@ -69,7 +80,6 @@ class Settings:
     """`expected_nodes`: names from the node's configuration. `attributes`: transient ones kept over a restart of crm."""
 
     expected_nodes: frozenset[str] = frozenset()
-    crm_restart_grace_ms: int = 2000
     action_limit: int = 0
     attributes: Mapping[str, str] = field(default_factory=dict)
 
@@ -267,6 +277,7 @@ class Controller:
             crm_id=self.me.crm_id,
             feature_set=xml.FEATURE_SET,
             version=self._cib.version,
+            standing=self._cib.standing,
             digest=self._cib.digest(),
             quorate_before=before is not None and before.quorate,
             peers_before=0 if before is None else len(before.group),
@@ -290,8 +301,7 @@ class Controller:
         effects: list[Effect] = []
         if agreement.transfer:
             if agreement.source == self.me.node_id:
-                document = xml.to_bytes(self._cib.document)
-                effects.append(self._multicast(CibCopy(agreement.digest, document)))
+                effects.append(self._multicast(CibCopy(agreement.digest, self._cib.copy())))
             return effects
         return self._tell_history(agreement) + self._check_synced(now_ms)
 
@@ -303,7 +313,7 @@ class Controller:
         effects: list[Effect] = []
         if self.me.node_id in agreement.lacking:
             effects.append(Record("cib_taken", {"from": sender, "instead_of": str(self._cib.version)}))
-            self._cib.adopt(message.document)
+            self._cib.adopt(message.copy)
         return effects + self._tell_history(agreement) + self._check_synced(now_ms)
 
     def _tell_history(self, agreement: Agreement) -> list[Effect]:
@@ -339,7 +349,6 @@ class Controller:
                 memory=self._memory,
                 hands=self,
                 expected_nodes=self.settings.expected_nodes,
-                grace_ms=self.settings.crm_restart_grace_ms,
             )
             effects += self.coordinator.begin(now_ms)
         return effects
@@ -356,8 +365,26 @@ class Controller:
         effects: list[Effect] = []
         for result in message.results:
             self._orders.pop(result.transition_key, None)
+        effects += self._about_me(sender, message, effective)
         if self.coordinator is not None:
             effects += self.coordinator.on_changes(sender, message, effective, now_ms)
+        return effects
+
+    def _about_me(self, sender: int, message: Changes, effective: Sequence[Update]) -> list[Effect]:
+        """What others changed about this node, its executor must hear; what its own executor reported, it knows."""
+        mine = str(self.me.node_id)
+        effects: list[Effect] = []
+        reported = sender == self.me.node_id and bool(message.results)
+        for update in effective:
+            match update:
+                case ForgetResource(node_id, resource) if node_id in (mine, None) and not reported:
+                    effects.append(Forget(resource))
+                case ForgetOperation(node_id, resource, entry) if node_id == mine and not reported:
+                    effects.append(Forget(resource, entry))
+                case Attributes(node_id=node_id) if node_id == mine:
+                    effects.append(KeepAttributes(status.transient_attributes(self._cib.document, mine)))
+                case _:
+                    pass
         return effects
 
     def _on_orders(self, message: Orders, now_ms: int) -> list[Effect]:
@@ -383,9 +410,12 @@ class Controller:
             for entry in (report.entry, report.failure_entry):
                 if entry is not None:
                     updates.append(Operation(identity, name, report.resource, entry))
-            updates += [status.ForgetOperation(identity, report.resource.id, entry) for entry in report.forget]
+            forgotten = list(report.forget)
+            if report.entry is None and report.failure_entry is None:
+                forgotten.append(f"pending-{report.resource.id}_{report.task}_{report.interval_ms}")
+            updates += [ForgetOperation(identity, report.resource.id, entry) for entry in forgotten]
             if report.forget_resource:
-                updates.append(status.ForgetResource(identity, report.resource.id))
+                updates.append(ForgetResource(identity, report.resource.id))
             if failures.counts_as_failure(
                 report.task, report.interval_ms, report.op_status, report.rc, report.target_rc
             ):

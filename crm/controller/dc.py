@@ -77,7 +77,6 @@ class Coordinator:
     memory: Memory
     hands: Hands
     expected_nodes: frozenset[str]
-    grace_ms: int
     transition: Transition | None = None
     _bound: dict[str, int] = field(default_factory=dict)
     _need: str | None = "the view changed"
@@ -89,6 +88,7 @@ class Coordinator:
     _recheck_ms: int | None = None
     _begun: bool = False
     _given_up: int = 0
+    _grace_ms: int = 0
 
     # --- states ------------------------------------------------------------------------------------------------------
 
@@ -116,7 +116,8 @@ class Coordinator:
         for node, key in list(self.memory.ordered):
             if node not in steady:  # its executor has forgotten the order, or died with it
                 del self.memory.ordered[(node, key)]
-        self._patience = dict.fromkeys(membership.missed(document, self.view), now_ms + self.grace_ms)
+        self._grace_ms = properties.crm_restart_grace_ms(document)
+        self._patience = dict.fromkeys(membership.missed(document, self.view), now_ms + self._grace_ms)
         awaited = self._awaited()
         if self.agreement.cold_start and awaited:
             self._startup_until_ms = now_ms + properties.dc_deadtime_ms(document)
@@ -265,7 +266,7 @@ class Coordinator:
         if self._patience and min(self._patience.values()) <= now_ms:
             gone = sorted(node for node, until in self._patience.items() if until <= now_ms)
             self._patience = {node: until for node, until in self._patience.items() if until > now_ms}
-            effects.append(Record("crm_absent", {"nodes": gone, "grace_ms": self.grace_ms}, self._cause))
+            effects.append(Record("crm_absent", {"nodes": gone, "grace_ms": self._grace_ms}, self._cause))
             effects += self._write_membership("the crm of a member did not come back")
             self.need("the crm of a member did not come back")
         if self._startup_until_ms is not None and self._startup_until_ms <= now_ms:

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from lxml import etree
 
+from crm.cib.lineage import Standing
 from crm.cib.xml import Version
 from crm.controller.messages import Message, Order
 from crm.controller.status import Update
@@ -63,6 +64,21 @@ class Synchronised:
 
 
 @dataclass(frozen=True, slots=True)
+class Forget:
+    """A clean-up: this node's executor forgets a resource, or one entry of its history; it will be probed."""
+
+    resource: str
+    entry_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KeepAttributes:
+    """This node's transient attributes, to be kept where they outlive crm but not the machine."""
+
+    values: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
 class Leave:
     """This node's part is done: leave the cluster and end."""
 
@@ -78,7 +94,7 @@ class Record:
     cause: str = ""
 
 
-Effect = Multicast | Execute | Fence | Decide | AddNodes | Synchronised | Leave | Record
+Effect = Multicast | Execute | Fence | Decide | AddNodes | Synchronised | Forget | KeepAttributes | Leave | Record
 
 
 class CibPort(Protocol):
@@ -96,8 +112,15 @@ class CibPort(Protocol):
         """Apply updates delivered in the total order; those that changed something (num_updates then grew)."""
         ...
 
-    def adopt(self, document: bytes) -> None:
-        """Take another member's document in place of ours."""
+    @property
+    def standing(self) -> Standing: ...
+
+    def copy(self) -> bytes:
+        """This copy, to be given to `adopt` of another member."""
+        ...
+
+    def adopt(self, copy: bytes) -> None:
+        """Take another member's copy in place of ours."""
         ...
 
 

@@ -7,8 +7,8 @@ counted, no member can disagree, and a member that dies meanwhile only leads to 
 *The DC* is, in this order: a member with the oldest feature set (it must understand every graph); one that came from a quorate partition; one that
 was DC there (so the role does not move needlessly); from the largest partition before; the longest in the cluster; the lowest id.
 
-*The CIB* is the one with the highest version among those from a quorate partition, if there is one; a change that a partition without quorum
-accepted must not displace what the quorate side did. Among equal versions with different content the DC's copy wins, then the lowest id.
+*The CIB* is the one with the highest standing (`crm.cib.lineage`: what a quorate view accepted is never displaced by what a minority
+did); among equal ones that of a member that was part of a cluster until now, then the highest version, the DC's, the lowest id's.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from crm.cib.lineage import Standing
 from crm.cib.xml import Version
 
 
@@ -35,6 +36,7 @@ class Facts:
     crm_id: str
     feature_set: str
     version: Version
+    standing: Standing
     digest: str
     quorate_before: bool
     peers_before: int
@@ -62,12 +64,9 @@ def elect(candidates: Collection[Facts]) -> int:
 def best_cib(candidates: Collection[Facts]) -> int:
     """The node id of the member whose CIB everybody takes."""
     dc = elect(candidates)
-    quorate = [facts for facts in candidates if facts.quorate_before and not facts.cold]
-    pool = quorate or list(candidates)
-    highest = max(facts.version for facts in pool)
-    return min(
-        (facts for facts in pool if facts.version == highest), key=lambda facts: (facts.node_id != dc, facts.node_id)
-    ).node_id
+    best = max((facts.standing, not facts.cold, facts.version) for facts in candidates)
+    pool = [facts for facts in candidates if (facts.standing, not facts.cold, facts.version) == best]
+    return min(pool, key=lambda facts: (facts.node_id != dc, facts.node_id)).node_id
 
 
 def _dc_rank(facts: Facts) -> tuple[tuple[int, ...], bool, bool, bool, int, int, int]:

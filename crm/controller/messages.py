@@ -40,8 +40,10 @@ class Announcement:
 
 @dataclass(frozen=True, slots=True)
 class CibCopy:
+    """`copy` is what the source's replica gave out for the others' replicas."""
+
     digest: str
-    document: bytes
+    copy: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +92,8 @@ def encode(message: Message) -> bytes:
     match message:
         case Announcement(facts):
             return _dump({"t": "facts", **_facts(facts)})
-        case CibCopy(digest, document):
-            return _dump({"t": "cib", "digest": digest}) + b"\n" + zlib.compress(document, 1)
+        case CibCopy(digest, copy):
+            return _dump({"t": "cib", "digest": digest}) + b"\n" + zlib.compress(copy, 1)
         case MyHistory(updates):
             return _dump({"t": "history", "u": [status.encode(update) for update in updates]})
         case Changes():
@@ -202,4 +204,5 @@ def _facts(facts: Facts) -> dict[str, Any]:
 def _read_facts(data: dict[str, Any]) -> Facts:
     fields = {name: data[name] for name in Facts.__slots__}
     fields["version"] = Version.parse(fields["version"])
+    fields["standing"] = tuple(fields["standing"])
     return Facts(**fields)

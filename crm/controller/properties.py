@@ -17,6 +17,8 @@ DC_DEADTIME_MS: Final = 20_000
 RECHECK_INTERVAL_MS: Final = 15 * 60_000
 SHUTDOWN_ESCALATION_MS: Final = 20 * 60_000
 FENCING_MAX_ATTEMPTS: Final = 10
+CRM_RESTART_GRACE_MS: Final = 2_000
+"""How long the crm of a member may be absent (it is being restarted) before the node counts as without one."""
 
 
 def option(document: etree._Element, name: str) -> str | None:
@@ -37,6 +39,10 @@ def recheck_interval_ms(document: etree._Element) -> int:
 
 def shutdown_escalation_ms(document: etree._Element) -> int:
     return duration_ms(option(document, "shutdown-escalation"), SHUTDOWN_ESCALATION_MS)
+
+
+def crm_restart_grace_ms(document: etree._Element) -> int:
+    return duration_ms(option(document, "crm-restart-grace"), CRM_RESTART_GRACE_MS)
 
 
 def start_failure_is_fatal(document: etree._Element) -> bool:

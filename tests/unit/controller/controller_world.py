@@ -16,7 +16,19 @@ from crm.cib import xml
 from crm.cib.xml import Version
 from crm.controller import status
 from crm.controller.core import Controller, Identity, OperationReport, Settings
-from crm.controller.effects import AddNodes, Decide, Effect, Execute, Fence, Leave, Multicast, Record, Synchronised
+from crm.controller.effects import (
+    AddNodes,
+    Decide,
+    Effect,
+    Execute,
+    Fence,
+    Forget,
+    KeepAttributes,
+    Leave,
+    Multicast,
+    Record,
+    Synchronised,
+)
 from crm.controller.graph import parse
 from crm.controller.messages import Message, Order, encode
 from crm.controller.status import Update
@@ -28,6 +40,7 @@ Policy = Callable[[etree._Element], str]
 @dataclass
 class Replica:
     document: etree._Element
+    stands: tuple[int, int, int] = (0, 0, 0)
 
     @property
     def version(self) -> Version:
@@ -43,8 +56,15 @@ class Replica:
             xml.set_version(self.document, Version(now.admin_epoch, now.epoch, now.num_updates + 1))
         return changed
 
-    def adopt(self, document: bytes) -> None:
-        self.document = xml.parse(document)
+    @property
+    def standing(self) -> tuple[int, int, int]:
+        return self.stands
+
+    def copy(self) -> bytes:
+        return xml.to_bytes(self.document)
+
+    def adopt(self, copy: bytes) -> None:
+        self.document = xml.parse(copy)
 
 
 @dataclass
@@ -71,6 +91,7 @@ class Node:
     records: list[Record] = field(default_factory=list)
     decisions: list[Decide] = field(default_factory=list)
     left: str | None = None
+    told: list[Forget | KeepAttributes] = field(default_factory=list)
     synced: bool = False
 
     def run(self, key: str) -> Order:
@@ -250,6 +271,8 @@ class World:
                     node.left = reason
                 case Synchronised(now):
                     node.synced = now
+                case Forget() | KeepAttributes():
+                    node.told.append(effect)
                 case AddNodes():
                     pass
 

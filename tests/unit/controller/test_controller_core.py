@@ -11,7 +11,9 @@ from lxml import etree
 from crm.cib import xml
 from crm.controller import status
 from crm.controller.core import OperationReport, Settings
-from crm.controller.graph import ResourceDefinition
+from crm.controller.effects import Forget, KeepAttributes
+from crm.controller.graph import ResourceDefinition, parse
+from crm.controller.messages import Changes
 
 WEB = ResourceDefinition("web", None, "ocf", "vigil", "Dummy")
 
@@ -109,6 +111,7 @@ def test_the_quorate_side_of_a_partition_wins_and_each_node_tells_its_own_histor
     world.nodes[1].executor.lrm = lrm
     for _ in range(5):
         lost.perform(world.nodes[1], world.nodes[1].controller.set_attributes("1", "n1", {"x": str(_)}, "test"))
+    world.nodes[2].replica.stands = world.nodes[3].replica.stands = (7, 2, 1)
     world.install(2, 3)
     world._sequence = 9
     world.install(1, 2, 3)
@@ -307,7 +310,6 @@ def test_an_order_that_died_with_its_view_is_given_again() -> None:
     world.install(1, 2)
     dc = world.dc()
     number = dc.decisions.pop().number
-    from crm.controller.graph import parse
 
     world._effects(dc, dc.controller.on_decision(number, parse(world.policy(dc.replica.document)), 0, world.now_ms))
     world.deciding = True
@@ -502,3 +504,30 @@ def test_what_is_no_controller_message_is_recorded_and_dropped() -> None:
     for payload in (b"", b"{}", b"garbage", b'{"t":"changes"}', b'{"t":"cib","digest":""}\nxxx'):
         effects = world.nodes[1].controller.on_delivered(2, payload, None, 0, world.now_ms)
         assert [getattr(effect, "name", "") for effect in effects] == ["bad_message"]
+
+
+def test_a_clean_up_reaches_the_executor_of_the_node_and_asks_for_a_decision() -> None:
+    world = two(start_web_on(2))
+    world.finish(world.nodes[2], world.nodes[2].run("web_start_0"))
+    world.finish(world.nodes[2], world.nodes[2].run("web_monitor_10000"))
+    changes = Changes((status.ForgetResource("2", "web"),), (), "web was cleaned up")
+    world.perform(world.nodes[1], world.nodes[1].controller.publish(changes))
+    assert Forget("web") in world.nodes[2].told and Forget("web") not in world.nodes[1].told
+    assert [order.action.key for order in world.nodes[2].orders] == ["web_start_0"]
+
+
+def test_a_node_is_told_its_transient_attributes_so_that_it_can_keep_them() -> None:
+    world = two()
+    world.perform(world.nodes[1], world.nodes[1].controller.set_attributes("2", "n2", {"x": "1"}, "test"))
+    assert world.nodes[2].told == [KeepAttributes({"x": "1"})] and world.nodes[1].told == []
+
+
+def test_a_cancelled_operation_is_no_longer_pending() -> None:
+    world = two(start_web_on(2))
+    world.finish(world.nodes[2], world.nodes[2].run("web_start_0"))
+    order = world.nodes[2].run("web_monitor_10000")
+    report = OperationReport("monitor", WEB, 10000, 1, 0, 1, order.transition_key)
+    world.deciding = False
+    world.perform(world.nodes[2], world.nodes[2].controller.on_operation(report, 0, world.now_ms))
+    assert set(entries(world.nodes[1], 2)) == {"web_last_0"}
+    assert status.transient_attributes(world.nodes[1].replica.document, "2") == {}

@@ -1,0 +1,107 @@
+"""The policy worker: a warm process that runs the policy engine for the DC, so that deciding never holds up the daemon's loop.
+
+Theory of operation. The worker reads questions from a socket pair and answers them one at a time: a header (number, seconds since the epoch,
+length), then the CIB; back come a header (number, verdict, length) and the transition graph, or the error's text. It keeps
+nothing between questions. When crm goes away, the socket ends and so does the worker.
+
+It is forked from crm before crm's own modules are loaded, so that both share the pages of the interpreter and lxml; the engine
+is imported in the worker only. A worker that was killed, hangs for longer than `DECISION_LIMIT_S`, or grew beyond reason is replaced
+by a fresh process (`python -m crm.daemon.worker`).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import os
+import signal
+import socket
+import struct
+import sys
+from typing import Final, NoReturn
+
+QUESTION: Final = struct.Struct("!QqI")
+ANSWER: Final = struct.Struct("!QBI")
+OK: Final = 0
+FAILED: Final = 1
+DECISION_LIMIT_S: Final = 120.0
+"""A decision that takes longer is given up; the largest supported cluster takes a small part of it."""
+_PR_SET_NAME: Final = 15
+_PR_SET_PDEATHSIG: Final = 1
+
+
+def fork() -> tuple[int, socket.socket]:
+    """Fork the worker off this (still small, single-threaded) process. Its process id and our end of the socket."""
+    ours, theirs = socket.socketpair()
+    gc.freeze()  # collections must not touch, and so copy, what both share
+    pid = os.fork()
+    if pid == 0:
+        ours.close()
+        run(theirs)
+    theirs.close()
+    return pid, ours
+
+
+def run(channel: socket.socket) -> NoReturn:
+    """Answer questions until the other end is gone."""
+    for number in (signal.SIGTERM, signal.SIGINT):  # who stops the node stops crm; the worker follows
+        signal.signal(number, signal.SIG_IGN)
+    libc = ctypes.CDLL(None)
+    libc.prctl(_PR_SET_NAME, b"vigil-policy", 0, 0, 0)
+    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    try:
+        warm_up()
+        while True:
+            head = _read(channel, QUESTION.size)
+            if head is None:
+                break
+            number, epoch_s, length = QUESTION.unpack(head)
+            document = _read(channel, length)
+            if document is None:
+                break
+            verdict, text = decide(document, epoch_s)
+            channel.sendall(ANSWER.pack(number, verdict, len(text)) + text)
+            gc.collect()
+    except (BrokenPipeError, ConnectionResetError):
+        pass
+    os._exit(0)
+
+
+def warm_up() -> None:
+    """Import the engine and let it run once, so that the first real decision is as fast as the others."""
+    decide(b"<cib><configuration><crm_config/><nodes/><resources/><constraints/></configuration><status/></cib>", 1)
+
+
+def decide(document: bytes, epoch_s: int) -> tuple[int, bytes]:
+    """The graph's XML, or what went wrong. The edge of the engine: whatever it raises becomes an answer."""
+    try:
+        from datetime import UTC, datetime
+
+        from crm.cib import xml
+        from crm.policy import schedule
+
+        root = xml.parse(document, comments=False)
+        transition = schedule(root, datetime.fromtimestamp(epoch_s, UTC))
+        text = transition.to_xml()
+        return OK, text if isinstance(text, bytes) else text.encode()
+    except Exception as error:
+        import traceback
+
+        where = traceback.extract_tb(error.__traceback__)
+        place = f" ({where[-1].filename}:{where[-1].lineno})" if where else ""
+        return FAILED, f"{type(error).__name__}: {error}{place}".encode()
+
+
+def _read(channel: socket.socket, length: int) -> bytes | None:
+    parts: list[bytes] = []
+    while length:
+        part = channel.recv(min(length, 1 << 20))
+        if not part:
+            return None
+        parts.append(part)
+        length -= len(part)
+    return b"".join(parts)
+
+
+if __name__ == "__main__":
+    run(socket.socket(fileno=int(sys.argv[1])))
