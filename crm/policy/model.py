@@ -25,7 +25,9 @@ from typing import TYPE_CHECKING, TypeAlias
 if TYPE_CHECKING:
     from lxml.etree import _Element
 
+    from crm.policy.configuration import Configuration
     from crm.policy.constraints.model import Colocation
+    from crm.policy.opconfig import Operations
 
 INFINITY = 1_000_000
 
@@ -516,10 +518,13 @@ class ClusterState:
     failed_ops: list[FailedOp]
     lrm: list[LrmResource]  # all histories, by node in name order, then document order
     problems: list[ReportItem]
+    config: Configuration  # the document with its defaults
+    operations: Operations  # configured operations and parameters of every resource (23)
     has_fence_device: bool = False  # a stonith-class resource exists, or have-watchdog
     unfencing_in_use: bool = False  # 5
     dc_node: Node | None = None
     contributions: list[Contribution] = field(default_factory=list)  # bans and freezes that history caused
+    missing_promotion_tickets: dict[Resource, list[str]] = field(default_factory=dict)  # rsc_ticket with role Promoted on a clone, not granted or standby
     recheck_candidates: list[int] = field(default_factory=list)  # epoch seconds (4.6)
     nodes_by_id: dict[str, Node] = field(default_factory=dict)  # keys lower-cased
     nodes_by_name: dict[str, Node] = field(default_factory=dict)  # keys lower-cased
@@ -553,6 +558,30 @@ class Contribution:
 # --- assignment -------------------------------------------------------------------------------------------------------
 
 
+class Choice(StrEnum):
+    """What decided between the nodes that a leaf could have got (part 2, 8.1, 8.3, 8.4)."""
+
+    NONE_USABLE = "none-usable"
+    ONLY_USABLE = "only-usable"
+    BEST_SCORE = "best-score"
+    STAYS = "stays"  # equal to the best, and it is there already
+    WANTED = "wanted"  # an instance kept on its node, an unfinished migration, the most capable node
+    CAPACITY = "capacity"
+    LOAD = "load"  # fewer resources assigned to it
+    NAME = "name"
+    UNMANAGED = "unmanaged"  # stays as it is
+    STOP_ALL = "stop-all"
+
+
+@dataclass(slots=True, frozen=True, eq=False)
+class Decision:
+    """How a leaf got its node; recorded only when explanations are wanted."""
+
+    node: Node | None
+    choice: Choice
+    load: tuple[int, ...]  # resources assigned so far, by `Node.index`
+
+
 @dataclass(slots=True, eq=False)
 class Assignment:
     """What will run where, in which role (part 2). Lists are indexed by `Resource.index` or `Node.index`.
@@ -577,6 +606,7 @@ class Assignment:
     score_lines: list[str]  # what `crm_simulate -s` prints
     utilization_lines: list[str] = field(default_factory=list)
     contributions: list[Contribution] = field(default_factory=list)  # only when asked to explain
+    decisions: dict[Resource, Decision] = field(default_factory=dict)  # only when asked to explain
     role: list[Role] = field(default_factory=list)  # current roles; promotion turns Started instances into Unpromoted (part 2, 13.3)
     exclusive: list[bool] = field(default_factory=list)  # exclusive discovery, from the state and from constraints (part 2, 3.1)
     dependents: list[list[Colocation]] = field(default_factory=list)  # colocations with the resource as primary, implicit ones too

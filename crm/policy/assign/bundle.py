@@ -69,5 +69,3 @@ def _confine(run: Run, instance: Primitive, home: Node) -> None:
         elif home not in run.over_threshold.get(instance, ()):
             table[node] = INFINITY
     run.explain(instance, before, Cause("bundle", instance.outermost.id), replaces=True)
-
-

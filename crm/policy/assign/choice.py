@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, TypeVar
 
 from crm.policy.assign import utilization
-from crm.policy.model import INFINITY, Clone, Node, Primitive, Resource, Scores
+from crm.policy.model import INFINITY, Choice, Clone, Node, Primitive, Resource, Scores
 
 if TYPE_CHECKING:
     from crm.policy.assign.run import Run
@@ -74,20 +74,47 @@ def choose(run: Run, rsc: Primitive, prefer: Node | None) -> Node | None:
     """The node for a primitive whose table is complete (8.4); it may still turn out unusable."""
     if run.strategy != "default":
         prefer = utilization.limit(run, rsc, prefer)
-    table = run.tables[rsc.index]
+    node, choice = _choose(run, rsc, run.tables[rsc.index], prefer)
+    if run.explaining:
+        if choice is Choice.BEST_SCORE and node is not None:
+            choice = _what_decided(run, rsc, node)
+        run.decide(rsc, node, choice)
+    return node
+
+
+def _choose(run: Run, rsc: Primitive, table: Scores, prefer: Node | None) -> tuple[Node | None, Choice]:
     best = best_node(run, rsc, table)
     if best is None:
-        return None
+        return None, Choice.NONE_USABLE
     top, available = table[best], run.available
     if prefer is not None and prefer in table:
         score = table[prefer]
         if score >= top and score >= 0 and available[prefer.index]:
-            return prefer
+            return prefer, Choice.WANTED
     if top <= 0 or not available[best.index] or (isinstance(rsc.parent, Clone) and rsc.parent.unique):
-        return best
+        return best, Choice.BEST_SCORE
     current = run.current_node(rsc)
     if current is None or not available[current.index] or current.base_score < 0 or table.get(current) != top:
-        return best
-    return current
+        return best, Choice.BEST_SCORE
+    return current, Choice.STAYS
 
 
+def _what_decided(run: Run, rsc: Primitive, node: Node) -> Choice:
+    """For people: by what the chosen node beats the next best one."""
+    table, load = run.tables[rsc.index], run.assigned_count
+    usable = [other for other, score in table.items() if score >= 0 and (run.available[other.index] or other.is_guest)]
+    if node not in usable:
+        return Choice.NONE_USABLE
+    if len(usable) == 1:
+        return Choice.ONLY_USABLE
+    equals = [other for other in usable if other is not node and table[other] == table[node]]
+    if not equals:
+        return Choice.BEST_SCORE
+    if run.strategy == "balanced" and all(utilization.compare_capacity(run, node, other) < 0 for other in equals):
+        return Choice.CAPACITY
+    if run.strategy != "minimal":
+        if all(load[node.index] < load[other.index] for other in equals):
+            return Choice.LOAD
+        if node is run.current_node(rsc):
+            return Choice.STAYS
+    return Choice.NAME

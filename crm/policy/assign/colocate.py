@@ -118,7 +118,11 @@ def _change_priority(run: Run, colocation: Colocation, dependent: Resource, prim
         return 0
     node = run.node[primary.index]
     wanted = colocation.primary_role
-    if node is not None and wanted is not Role.UNKNOWN and wanted is not run.next_role_of(run.inner_of.get(primary, primary)):
+    if (
+        node is not None
+        and wanted is not Role.UNKNOWN
+        and wanted is not run.next_role_of(run.inner_of.get(primary, primary))
+    ):
         return 0
     attribute, score = colocation.attribute, colocation.score
     if run.value(mine, attribute, dependent) != run.value(node, attribute, primary):
@@ -240,7 +244,9 @@ def _with_bundle(run: Run, colocation: Colocation, dependent: Resource, bundle: 
     return 0
 
 
-def _only_on(run: Run, colocation: Colocation, dependent: Resource, primary: Resource, places: set[Node | None]) -> None:
+def _only_on(
+    run: Run, colocation: Colocation, dependent: Resource, primary: Resource, places: set[Node | None]
+) -> None:
     """Ban the dependent from every node but these. Node identity only: attribute and role are not consulted."""
     before = run.before(dependent)
     table = run.tables[dependent.index]

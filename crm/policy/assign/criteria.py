@@ -143,7 +143,9 @@ def _ban_past_threshold(run: Run, leaves: list[Primitive]) -> None:
                 continue
             run.over_threshold.setdefault(leaf, []).append(node)
             banned = leaf.top if not leaf.unique else leaf
-            cause = Cause("fail-count", leaf.id, f"failed {_times(count)} there (migration-threshold {_shown(threshold)})")
+            cause = Cause(
+                "fail-count", leaf.id, f"failed {_times(count)} there (migration-threshold {_shown(threshold)})"
+            )
             run.ban(banned, [node], cause)
 
 

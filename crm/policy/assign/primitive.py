@@ -13,7 +13,7 @@ from crm.policy.assign import colocate, gather
 from crm.policy.assign.choice import choose
 from crm.policy.assign.settle import assign_to
 from crm.policy.constraints.model import Colocation
-from crm.policy.model import Cause, Node, Primitive, Resource, Role
+from crm.policy.model import Cause, Choice, Node, Primitive, Resource, Role
 
 if TYPE_CHECKING:
     from crm.policy.assign.run import Run
@@ -38,7 +38,9 @@ def assign_primitive(run: Run, rsc: Resource, prefer: Node | None, final: bool) 
     if not run.managed[index]:
         run.next_role[index] = run.role[index]
         assign_to(run, rsc, run.current_node(rsc), final, forced=True)
+        run.decide(rsc, run.node[index], Choice.UNMANAGED)
     elif run.options.stop_all_resources:
+        run.decide(rsc, None, Choice.STOP_ALL)
         assign_to(run, rsc, None, final)
     else:
         node = choose(run, rsc, prefer)
@@ -82,11 +84,7 @@ def _respect_next_role(run: Run, rsc: Primitive) -> None:
     index = rsc.index
     if run.next_role[index] is Role.STOPPED:
         run.ban_everywhere(rsc, Cause("target-role", rsc.id, "to be stopped"))
-    elif (
-        run.next_role[index] > run.role[index]
-        and not run.state.quorate
-        and run.options.no_quorum_policy == "freeze"
-    ):
+    elif run.next_role[index] > run.role[index] and not run.state.quorate and run.options.no_quorum_policy == "freeze":
         run.next_role[index] = run.role[index]
 
 

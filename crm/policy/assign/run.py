@@ -22,9 +22,11 @@ from crm.policy.model import (
     Assignment,
     Bundle,
     Cause,
+    Choice,
     Clone,
     ClusterState,
     Contribution,
+    Decision,
     Discovery,
     Kind,
     Needs,
@@ -304,6 +306,11 @@ class Run:
             whole = replaces or abs(result) >= INFINITY
             change = result if whole else result - (old or 0)
             self.result.contributions.append(Contribution(rsc, node, change, result, cause, replaces))
+
+    def decide(self, rsc: Resource, node: Node | None, choice: Choice) -> None:
+        """Record how a leaf got its node."""
+        if self.explaining:
+            self.result.decisions[rsc] = Decision(node, choice, tuple(self.assigned_count))
 
     def withdraw(self, rsc: Resource, mark: int) -> None:
         """Forget what was recorded for a resource (and below it) since `mark`: its table was restored."""
