@@ -13,7 +13,7 @@ An operation's result, its fail count and the end of its action are one message,
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
