@@ -43,6 +43,7 @@ from messaging.messages import (
     Refuse,
     Row,
     RowFlag,
+    Withdraw,
 )
 from messaging.ordering import Ordering
 from messaging.outbox import Outbox
@@ -240,6 +241,10 @@ class Membership:
 
     def _abandon(self) -> None:
         """Give up the agreement in progress; the present view goes on."""
+        if self._proposal is not None:
+            for member in self._proposal.members:
+                if member.node_id != self._me.node_id:
+                    self._out.send(member.node_id, Withdraw(self._proposal.ballot))
         self._proposal = self._promise = None
         self.phase = Phase.IDLE
         self._ordering.thaw()
@@ -356,7 +361,8 @@ class Membership:
         if propose.ballot <= self._promised:
             self._out.send(propose.ballot.leader, Refuse(propose.ballot, self._promised))
             return
-        self._proposal = None
+        if self._proposal is not None:
+            self._abandon()
         self._awaiting_since_ms = None
         self._promised = propose.ballot
         self.phase = Phase.ACCEPTED
@@ -364,6 +370,13 @@ class Membership:
         self._promise = Promise(propose.ballot, propose.members, now_ms + wait_ms)
         received = self._ordering.freeze()
         self._out.send(propose.ballot.leader, Accept(propose.ballot, self.view_id, received, self._matrix.own.flags))
+
+    def on_withdraw(self, sender: int, message: Withdraw) -> None:
+        """The leader gives its ballot up."""
+        if self._held is not None and self._held.ballot == message.ballot:
+            self._held = None
+        if self._promise is not None and self._promise.ballot == message.ballot and sender == message.ballot.leader:
+            self._abandon()
 
     def on_flush_request(self, sender: int, message: FlushRequest) -> None:
         """The leader asks this node to help another."""

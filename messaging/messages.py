@@ -89,6 +89,13 @@ class Refuse:
 
 
 @dataclass(frozen=True, slots=True)
+class Withdraw:
+    """The leader gives this ballot up: the present view goes on."""
+
+    ballot: ViewId
+
+
+@dataclass(frozen=True, slots=True)
 class FlushRequest:
     """To a holder: send the messages of `view_id` after `after` up to `upto` to `target`."""
 
@@ -190,6 +197,7 @@ Message = (
     | Propose
     | Accept
     | Refuse
+    | Withdraw
     | FlushRequest
     | Flushed
     | Install
@@ -339,7 +347,7 @@ def encode(message: Message) -> bytes:
 
 
 def _encode_view_change(
-    message: Propose | Accept | Refuse | FlushRequest | Flushed | Install | FlushData,
+    message: Propose | Accept | Refuse | Withdraw | FlushRequest | Flushed | Install | FlushData,
 ) -> bytes:
     match message:
         case Propose(ballot, members):
@@ -351,6 +359,8 @@ def _encode_view_change(
         case FlushRequest(ballot, view_id, target, after, upto):
             head = b"\x05" + _view(ballot) + _view(view_id) + bytes([target])
             return head + _U64.pack(after) + _U64.pack(upto)
+        case Withdraw(ballot):
+            return b"\x0f" + _view(ballot)
         case Flushed(ballot):
             return b"\x06" + _view(ballot)
         case FlushData(ballot, upto, ordered):
@@ -421,6 +431,7 @@ _DECODERS: dict[int, Callable[[_Reader], Message]] = {
     12: lambda reader: ChannelHello(reader.u64(), reader.u64()),
     13: lambda reader: ChannelData(reader.u64(), reader.rest()),
     14: lambda reader: ChannelAck(reader.u64()),
+    15: lambda reader: Withdraw(reader.view_id()),
 }
 
 

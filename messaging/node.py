@@ -70,6 +70,7 @@ from messaging.messages import (
     Refuse,
     RowFlag,
     Submit,
+    Withdraw,
     decode,
     encode,
 )
@@ -327,6 +328,8 @@ class Node:
                 self.membership.on_accept(sender, message, now_ms)
             case Refuse():
                 self.membership.on_refuse(sender, message)
+            case Withdraw():
+                self.membership.on_withdraw(sender, message)
             case FlushRequest():
                 self.membership.on_flush_request(sender, message)
             case FlushData():
