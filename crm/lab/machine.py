@@ -55,11 +55,13 @@ def _let_devices_share_a_subnet() -> None:
 
 async def build_network() -> None:
     await command("ip", "link", "set", "lo", "up")
+    # Fixed addresses: a bridge without one takes the lowest of its ports', which changes when a node is unplugged.
     for part in range(LAN_BRIDGES):
-        await command("ip", "link", "add", f"lan{part}", "type", "bridge", "forward_delay", "0")
+        address = f"02:77:00:00:00:{254 - part:02x}"
+        await command("ip", "link", "add", f"lan{part}", "address", address, "type", "bridge", "forward_delay", "0")
         await command("ip", "address", "add", f"{bridge_address(part)}/{PREFIX}", "dev", f"lan{part}")
         await command("ip", "link", "set", f"lan{part}", "up")
-    await command("ip", "link", "add", "power0", "type", "bridge", "forward_delay", "0")
+    await command("ip", "link", "add", "power0", "address", "02:78:00:00:00:fe", "type", "bridge", "forward_delay", "0")
     await command("ip", "address", "add", f"{POWER_ADDRESS}/{PREFIX}", "dev", "power0")
     await command("ip", "link", "set", "power0", "up")
     _let_devices_share_a_subnet()
