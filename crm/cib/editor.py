@@ -18,8 +18,10 @@ from lxml import etree
 
 from crm.cib import xml
 
-REFERENCE_TAGS: Final = frozenset({"resource_ref", "obj_ref", "role", "role_ref"})
-"""Elements whose `id` names another element."""
+UNINDEXED_TAGS: Final = frozenset(
+    {"resource_ref", "obj_ref", "role", "role_ref", "node", "acl_target", "acl_group", "acl_user"}
+)
+"""Elements whose `id` is no id of their own within the configuration: it names another element, a node, or a user."""
 
 
 class IdIndex:
@@ -48,13 +50,13 @@ class IdIndex:
     def add_tree(self, root: etree._Element) -> None:
         for element in root.iter("*"):
             identity = element.get("id")
-            if identity is not None and element.tag not in REFERENCE_TAGS:
+            if identity is not None and element.tag not in UNINDEXED_TAGS:
                 self.add(identity, element)
 
     def remove_tree(self, root: etree._Element) -> None:
         for element in root.iter("*"):
             identity = element.get("id")
-            if identity is not None and element.tag not in REFERENCE_TAGS:
+            if identity is not None and element.tag not in UNINDEXED_TAGS:
                 self.remove(identity, element)
 
     def add(self, identity: str, element: etree._Element) -> None:
@@ -172,7 +174,7 @@ class Editor:
         self.insert(parent, position, new)
 
     def _indexed(self, element: etree._Element) -> bool:
-        return element.tag not in REFERENCE_TAGS and self._in_configuration(element)
+        return element.tag not in UNINDEXED_TAGS and self._in_configuration(element)
 
     def _rename(self, element: etree._Element, old: str | None, new: str | None) -> None:
         if old is not None:
@@ -209,7 +211,7 @@ def _ids(root: etree._Element) -> set[str]:
     return {
         identity
         for element in root.iter("*")
-        if (identity := element.get("id")) is not None and element.tag not in REFERENCE_TAGS
+        if (identity := element.get("id")) is not None and element.tag not in UNINDEXED_TAGS
     }
 
 

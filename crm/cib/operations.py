@@ -25,7 +25,7 @@ from typing import Final
 from lxml import etree
 
 from crm.cib import xml
-from crm.cib.editor import REFERENCE_TAGS, Editor, IdIndex, section_of
+from crm.cib.editor import UNINDEXED_TAGS, Editor, IdIndex, section_of
 from crm.cib.report import ReportItem, Severity
 from crm.cib.report import errors as errors_of
 from crm.cib.xml import Version
@@ -338,7 +338,7 @@ def _child(editor: Editor, parent: etree._Element, pattern: etree._Element) -> e
         known = editor.ids.get(identity)
         if known is not None and known.tag == tag and known.getparent() is parent:
             return known
-        if tag not in REFERENCE_TAGS and section_of(parent) not in (xml.STATUS, "cib"):
+        if tag not in UNINDEXED_TAGS and section_of(parent) not in (xml.STATUS, "cib"):
             return None
         if len(parent) <= _FEW:
             return next((child for child in parent.iterchildren(tag) if child.get("id") == identity), None)
@@ -350,12 +350,6 @@ def _child(editor: Editor, parent: etree._Element, pattern: etree._Element) -> e
         text = f"<{tag}> without an id could mean {len(same)} children of {xml.path_of(parent)}; give the id"
         raise _RefusedError(Code.BAD_REQUEST, text)
     return same[0] if same else None
-
-
-def describe(element: etree._Element) -> str:
-    """What people call an element: `primitive web`, `crm_config`."""
-    identity = element.get("id")
-    return str(element.tag) if identity is None else f"{element.tag} {identity}"
 
 
 # Create
@@ -397,7 +391,7 @@ def _add(editor: Editor, parent: etree._Element, children: list[etree._Element])
     ]
     if existing:
         items = [
-            ReportItem(Severity.ERROR, "exists", describe(child), f"{describe(child)} exists already", "id")
+            ReportItem(Severity.ERROR, "exists", xml.describe(child), f"{xml.describe(child)} exists already", "id")
             for child in existing
         ]
         message = items[0].message if len(items) == 1 else f"{len(items)} objects exist already"
@@ -425,12 +419,12 @@ def _modify(editor: Editor, operation: Operation) -> None:
             found = _find(editor, given, target)
             target = found if found is not None else target
             if found is None:
-                raise _RefusedError(Code.NOT_FOUND, f"there is no {describe(given)} at {operation.xpath}")
+                raise _RefusedError(Code.NOT_FOUND, f"there is no {xml.describe(given)} at {operation.xpath}")
     else:
         target = _find(editor, given, _scope_for_change(editor, operation, given))
     if target is None:
         if not operation.allow_create:
-            raise _RefusedError(Code.NOT_FOUND, f"there is no {describe(given)}")
+            raise _RefusedError(Code.NOT_FOUND, f"there is no {xml.describe(given)}")
         _create(editor, operation)
         return
     _merge(editor, target, given)
@@ -500,7 +494,7 @@ def _replace(editor: Editor, operation: Operation) -> None:
     else:
         found = _find(editor, given, _scope(editor.document, operation.scope))
         if found is None:
-            raise _RefusedError(Code.NOT_FOUND, f"there is no {describe(given)}")
+            raise _RefusedError(Code.NOT_FOUND, f"there is no {xml.describe(given)}")
         target = found
     if target is editor.document:
         _replace_root(editor, given)
@@ -537,7 +531,7 @@ def _delete(editor: Editor, operation: Operation) -> None:
         if candidate is None or not _has_attributes(candidate, given):
             candidate = next((e for e in scope.iter(str(given.tag)) if _has_attributes(e, given)), None)
         if candidate is None:
-            raise _RefusedError(Code.NOT_FOUND, f"there is no {describe(given)}")
+            raise _RefusedError(Code.NOT_FOUND, f"there is no {xml.describe(given)}")
         targets = [candidate]
     for target in targets:
         if target is document or target.getparent() is document:

@@ -222,6 +222,12 @@ def line_of(element: etree._Element) -> int:
     return line if isinstance(line, int) else 0
 
 
+def describe(element: etree._Element) -> str:
+    """What people call an element: `primitive web`, `crm_config`."""
+    identity = element.get("id")
+    return str(element.tag) if identity is None else f"{element.tag} {identity}"
+
+
 def path_of(element: etree._Element) -> str:
     """Where an element is, for people and patchsets: `/cib/configuration/resources/primitive[@id='web']`."""
     steps: list[str] = []
