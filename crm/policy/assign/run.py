@@ -103,7 +103,7 @@ class Run:
         self.tables = result.tables
         self.children = result.children
         self.priority = result.priority
-        for rsc in locations.exclusive:
+        for _, rsc in locations.exclusive:
             result.exclusive[rsc.index] = True
 
         count = len(state.all_resources)

@@ -52,7 +52,7 @@ class LocationReader:
         discovery = self._discovery(xml)
         for target in self._targets(xml):
             if discovery is Discovery.EXCLUSIVE:
-                self.result.exclusive.append(target.resource)
+                self.result.exclusive.append((xml.get("id", ""), target.resource))
             if xml.get("node") is not None and xml.find("rule") is None:
                 self._read_node(xml, target, discovery)
             else:

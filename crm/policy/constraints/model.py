@@ -43,7 +43,7 @@ class Locations:
     """All location records, oldest first, and the resources that a constraint made exclusive (3.1)."""
 
     records: list[Location] = field(default_factory=list)
-    exclusive: list[Resource] = field(default_factory=list)
+    exclusive: list[tuple[str, Resource]] = field(default_factory=list)  # by constraint id, even where no node matched
     recheck: list[int] = field(default_factory=list)  # epoch seconds at which a rule's result changes (part 1, 4.6)
 
 
