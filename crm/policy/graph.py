@@ -8,7 +8,7 @@ all of them alike, so what an action's text shares with others (its resource's l
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Final
 
 from crm.policy.actions import notify
@@ -20,9 +20,6 @@ from crm.policy.ordering.propagate import Propagation
 from crm.policy.ordering.validate import counts, merged_inputs
 
 FEATURE_SET: Final = "3.20.5"
-
-Parameters = Callable[[Resource, Node | None], dict[str, str]]
-ExtraParameters = Callable[[Action], dict[str, str]]
 
 _SPECIAL = re.compile('[<>&"\x00-\x1f\x7f]')
 _ENTITIES = {"<": "&lt;", ">": "&gt;", "&": "&amp;", '"': "&quot;"}
@@ -41,13 +38,10 @@ def attribute_text(attributes: Iterable[tuple[str, str | None]]) -> str:
 class GraphWriter:
     """Writes one plan. `synapses` keeps the actions in the order written, `inputs` what each waits for."""
 
-    def __init__(
-        self, plan: Plan, propagation: Propagation, parameters: Parameters, extra_parameters: ExtraParameters
-    ) -> None:
+    def __init__(self, plan: Plan, propagation: Propagation) -> None:
         self.plan = plan
         self.propagation = propagation
-        self.parameters = parameters
-        self.extra_parameters = extra_parameters
+        self.operations = plan.state.operations
         self.synapses: list[Action] = []
         self.inputs: list[list[Action]] = []
         self._meta_names: dict[int, tuple[dict[str, str], dict[str, str]]] = {}
@@ -140,8 +134,7 @@ class GraphWriter:
                 if known is None:
                     known = references[first] = self._reference(first)
                 triggers.append(f"      <trigger>\n        <{known}/>\n      </trigger>\n")
-            rsc = action.rsc
-            priority = max(self.plan.priority[rsc.index] if rsc is not None else 0, action.priority)
+            priority = self.priority_of(action)
             out.append(
                 f'  <synapse id="{number}"{f" priority={chr(34)}{priority}{chr(34)}" if priority > 0 else ""}>\n'
                 f"    <action_set>\n{self._element(action, reference)}    </action_set>\n"
@@ -155,9 +148,13 @@ class GraphWriter:
         head = f"<transition_graph{attribute_text(self._root())}"
         return f"{head}>\n{''.join(out)}</transition_graph>\n" if out else f"{head}/>\n"
 
+    def recheck_by(self) -> int | None:
+        state = self.plan.state
+        return min((when for when in state.recheck_candidates if when > state.now), default=None)
+
     def _root(self) -> list[tuple[str, str | None]]:
-        state, options = self.plan.state, self.plan.options
-        later = [when for when in state.recheck_candidates if when > state.now]
+        options = self.plan.options
+        recheck = self.recheck_by()
         limit = options.migration_limit
         return [
             ("cluster-delay", options.cluster_delay),
@@ -167,7 +164,7 @@ class GraphWriter:
             ("batch-limit", options.batch_limit),
             ("transition_id", "1"),
             ("migration-limit", limit if limit.lstrip("+").isdigit() and int(limit) > 0 else None),
-            ("recheck-by", str(min(later)) if later else None),
+            ("recheck-by", str(recheck) if recheck is not None else None),
         ]
 
     def _reference(self, action: Action) -> str:
@@ -181,12 +178,8 @@ class GraphWriter:
             tag, extra = "crm_event", ' mode="cib"'
         elif action.flags & PSEUDO:
             tag = "pseudo_event"
-        key = action.key
-        internal = ""
-        rsc = action.rsc
-        if isinstance(rsc, Primitive) and rsc.history_name is not None and rsc.history_name != rsc.id:
-            internal = f' internal_operation_key="{escape(key)}"'
-            key = history_key(action, rsc.history_name)
+        key = self.operation_key(action)
+        internal = f' internal_operation_key="{escape(action.key)}"' if key is not action.key else ""
         node = ""
         if action.node is not None and has_node_attributes(action):
             node = f' on_node="{escape(action.node.name)}" on_node_uuid="{escape(action.node.id)}"'
@@ -222,18 +215,30 @@ class GraphWriter:
             return ""
         return f' shutdown-lock="{rsc.lock_time}"'
 
+    def priority_of(self, action: Action) -> int:
+        return max(self.plan.priority[action.rsc.index] if action.rsc is not None else 0, action.priority)
+
+    def operation_key(self, action: Action) -> str:
+        """The key under which the operation is recorded: by history's name for an instance, if it has one (19.2)."""
+        rsc = action.rsc
+        if isinstance(rsc, Primitive) and rsc.history_name is not None and rsc.history_name != rsc.id:
+            return history_key(action, rsc.history_name)
+        return action.key
+
+    @staticmethod
+    def primitive_ids(rsc: Primitive) -> tuple[str, str | None]:
+        """`id` and `long-id` of a primitive in the graph."""
+        name = rsc.history_name
+        if rsc.removed and name is not None:
+            return name, rsc.id
+        if not rsc.unique:
+            return rsc.config_id, name if name is not None and name != rsc.config_id else rsc.id
+        return rsc.id, None
+
     def _resource_line(self, rsc: Primitive) -> str:
         line = self._resource_lines.get(rsc)
         if line is None:
-            name = rsc.history_name
-            long_id: str | None = None
-            if rsc.removed and name is not None:
-                identity, long_id = name, rsc.id
-            elif not rsc.unique:
-                identity = rsc.config_id
-                long_id = name if name is not None and name != rsc.config_id else rsc.id
-            else:
-                identity = rsc.id
+            identity, long_id = self.primitive_ids(rsc)
             attributes = [
                 ("id", identity),
                 ("long-id", long_id),
@@ -246,9 +251,10 @@ class GraphWriter:
 
     # --- attributes ---------------------------------------------------------------------------------------------------
 
-    def _attributes(self, action: Action) -> str:
+    def attribute_values(self, action: Action) -> dict[str, str]:
+        """Everything in the `attributes` element of an action, in no particular order."""
         values: dict[str, str] = {"crm_feature_set": FEATURE_SET}
-        for source in (self.extra_parameters(action), self._parameters_of(action)):
+        for source in (self.operations.extra(action.op, action.node), self._parameters_of(action)):
             for name, value in source.items():
                 values.setdefault(name, value)
         for name, value in self._renamed(action.meta).items():
@@ -264,6 +270,10 @@ class GraphWriter:
             values.update(self._structure(action.rsc))
             if node is not None and node.is_guest:
                 self._add_host(action, node, values)
+        return values
+
+    def _attributes(self, action: Action) -> str:
+        values = self.attribute_values(action)
         numbered = [name for name in values if name[:1].isdigit()]
         if not numbered:
             return f"        <attributes{attribute_text(sorted(values.items()))}/>\n"
@@ -277,7 +287,7 @@ class GraphWriter:
         rsc = action.rsc
         if rsc is None or (action.node is None and not isinstance(rsc, Primitive)):
             return {}
-        values = self.parameters(rsc, action.node)
+        values = self.operations.parameters(rsc, action.node)
         if isinstance(rsc, Primitive) and rsc.is_connection and values.get("addr") == "#uname":
             launcher = rsc.launcher
             if launcher is not None:

@@ -10,19 +10,19 @@ Sections are those of part 3 of the scheduler specification unless another part 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from crm.policy.actions.model import OPTIONAL, PSEUDO, RUNNABLE, Action
 from crm.policy.actions.store import ActionStore
 from crm.policy.model import (
+    INFINITY,
     Assignment,
     ClusterState,
     Kind,
     Needs,
     Node,
     NodeKind,
-    OpConfig,
     Primitive,
     Resource,
     Role,
@@ -31,17 +31,15 @@ from crm.policy.model import (
 if TYPE_CHECKING:
     from crm.policy.actions.notify import NotifySet
 
-MetaLookup = Callable[[Resource, str, int], tuple[OpConfig | None, dict[str, str]]]
-
 
 class Plan(ActionStore):
     """Actions plus the live view of roles, nodes and marks. Lists are indexed by `Resource.index` or `Node.index`."""
 
-    def __init__(self, state: ClusterState, meta_of: MetaLookup) -> None:
+    def __init__(self, state: ClusterState, assignment: Assignment) -> None:
         super().__init__(len(state.all_resources))
         self.state = state
         self.options = state.options
-        self.meta_of = meta_of
+        self.meta_of = state.operations.meta
         everything = state.all_resources
         self.role: list[Role] = [rsc.role for rsc in everything]
         self.next_role: list[Role] = [rsc.next_role for rsc in everything]
@@ -52,8 +50,9 @@ class Plan(ActionStore):
         self.stop_required: list[bool] = [rsc.stop_required for rsc in everything]
         self.priority: list[int] = [rsc.priority for rsc in everything]
         self.children: list[list[Resource]] = [rsc.children for rsc in everything]
-        self.tables = [rsc.table for rsc in everything]
-        self.discovery = [rsc.discovery for rsc in everything]
+        self.tables = list(assignment.tables)
+        self.discovery = assignment.discovery
+        self.exclusive = assignment.exclusive
         self.resource_order: list[Resource] = state.resources
         self.online: list[bool] = [node.online for node in state.nodes]
         self.unclean: list[bool] = [node.unclean for node in state.nodes]
@@ -81,8 +80,7 @@ class Plan(ActionStore):
         self.blocked = list(assignment.blocked)
         self.priority = list(assignment.priority)
         self.children = [list(children) for children in assignment.children]
-        self.tables = list(assignment.tables)
-        self.discovery = assignment.discovery
+        self.role = list(assignment.role)
         self.resource_order = assignment.resource_order
         self.online = list(assignment.online)
         self.unclean = [now or then for now, then in zip(self.unclean, assignment.unclean, strict=True)]
@@ -140,6 +138,26 @@ class Plan(ActionStore):
         """Where a guest or bundle node's container is now."""
         container = self.container_of(node)
         return None if container is None else self.current_node(container)
+
+    def nodes_by_preference(self, rsc: Resource) -> list[Node]:
+        """The nodes of a resource's table, best first (P2 8.3)."""
+        table = self.tables[rsc.index]
+        current = self.current_node(rsc)
+        minimal = self.options.placement_strategy == "minimal"
+        load: dict[Node, int] = {}
+        if not minimal:
+            for node in self.node:
+                if node is not None:
+                    load[node] = load.get(node, 0) + 1
+
+        def key(node: Node) -> tuple[int, int, bool, str]:
+            usable = self.clean(node) and not (self.shutdown[node.index] or node.standby or node.maintenance)
+            score = -table[node] if usable else INFINITY
+            return (
+                (score, 0, False, node.name) if minimal else (score, load.get(node, 0), node is not current, node.name)
+            )
+
+        return sorted(table, key=key)
 
     # --- requesting actions -------------------------------------------------------------------------------------------
 
@@ -284,6 +302,24 @@ class Plan(ActionStore):
         if reason is not None:
             self.give_reason(action, reason)
         return action
+
+    def add_fencing_delay(self, action: Action) -> None:
+        """`priority-fencing-delay` (P1 11.4): 0 unless the target is the more valuable half of a split."""
+        delay_ms = self.options.priority_fencing_delay_ms
+        target = action.node
+        if delay_ms <= 0 or target is None:
+            return
+        members = [node for node in self.state.nodes if node.kind is NodeKind.CLUSTER]
+        online = sum(1 for node in members if self.online[node.index])
+        highest = max(node.priority for node in members)
+        delayed = (
+            target.kind is NodeKind.CLUSTER
+            and not self.online[target.index]
+            and online <= len(members) // 2
+            and min(node.priority for node in members) != highest
+            and target.priority == highest
+        )
+        action.set_meta("priority-fencing-delay", str(delay_ms // 1000 if delayed else 0))
 
     def on_new_fence_op(self, action: Action) -> None:
         """Unfencing adds its digests here (P1 25); see `crm.policy.actions.unfencing`."""

@@ -51,7 +51,7 @@ def probe(plan: Plan, rsc: Resource, node: Node) -> bool:
 
 
 def _probe_clone(plan: Plan, clone: Clone, node: Node) -> bool:
-    if clone.exclusive_discovery and plan.discovery[clone.index].get(node) is not Discovery.EXCLUSIVE:
+    if plan.exclusive[clone.index] and plan.discovery[clone.index].get(node) is not Discovery.EXCLUSIVE:
         plan.tables[clone.index] = {n: s for n, s in plan.tables[clone.index].items() if n is not node}
         return False
     instances = plan.children[clone.index]
@@ -112,7 +112,7 @@ def _probe_leaf(plan: Plan, rsc: Primitive, node: Node) -> bool:
     if rsc.removed or node in rsc.known_on:
         return False
     top = rsc.top
-    if (rsc.exclusive_discovery or top.exclusive_discovery) and (
+    if (plan.exclusive[i] or plan.exclusive[top.index]) and (
         node not in plan.tables[i] or plan.discovery[i].get(node) is not Discovery.EXCLUSIVE
     ):
         return False

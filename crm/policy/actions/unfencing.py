@@ -43,3 +43,11 @@ def require(plan: Plan, node: Node, reason: str) -> None:
 def note_unfenceable(plan: Plan, rsc: Primitive, node: Node) -> None:
     """A stop on a node that cannot be unfenced is only reported."""
     plan.problems.append(f"{rsc.id} cannot be unfenced on {node.name}")
+
+
+def device_changed(plan: Plan, rsc: Primitive, node: Node, reason: str) -> None:
+    """A fence device is another one now: nodes must be unfenced with the new one."""
+    if not plan.state.unfencing_in_use or rsc.standard.lower() != "stonith":
+        return
+    if plan.clean(node) and not plan.shutdown[node.index]:
+        require(plan, node, reason)

@@ -78,7 +78,7 @@ def order_probes(plan: Plan) -> None:
     for leaf, probes in probed:
         _guard_restarts(plan, leaf, probes)
     if probed:
-        _before_what_follows_stops(plan, {leaf: probes for leaf, probes in probed})
+        _before_what_follows_stops(plan, dict(probed))
 
 
 def _probed_leaves(plan: Plan) -> list[tuple[Primitive, list[Action]]]:

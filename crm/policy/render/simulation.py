@@ -1,0 +1,63 @@
+"""The whole text of a simulation (24): status, what is going to happen, its execution, and the status after it."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import TYPE_CHECKING
+
+from crm.policy.dates import show_utc
+from crm.policy.render.status import header_lines, status_lines
+from crm.policy.schedule import Transition
+from crm.policy.simulate import Execution, Failure, execute
+from crm.policy.state import unpack
+
+if TYPE_CHECKING:
+    from lxml.etree import _Element
+
+
+def date_line(cib: _Element, argument: str | None) -> str | None:
+    """Where the time of the simulation comes from, if not from the clock."""
+    if argument is not None:
+        return f"Setting effective cluster time: {argument}"
+    text = cib.get("execution-date")
+    if text is not None and text.lstrip("-").isdigit():
+        return f"Using the original execution date of: {show_utc(int(text))}"
+    return None
+
+
+def block(title: str, lines: list[str]) -> list[str]:
+    return [title, *(f"  * {line}" for line in lines)]
+
+
+def current_status(transition: Transition) -> list[str]:
+    lines = header_lines(transition.state)
+    return [*lines, "Current cluster status:", *status_lines(transition.state, pending=True), ""]
+
+
+def transition_summary(transition: Transition) -> list[str]:
+    return ["Transition Summary:", *transition.summary.lines(), ""]
+
+
+def executed(execution: Execution) -> list[str]:
+    return block("Executing Cluster Transition:", execution.lines)
+
+
+def revised_status(cib: _Element, now: int) -> list[str]:
+    return ["Revised Cluster Status:", *status_lines(unpack(cib, now), pending=False)]
+
+
+def render_simulation(
+    transition: Transition, cib: _Element, argument: str | None = None, failures: tuple[Failure, ...] = ()
+) -> str:
+    """What `crm_simulate -S` prints for a scheduled CIB; the CIB is not changed."""
+    date = date_line(cib, argument)
+    lines = [date] if date is not None else []
+    lines += current_status(transition)
+    lines += transition_summary(transition)
+    after = deepcopy(cib)
+    lines += executed(execute(after, transition, transition.state.now, failures))
+    if date is not None and argument is None:
+        lines.append(date)
+    lines.append("")
+    lines += revised_status(after, transition.state.now)
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,174 @@
+"""The policy engine's table of contents: from a CIB and the time to a transition, one call a stage.
+
+`schedule` is a pure function: the same CIB and time give the same result, byte for byte. It never raises on bad input; what was treated
+leniently is in `Transition.problems`. The DC walks `Transition.to_xml()`; `crm_simulate`, `crm why` and the simulator read the rest.
+
+Stages (part 3 of the scheduler specification, section 1): unpack the CIB; read constraints; assign resources; then plan: what the status
+demands, orderings that constraints and structure declare, changed definitions, probes, the actions of every resource,
+remote nodes, fencing; turn declared orderings into relations and propagate; summarize; write the graph.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from crm.policy.actions.collective import create_actions
+from crm.policy.actions.definitions import DefinitionCheck, clear_removed
+from crm.policy.actions.fencing import create_fencing
+from crm.policy.actions.model import ALWAYS, OPTIONAL, RUNNABLE, Action
+from crm.policy.actions.plan import Plan
+from crm.policy.actions.probes import create_probes
+from crm.policy.actions.remote import order_remote
+from crm.policy.actions.requested import create_lock_deletions, create_requested
+from crm.policy.assign import assign
+from crm.policy.constraints.order import declare_constraints
+from crm.policy.constraints.read import Constraints, read_constraints
+from crm.policy.digests import DigestStore
+from crm.policy.graph import GraphWriter
+from crm.policy.model import Assignment, ClusterState, Primitive, ReportItem
+from crm.policy.ordering.apply import apply_orderings, order_probes
+from crm.policy.ordering.internal import declare_internal
+from crm.policy.ordering.propagate import Propagation
+from crm.policy.ordering.validate import drop_invalid
+from crm.policy.render.summary import Summary, summarize
+from crm.policy.state import unpack
+
+if TYPE_CHECKING:
+    from lxml.etree import _Element
+
+
+@dataclass(slots=True, frozen=True)
+class Reason:
+    """Why an action is required, cannot run, or was dropped: the text that people see, and the action that caused it."""
+
+    action: str  # operation key
+    task: str
+    resource: str | None
+    node: str | None
+    required: bool
+    runnable: bool
+    text: str
+    cause: str | None = None  # operation key
+
+
+class Transition:
+    """What is to happen, in which order, and why. `synapses` in the order of the graph, `inputs` what each waits for."""
+
+    def __init__(
+        self, state: ClusterState, assignment: Assignment, plan: Plan, writer: GraphWriter, summary: Summary
+    ) -> None:
+        self.state = state
+        self.assignment = assignment
+        self.plan = plan
+        self.writer = writer
+        self.summary = summary
+        self._xml: str | None = None
+
+    @property
+    def synapses(self) -> list[Action]:
+        return self.writer.synapses
+
+    @property
+    def inputs(self) -> list[list[Action]]:
+        return self.writer.inputs
+
+    @property
+    def problems(self) -> list[ReportItem]:
+        """What the CIB got lenient treatment for."""
+        return self.state.problems
+
+    @property
+    def recheck_by(self) -> int | None:
+        """When to schedule again even if nothing happens (epoch seconds)."""
+        return self.writer.recheck_by()
+
+    @property
+    def idle(self) -> bool:
+        """Nothing is to be done."""
+        return not self.writer.synapses
+
+    # --- for whoever carries it out -----------------------------------------------------------------------------------
+
+    def known_names(self) -> set[str]:
+        """Ids and history names of all resources: the names under which results are recorded."""
+        names = {rsc.id for rsc in self.state.all_resources}
+        names.update(
+            rsc.history_name
+            for rsc in self.state.all_resources
+            if isinstance(rsc, Primitive) and rsc.history_name is not None
+        )
+        return names
+
+    def priority_of(self, action: Action) -> int:
+        return self.writer.priority_of(action)
+
+    def operation_key(self, action: Action) -> str:
+        return self.writer.operation_key(action)
+
+    def attributes(self, action: Action) -> dict[str, str]:
+        return self.writer.attribute_values(action)
+
+    def to_xml(self) -> str:
+        """The `transition_graph` document."""
+        if self._xml is None:
+            self._xml = self.writer.text()
+        return self._xml
+
+    def reasons(self) -> list[Reason]:
+        """Every action that must happen or would if it could, with its reason."""
+        return [
+            Reason(
+                action.key,
+                action.task,
+                action.rsc.id if action.rsc is not None else None,
+                action.node.name if action.node is not None else None,
+                not action.flags & OPTIONAL,
+                bool(action.flags & RUNNABLE),
+                action.reason,
+                action.cause.key if action.cause is not None else None,
+            )
+            for action in self.plan.actions
+            if action.reason is not None and (action.flags & (OPTIONAL | ALWAYS)) != OPTIONAL
+        ]
+
+
+def schedule(cib: _Element, now: int | None, *, explain: bool = False, show_scores: bool = False) -> Transition:
+    """Decide what runs where and what gets it there. `now` in epoch seconds; None: what the CIB says, for old inputs."""
+    state = unpack(cib, now)
+    constraints = read_constraints(state)
+    assignment = assign(state, constraints.locations, constraints.colocations, explain=explain, show_scores=show_scores)
+    return plan_transition(state, constraints, assignment)
+
+
+def plan_transition(state: ClusterState, constraints: Constraints, assignment: Assignment) -> Transition:
+    """From an assignment to the transition that brings it about."""
+    plan = Plan(state, assignment)
+    create_requested(plan)
+    declare_constraints(plan, constraints.elements, constraints.references, constraints.colocations, state.problems)
+    create_lock_deletions(plan)
+    for rsc in plan.resource_order:
+        declare_internal(plan, rsc)
+    definitions = DefinitionCheck(plan, DigestStore(state))
+    definitions.run()
+    plan.adopt(assignment)
+    definitions.run_deferred()
+    create_probes(plan)
+    clear_removed(plan)
+    for rsc in plan.resource_order:
+        create_actions(plan, rsc)
+    order_remote(plan)
+    create_fencing(plan)
+    apply_orderings(plan)
+    propagation = Propagation(plan, assignment)
+    propagation.block_unrunnable()
+    order_probes(plan)
+    propagation.run()
+    drop_invalid(plan)
+    summary = summarize(plan)
+    writer = GraphWriter(plan, propagation)
+    writer.collect()
+    return Transition(state, assignment, plan, writer, summary)
+
+
+__all__ = ["Primitive", "Reason", "Transition", "plan_transition", "schedule"]
