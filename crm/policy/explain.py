@@ -15,7 +15,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from crm.policy.assign import assign
 from crm.policy.conflict import Conflict, find_conflict
+from crm.policy.constraints.read import read_constraints
 from crm.policy.model import (
     INFINITY,
     Assignment,
@@ -31,10 +33,14 @@ from crm.policy.model import (
     Role,
 )
 from crm.policy.render.reasons import describe, node_state, place_of, signed, why_chosen
+from crm.policy.schedule import Transition, plan_transition
+from crm.policy.state import unpack
 from crm.policy.values import ROLE_NAMES, show_score
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from lxml.etree import _Element
 
     from crm.policy.constraints.model import Colocation, Locations
 
@@ -91,6 +97,7 @@ class _Answering:
         return Answer(self.question, tuple(dict.fromkeys(self.sentences)), tuple(self.causes))
 
 
+_TASKS = frozenset(("start", "stop", "promote", "demote", "migrate_to", "migrate_from", "reload-agent"))
 _CONSEQUENCES = frozenset(("no-slot", "dependent", "colocation"))  # kinds of causes that have a cause of their own
 
 
@@ -115,6 +122,15 @@ class Explanation:
         self._contributions: dict[tuple[Resource, Node], list[Contribution]] = {}
         for change in assignment.contributions:
             self._contributions.setdefault((change.resource, change.node), []).append(change)
+
+    @classmethod
+    def of(cls, cib: _Element, now: int | None) -> Explanation:
+        """Schedule a CIB and keep the reasons."""
+        state = unpack(cib, now)
+        constraints = read_constraints(state)
+        assignment = assign(state, constraints.locations, constraints.colocations, explain=True)
+        actions = _planned(plan_transition(state, constraints, assignment))
+        return cls(state, constraints.locations, constraints.colocations, assignment, actions)
 
     # --- looking up ------------------------------------------------------------------------------------------------------
 
@@ -342,6 +358,10 @@ class Explanation:
                     reason = f": {action.reason}" if action.reason else ""
                     said.say(f"{leaf.id} cannot {action.task} on {action.node} now{reason}.")
 
+    def changes(self, rsc: Resource) -> bool:
+        """Whether the transition does anything to a resource."""
+        return any(leaf in self._actions for leaf in rsc.leaves())
+
     # --- why does it restart ---------------------------------------------------------------------------------------------
 
     def why_restarts(self, rsc: Resource) -> Answer:
@@ -349,9 +369,9 @@ class Explanation:
         said = _Answering(f"why does {rsc.id} restart")
         for leaf in rsc.leaves():
             for action in self._actions.get(leaf, ()):
-                if action.task not in ("monitor", "notify"):
-                    reason = f": {action.reason}" if action.reason else ""
-                    said.say(f"{leaf.id}: {action.task} on {action.node}{reason}.")
+                reason = f": {action.reason}" if action.reason else ""
+                possible = "" if action.runnable else " (not possible now)"
+                said.say(f"{leaf.id}: {action.task} on {action.node}{possible}{reason}.")
         if not said.sentences:
             said.say(f"Nothing is going to happen to {rsc.id}.")
         return said.done()
@@ -361,6 +381,50 @@ class Explanation:
     def conflict(self, rsc: Resource) -> Conflict | None:
         """The minimal set of constraints that leaves a resource no node; None when it has one, or no constraint is to blame."""
         return find_conflict(self.state, self.locations, self.colocations, rsc)
+
+
+# --- for people ---------------------------------------------------------------------------------------------------------
+
+
+def explain_text(cib: _Element, resource: str, node: str | None = None, now: int | None = None) -> str:
+    """What `crm why RESOURCE [NODE]` prints: where the resource is and why, or why not on that node."""
+    explanation = Explanation.of(cib, now)
+    try:
+        rsc = explanation.resource(resource)
+    except KeyError:
+        return f"There is no resource '{resource}'."
+    if node is not None:
+        try:
+            where = explanation.node(node)
+        except KeyError:
+            return f"There is no node '{node}'."
+        return str(explanation.why_not(rsc, where))
+    parts = [str(explanation.why_here(rsc))]
+    if any(explanation.leaf_node(leaf) is None for leaf in rsc.leaves()):
+        parts.append(str(explanation.why_stopped(rsc)))
+        conflict = explanation.conflict(rsc)
+        if conflict is not None:
+            parts.append(str(conflict))
+    if explanation.changes(rsc):
+        parts.append(str(explanation.why_restarts(rsc)))
+    return "\n".join(dict.fromkeys(parts))
+
+
+def _planned(transition: Transition) -> list[tuple[Resource, PlannedAction]]:
+    """What will happen to resources, or would if it could."""
+    return [
+        (
+            action.rsc,
+            PlannedAction(
+                action.task,
+                action.node.name if action.node is not None else "",
+                action.runnable,
+                action.reason,
+            ),
+        )
+        for action in transition.plan.actions
+        if action.rsc is not None and action.task in _TASKS and not action.optional
+    ]
 
 
 def _ancestors(rsc: Resource) -> list[Resource]:

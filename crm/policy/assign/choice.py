@@ -58,7 +58,7 @@ def sorted_nodes(run: Run, rsc: Resource | None, scores: Scores) -> list[Node]:
             return -1 if left[0] < right[0] else 1
         return utilization.compare_capacity(run, a, b) or (left > right) - (left < right)
 
-    return merge_sort(list(scores), compare)
+    return merge_sort(run.in_table_order(scores)[::-1], compare)
 
 
 def best_node(run: Run, rsc: Resource, scores: Scores, among: Iterable[Node] | None = None) -> Node | None:

@@ -38,6 +38,7 @@ from crm.policy.model import (
     Scores,
 )
 from crm.policy.render.scores import table_lines
+from crm.policy.tableorder import slot_order
 from crm.policy.values import add_scores
 
 Procedure = Callable[["Run", Resource, Node | None, bool], Node | None]
@@ -253,6 +254,11 @@ class Run:
         return attribute == UNAME and self.distinct_names and all(self.is_plain(rsc) for rsc in resources)
 
     # --- tables --------------------------------------------------------------------------------------------------------
+
+    def in_table_order(self, table: Scores) -> list[Node]:
+        """The nodes of a table as the field's tables list them; it shows where capacities are compared (19.4)."""
+        by_id = {node.id: node for node in table}
+        return [by_id[key] for key in slot_order(tuple(by_id))]
 
     def has_room(self, table: Scores) -> bool:
         """Whether at least one entry is usable (1.4)."""

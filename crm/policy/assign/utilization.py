@@ -48,7 +48,7 @@ def fits(run: Run, node: Node, needs: Needs) -> bool:
 def limit(run: Run, rsc: Primitive, prefer: Node | None) -> Node | None:
     """Ban the nodes that are too small, after the scores were shown; the preference, or the most capable node (16.1)."""
     table = run.tables[rsc.index]
-    usable = [node for node, score in table.items() if score >= 0 and run.available[node.index]]
+    usable = [node for node in run.in_table_order(table) if table[node] >= 0 and run.available[node.index]]
     together = _needs_together(run, rsc)
     if any(fits(run, node, together) for node in usable):
         too_small = [node for node in usable if not fits(run, node, together)]

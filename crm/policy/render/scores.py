@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from crm.policy.model import Node, Resource, Scores
+from crm.policy.tableorder import slot_order
 from crm.policy.values import show_score
 
 
@@ -36,4 +37,4 @@ def utilization_line(rsc: Resource, node: Node, needs: dict[str, int]) -> str:
 
 
 def _amounts(values: dict[str, int]) -> str:
-    return "".join(f" {name}={value}" for name, value in values.items())
+    return "".join(f" {name}={values[name]}" for name in slot_order(tuple(values)))
