@@ -15,7 +15,7 @@ from typing import Final
 
 from agents.command import Command, clean_reason, finished, not_found
 from agents.environment import plain_environment
-from agents.paths import AgentPaths, first_existing
+from agents.paths import SHIPPED_FENCE, AgentPaths, first_existing
 from agents.process import Ended
 from agents.types import ExecStatus, OcfCode, Operation, OperationResult
 
@@ -48,8 +48,12 @@ class StonithConvention:
         action = RENAMED.get(operation.action, operation.action)
         parameters = {} if action == "metadata" else operation.parameters
         stdin = options_text(action, parameters)
+        program: tuple[str, ...] = (str(path),)
+        if path.parent == SHIPPED_FENCE:
+            # Ours are Python without dependencies: our own interpreter, without site packages, starts fastest.
+            program = (self._base["VIGIL_PYTHON"], "-I", "-S", str(path))
         # Some agents (and their meta-data) read the command line only.
-        argv = (str(path), "-o", "metadata") if action == "metadata" else (str(path),)
+        argv = (*program, "-o", "metadata") if action == "metadata" else program
         return Command(argv, plain_environment(operation, self._base), stdin)
 
     def interpret(self, operation: Operation, ended: Ended) -> OperationResult | None:

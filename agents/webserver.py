@@ -50,7 +50,7 @@ class Settings:
     def __init__(self) -> None:
         self.resource = os.environ.get("OCF_RESOURCE_INSTANCE") or "default"
         self.node = _parameter("CRM_meta_on_node", "") or os.uname().nodename
-        self.listen = _parameter("listen", "0.0.0.0")
+        self.address = _parameter("address", "0.0.0.0")
         self.message = _parameter("message", "")
         self.document = _parameter("document", "")
         folder = os.environ.get("HA_RSCTMP") or "/run/resource-agents"
@@ -60,16 +60,16 @@ class Settings:
         if not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
             fail(NOT_CONFIGURED, f"port is {port!r}, expected a number from 1 to 65535")
         self.port = int(port)
-        self.family = _socket.AF_INET6 if ":" in self.listen else _socket.AF_INET
+        self.family = _socket.AF_INET6 if ":" in self.address else _socket.AF_INET
         try:
-            _socket.inet_pton(self.family, self.listen)
+            _socket.inet_pton(self.family, self.address)
         except OSError:
-            fail(NOT_CONFIGURED, f"listen is {self.listen!r}, expected an IPv4 or IPv6 address")
+            fail(NOT_CONFIGURED, f"address is {self.address!r}, expected an IPv4 or IPv6 address")
 
     @property
     def reachable(self) -> str:
         """An address under which the server answers from this node."""
-        return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.listen, self.listen)
+        return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.address, self.address)
 
 
 def _parameter(name: str, default: str) -> str:
@@ -178,10 +178,10 @@ def listen(settings: Settings) -> _socket.socket:
     listener = _socket.socket(settings.family, _socket.SOCK_STREAM)
     listener.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
     try:
-        listener.bind((settings.listen, settings.port))
+        listener.bind((settings.address, settings.port))
         listener.listen(BACKLOG)
     except OSError as error:
-        fail(ERROR, f"cannot listen on {settings.listen} port {settings.port}: {error.strerror}")
+        fail(ERROR, f"cannot listen on {settings.address} port {settings.port}: {error.strerror}")
     return listener
 
 
