@@ -172,6 +172,11 @@ class Controller:
         )
 
     @property
+    def unsent(self) -> bool:
+        """Changes of this node that have not been delivered yet."""
+        return bool(self._outbox) or any(isinstance(message, Changes) for message in self._in_air.values())
+
+    @property
     def shutting_down(self) -> bool:
         return self._shutdown_until_ms is not None or self.leaving
 
@@ -264,6 +269,18 @@ class Controller:
             case _:
                 pass
         return []
+
+    def on_disconnected(self, now_ms: int) -> list[Effect]:
+        """Messaging is gone, and with it the view. What runs here goes on; a new view begins a new join."""
+        if self.synced and self.view is not None:
+            self._last_synced = self.view
+        self._remember_attributes()
+        self.view = None
+        self.dc = None
+        self.coordinator = None
+        self._join = None
+        self._in_air.clear()
+        return [Synchronised(False)]
 
     # --- joining -----------------------------------------------------------------------------------------------------
 
@@ -507,6 +524,12 @@ class Controller:
         how = action.meta("stonith_action") or "reboot"
         timeout_ms = max(action.timeout_ms, 0)
         return self._start_fencing(target, how, f"{action.key}", transition_key, timeout_ms, delay_ms)
+
+    def fence_on_request(self, target: str, how: str) -> list[Effect]:
+        """Fencing that somebody asked for; one that is under way already is the answer to this request too."""
+        if target in self._fencing:
+            return []
+        return self._start_fencing(target, how, "somebody asked for it", "", 0, 0)
 
     def _start_fencing(
         self, target: str, how: str, reason: str, transition_key: str, timeout_ms: int, delay_ms: int

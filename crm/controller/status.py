@@ -196,6 +196,17 @@ def transient_attributes(document: etree._Element, node_id: str) -> dict[str, st
     return {nvpair.get("name", ""): nvpair.get("value", "") for nvpair in _nvpairs(state)}
 
 
+def permanent_attributes(document: etree._Element, node_id: str) -> dict[str, str]:
+    """The instance attributes of a node in the configuration, without rules."""
+    for node in xml.elements(xml.section(document, "nodes"), "node"):
+        if node.get("id") == node_id:
+            pairs = (
+                pair for holder in node.iterchildren("instance_attributes") for pair in holder.iterchildren("nvpair")
+            )
+            return {pair.get("name", ""): pair.get("value", "") for pair in pairs}
+    return {}
+
+
 def history_of(document: etree._Element, node_id: str) -> etree._Element | None:
     """The node's `<lrm>` element."""
     state = node_state(document, node_id)

@@ -100,7 +100,7 @@ class PolicyClient:
             self._spawned = None
         else:
             with contextlib.suppress(ChildProcessError):  # the forked one; it was just killed
-                os.waitpid(pid, 0)
+                await asyncio.to_thread(os.waitpid, pid, 0)
 
 
 async def _ask(channel: socket.socket, number: int, document: bytes, epoch_s: int) -> tuple[int, bytes]:

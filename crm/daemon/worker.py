@@ -75,13 +75,11 @@ def warm_up() -> None:
 def decide(document: bytes, epoch_s: int) -> tuple[int, bytes]:
     """The graph's XML, or what went wrong. The edge of the engine: whatever it raises becomes an answer."""
     try:
-        from datetime import UTC, datetime
-
         from crm.cib import xml
-        from crm.policy import schedule
+        from crm.policy.schedule import schedule
 
         root = xml.parse(document, comments=False)
-        transition = schedule(root, datetime.fromtimestamp(epoch_s, UTC))
+        transition = schedule(root, epoch_s)
         text = transition.to_xml()
         return OK, text if isinstance(text, bytes) else text.encode()
     except Exception as error:

@@ -1,0 +1,432 @@
+"""One node's crm: the loop around the cores.
+
+Theory of operation. Messaging's events come in order and are handled one at a time: each goes into the replica or the
+controller, and the effects are performed before the next one. What the executor, the fencer, the policy worker and clients bring goes in the same
+way. There is one timer for the controller, set to when it wants to be woken; nothing polls.
+
+On the wire the first byte of a message says whose it is: `K` controller, `C` CIB, `P` a question between peers.
+
+While messaging is away (it is being restarted) the node keeps what it runs, decides nothing, and connects again; then it joins the view with
+what it knows. An error in a core is a broken rule of our own: the process ends at once (the supervisor starts a new one, which joins with a
+history that can be trusted) rather than go on with a wrong idea.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import time
+import uuid
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Final
+
+from agents.paths import AgentPaths
+from crm.api.errors import ApiError
+from crm.api.server import ApiServer, Hub
+from crm.attributes.manager import AttributeManager, Write
+from crm.cib import xml
+from crm.cib.operations import Kind, Operation
+from crm.cib.replica import Changed, GroupView
+from crm.controller import messages, status
+from crm.controller.core import Controller, Identity, OperationReport, Settings
+from crm.controller.effects import (
+    AddNodes,
+    Decide,
+    Effect,
+    Execute,
+    Fence,
+    Forget,
+    KeepAttributes,
+    Leave,
+    Multicast,
+    Record,
+    Synchronised,
+)
+from crm.controller.graph import GraphError, parse
+from crm.daemon.executing import Executing, now_ms
+from crm.daemon.fence import Fencing
+from crm.daemon.inputs import InputSeries
+from crm.daemon.journal import Journal
+from crm.daemon.peers import Peers
+from crm.daemon.policy_client import PolicyClient
+from crm.daemon.replication import Replication
+from crm.daemon.settings import DaemonSettings
+from messaging.client import AttachRefused, MessagingClient
+from messaging.types import Delivered, Direct, MessagingEvent, PeerLate, Undelivered, View
+
+RECONNECT_S: Final = 0.05
+"""Between attempts to reach messaging while it is being restarted; grows to RECONNECT_LIMIT_S."""
+RECONNECT_LIMIT_S: Final = 1.0
+ACTIONS_PER_CORE: Final = 2
+"""Operations that this node takes at a time from one transition, for each core (node-action-limit)."""
+VOUCHES_PER_INTERVAL: Final = 3
+CONTROLLER: Final = b"K"
+CIB: Final = b"C"
+PEER: Final = b"P"
+
+_log = logging.getLogger("vigil")
+
+
+class Node:
+    """See the module's text. `policy` was made before the loop ran."""
+
+    def __init__(self, settings: DaemonSettings, policy: PolicyClient) -> None:
+        self.settings = settings
+        self.policy = policy
+        self.journal = Journal(settings.node_name)
+        self.crm_id = str(uuid.uuid4())
+        self.client: MessagingClient | None = None
+        self.leaving = asyncio.Event()
+        self.changed = asyncio.Condition()
+        identity = str(settings.node_id)
+        paths = AgentPaths.from_environment(
+            {**os.environ, "VIGIL_RUN_DIR": str(settings.run_dir), "OCF_ROOT": str(settings.ocf_root)}
+        )
+        self.executing = Executing(settings.node_name, identity, settings.run_dir, paths, self._on_report)
+        self.cib = Replication(settings.node_id, self.crm_id, settings.state_dir, settings.cluster)
+        self.cib.multicast = self._multicast_cib
+        self.cib.send = lambda node, payload: self._send(node, CIB + payload)
+        self.cib.changed = self._on_cib_changed
+        self.cib.withdraw = self._withdraw
+        self.cib.broken = self.executing.broken = self.broken
+        self._attributes_file = settings.run_dir / "attributes.json"
+        self.controller = Controller(
+            Identity(settings.node_id, settings.node_name, self.crm_id),
+            self.cib,
+            self.executing.core,
+            Settings(
+                expected_nodes=frozenset(name for _, name in settings.nodes),
+                action_limit=max(4, ACTIONS_PER_CORE * (os.cpu_count() or 1)),
+                attributes=_load_attributes(self._attributes_file),
+            ),
+        )
+        self.attributes = AttributeManager()
+        self.peers = Peers(lambda node, payload: self._send(node, PEER + payload))
+        self.fencing = Fencing(settings, self.executing.runner, self._on_fenced, self.journal)
+        self.inputs = InputSeries(settings.state_dir / "pengine")
+        self.hub = Hub()
+        self.journal.listeners.append(self.hub.publish)
+        self.api = ApiServer(settings.api_socket)
+        self._tokens: dict[int, tuple[bytes, int]] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_ms: int | None = None
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._notified = False
+
+    async def run(self) -> int:
+        """Until the node has left. The exit status: 0 when it left on purpose."""
+        began = now_ms()
+        await self.executing.begin()
+        await self.api.start()
+        self.journal.record("crm_started", {"crm_id": self.crm_id, "pid": os.getpid(), "took_ms": now_ms() - began})
+        member = asyncio.create_task(self._be_member())
+        gone = asyncio.create_task(self.leaving.wait())
+        try:
+            await asyncio.wait((member, gone), return_when=asyncio.FIRST_COMPLETED)
+            if member.done():
+                member.result()
+        finally:
+            member.cancel()
+            gone.cancel()
+            await asyncio.gather(member, gone, return_exceptions=True)
+            await self._end()
+        return 0
+
+    async def _end(self) -> None:
+        """In this order: nothing new from clients, no agent left, the disk up to date, goodbye to the group."""
+        await self.api.close()
+        await self.executing.close()
+        await self.cib.close()
+        if self.client is not None:
+            with contextlib.suppress(OSError, TimeoutError):
+                async with asyncio.timeout(2):
+                    await self.client.leave()
+        await self.policy.close()
+
+    # --- messaging ---------------------------------------------------------------------------------------------------
+
+    async def _be_member(self) -> None:
+        """Attach to messaging, handle what it tells, and again when the connection is lost."""
+        pause = RECONNECT_S
+        while True:
+            try:
+                client = await MessagingClient.connect(self.settings.messaging_socket)
+            except (OSError, TimeoutError, AttachRefused) as error:
+                if pause >= RECONNECT_LIMIT_S:
+                    _log.warning("messaging cannot be reached: %s", error)
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, RECONNECT_LIMIT_S)
+                continue
+            pause = RECONNECT_S
+            self.client = client
+            vouching = asyncio.create_task(self._vouch(client))
+            try:
+                async for event in client.events():
+                    self._on_event(event)
+            finally:
+                vouching.cancel()
+                self.client = None
+                if not self.leaving.is_set():
+                    self._on_disconnected(client.lost_reason)
+
+    async def _vouch(self, client: MessagingClient) -> None:
+        while True:
+            client.vouch()
+            await asyncio.sleep(client.vouch_interval_ms / 1000 / VOUCHES_PER_INTERVAL)
+
+    def _on_event(self, event: MessagingEvent) -> None:
+        match event:
+            case View():
+                self._on_view(event)
+            case Delivered(_, sequence, sender, payload, token):
+                own = self._tokens.pop(token, None) if sender == self.settings.node_id else None
+                kind, body = payload[:1], payload[1:]
+                if kind == CONTROLLER:
+                    tag = own[1] if own is not None else None
+                    self._perform(self.controller.on_delivered(sender, body, tag, _epoch_s(), now_ms()))
+                elif kind == CIB:
+                    self.cib.on_delivered(sequence, sender, body)
+                else:
+                    _log.warning("node %d multicast a message of an unknown kind: %r", sender, kind)
+            case Undelivered(token):
+                self._on_undelivered(token)
+            case Direct(sender, payload):
+                if payload[:1] == CIB:
+                    self.cib.on_direct(sender, payload[1:])
+                elif payload[:1] == PEER:
+                    self.peers.on_message(sender, payload[1:])
+            case PeerLate(node_id, silent_ms):
+                self.journal.record("peer_late", {"peer": self.name_of(node_id), "silent_ms": silent_ms})
+        self._after()
+
+    def _on_view(self, view: View) -> None:
+        cause = f"view-{view.view_id}"
+        before = self.controller.view
+        for member in view.left:
+            still_there = any(other.incarnation == member.incarnation for other in view.joined)
+            if member.node_id not in view.graceful and not still_there:
+                self.journal.record("peer_lost", {"peer": member.name}, cause)
+        gone = frozenset(member.node_id for member in view.left)
+        if before is not None:
+            gone |= before.group - view.group
+        self.peers.on_view()
+        self.cib.on_view(GroupView(view.view_id.sequence, view.view_id.leader, view.group, view.quorate, gone))
+        self._perform(self.controller.on_view(view, now_ms()))
+
+    def _on_undelivered(self, token: int) -> None:
+        known = self._tokens.pop(token, None)
+        if known is None:
+            return
+        kind, number = known
+        if kind == CIB:
+            self.cib.on_undelivered(number)
+        else:
+            self._perform(self.controller.on_undelivered(number, now_ms()))
+
+    def _on_disconnected(self, reason: str) -> None:
+        """Nothing that was on its way will be heard of again: it counts as undelivered."""
+        self.journal.record("messaging_lost", {"reason": reason})
+        self.peers.on_view()
+        for token in list(self._tokens):
+            self._on_undelivered(token)
+        self._perform(self.controller.on_disconnected(now_ms()))
+        self._after()
+
+    def _withdraw(self, reason: str) -> None:
+        """Leave the group and join it anew, by dropping the connection."""
+        self.journal.record("withdrawn", {"reason": reason})
+        if self.client is not None:
+            self._spawn(self.client.close())
+
+    def _multicast(self, kind: bytes, payload: bytes, number: int) -> None:
+        if self.client is None:
+            asyncio.get_running_loop().call_soon(self._never_sent, kind, number)
+            return
+        token = self.client.multicast(kind + payload)
+        self._tokens[token] = (kind, number)
+
+    def _never_sent(self, kind: bytes, number: int) -> None:
+        if kind == CONTROLLER:
+            self._perform(self.controller.on_undelivered(number, now_ms()))
+        # The replica sends its own again in the next view, when it has heard of this end.
+        elif self.client is None:
+            asyncio.get_running_loop().call_later(RECONNECT_S, self._never_sent, kind, number)
+        else:
+            self.cib.on_undelivered(number)
+
+    def _multicast_cib(self, payload: bytes, request: int) -> None:
+        self._multicast(CIB, payload, request)
+
+    def _send(self, node: int, payload: bytes) -> None:
+        if self.client is not None:
+            self.client.send(node, payload)
+
+    # --- the other sources of events ---------------------------------------------------------------------------------
+
+    def _on_report(self, report: OperationReport) -> None:
+        self._perform(self.controller.on_operation(report, _epoch_s(), now_ms()))
+        self._after()
+
+    def _on_fenced(self, token: int, ok: bool, text: str) -> None:
+        self._perform(self.controller.on_fenced(token, ok, text, now_ms()))
+        self._after()
+
+    def _on_cib_changed(self, changed: Changed) -> None:
+        if changed.configuration:
+            self.fencing.on_configuration(self.cib.document)
+        if changed.everything:
+            return  # part of a join; the decision that follows it sees the new document
+        what = ",".join(sorted(changed.sections)) or "cib"
+        cause = f"cib-{changed.version}"
+        fields = {"version": str(changed.version), "sections": sorted(changed.sections), "by": changed.origin}
+        self.journal.record("cib_changed", fields, cause)
+        self._perform(self.controller.on_configuration_changed(f"{what} changed, version {changed.version}", now_ms()))
+        self._after()
+
+    def on_decided(self, number: int, graph: bytes | None, error: str) -> None:
+        """The policy worker's answer."""
+        if graph is None:
+            answer = self.controller.on_decision(number, error, _epoch_s(), now_ms())
+        else:
+            try:
+                answer = self.controller.on_decision(number, parse(graph), _epoch_s(), now_ms())
+            except GraphError as problem:
+                answer = self.controller.on_decision(number, str(problem), _epoch_s(), now_ms())
+        self._perform(answer)
+        self._after()
+
+    def on_stop_signal(self) -> None:
+        """SIGTERM: ask the cluster to let this node go."""
+        self._perform(self.controller.request_shutdown(_epoch_s(), now_ms()))
+        self._after()
+
+    def dampen(self, node_id: str, uname: str, name: str, value: str | None, delay_ms: int) -> None:
+        """A transient attribute that is to be written only when it has come to rest."""
+        written = status.transient_attributes(self.cib.document, node_id).get(name)
+        self._write_attributes(self.attributes.update(node_id, uname, name, value, delay_ms, written, now_ms()))
+        self._after()
+
+    def _write_attributes(self, writes: list[Write]) -> None:
+        for write in writes:
+            reason = f"{write.name} of {write.uname} was set"
+            values = {write.name: write.value}
+            self._perform(self.controller.set_attributes(write.node_id, write.uname, values, reason))
+
+    def perform(self, effects: Iterable[Effect]) -> None:
+        """Effects of something that a client asked of the controller."""
+        self._perform(effects)
+        self._after()
+
+    # --- effects -----------------------------------------------------------------------------------------------------
+
+    def _perform(self, effects: Iterable[Effect]) -> None:
+        for effect in effects:
+            match effect:
+                case Multicast(message, tag):
+                    self._multicast(CONTROLLER, messages.encode(message), tag)
+                case Execute(order):
+                    self.executing.order(order)
+                case Fence():
+                    self.fencing.request(effect)
+                case Decide(number, reason):
+                    self._decide(number, reason)
+                case AddNodes(nodes):
+                    for node_id, name in nodes:
+                        self._spawn(self._add_node(node_id, name))
+                case Synchronised(now):
+                    if now:
+                        self.cib.synchronised()
+                        self.fencing.on_configuration(self.cib.document)
+                case Forget(resource, entry_id):
+                    self.executing.forget(resource, entry_id)
+                case KeepAttributes(values):
+                    _save_attributes(self._attributes_file, dict(values))
+                case Leave(reason):
+                    self.journal.record("leaving", {"reason": reason})
+                    self.leaving.set()
+                case Record(name, fields, cause):
+                    self.journal.record(name, fields, cause)
+
+    def _decide(self, number: int, reason: str) -> None:
+        document = xml.to_bytes(self.cib.document)
+        epoch_s = _epoch_s()
+        self.journal.record("decide", {"number": number, "reason": reason}, f"transition-{number}")
+        self.inputs.offer(number, document, epoch_s)
+        self.policy.ask(number, document, epoch_s)
+
+    async def _add_node(self, node_id: str, name: str) -> None:
+        element = f'<node id="{node_id}" uname="{name}"/>'
+        try:
+            await self.cib.request(Operation(Kind.CREATE, xml=element, scope="nodes"), automatic=True)
+        except ApiError as error:
+            _log.warning("node %s is not in the configuration yet: %s", name, error)
+
+    def _spawn(self, work: Any) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._over)
+
+    def _over(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            self.broken(task.exception())
+
+    def broken(self, error: BaseException | None) -> None:
+        """A rule of our own does not hold: end at once. Resources go on; the next crm finds them."""
+        _log.critical("internal error, ending: %r", error, exc_info=error)
+        logging.shutdown()
+        os._exit(1)
+
+    def _after(self) -> None:
+        """After every event: set the timer anew, wake those who wait for a state."""
+        wakes = (self.controller.next_wake_ms(), self.attributes.next_wake_ms())
+        wake = min((moment for moment in wakes if moment is not None), default=None)
+        if wake != self._timer_ms:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer_ms = wake
+            self._timer = None
+            if wake is not None:
+                delay = max(0, wake - now_ms()) / 1000
+                self._timer = asyncio.get_running_loop().call_later(delay, self._on_timer)
+        if not self._notified:
+            self._notified = True
+            self._spawn(self._notify())
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        self._timer_ms = None
+        self._write_attributes(self.attributes.on_tick(now_ms()))
+        self._perform(self.controller.on_tick(now_ms()))
+        self._after()
+
+    async def _notify(self) -> None:
+        self._notified = False
+        async with self.changed:
+            self.changed.notify_all()
+
+    def name_of(self, node_id: int) -> str:
+        return next((name for number, name in self.settings.nodes if number == node_id), str(node_id))
+
+
+def _epoch_s() -> int:
+    return int(time.time())
+
+
+def _load_attributes(path: Path) -> dict[str, str]:
+    try:
+        loaded = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return {str(name): str(value) for name, value in loaded.items()} if isinstance(loaded, dict) else {}
+
+
+def _save_attributes(path: Path, values: dict[str, str]) -> None:
+    """In RUN_DIR: outlives this process, not the machine."""
+    fresh = path.with_suffix(".new")
+    fresh.write_text(json.dumps(values), encoding="utf-8")
+    fresh.replace(path)

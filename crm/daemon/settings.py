@@ -1,0 +1,62 @@
+"""What the crm daemon takes from `RUN_DIR/resolved.json`; by the time it is read it has been checked."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+class SettingsError(Exception):
+    """The resolved configuration is missing or is none; the text says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class DaemonSettings:
+    """Paths are absolute; `vouch_ms` is the longest silence that messaging accepts from crm."""
+
+    cluster: str
+    node_id: int
+    node_name: str
+    nodes: tuple[tuple[int, str], ...]
+    state_dir: Path
+    run_dir: Path
+    ocf_root: Path
+    log_file: Path | None
+    log_level: str
+
+    @property
+    def messaging_socket(self) -> Path:
+        return self.run_dir / "messaging.sock"
+
+    @property
+    def api_socket(self) -> Path:
+        return self.run_dir / "crm.sock"
+
+
+def load(path: Path) -> DaemonSettings:
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        return from_document(document)
+    except OSError as error:
+        raise SettingsError(f"cannot read the resolved configuration {path}: {error.strerror}") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise SettingsError(
+            f"{path} is not a resolved configuration ({error}); write it with: python -m crm.config resolve"
+        ) from None
+
+
+def from_document(document: dict[str, Any]) -> DaemonSettings:
+    paths = document["paths"]
+    return DaemonSettings(
+        cluster=str(document["cluster"]["name"]),
+        node_id=int(document["node"]["id"]),
+        node_name=str(document["node"]["name"]),
+        nodes=tuple((int(node["id"]), str(node["name"])) for node in document["nodes"]),
+        state_dir=Path(paths["state_dir"]),
+        run_dir=Path(paths["run_dir"]),
+        ocf_root=Path(document.get("agents", {}).get("ocf_root", "/usr/lib/ocf")),
+        log_file=Path(paths["log_file"]) if paths.get("log_file") else None,
+        log_level=str(paths.get("log_level") or "info"),
+    )
