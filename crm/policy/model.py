@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from crm.policy.configuration import Configuration
     from crm.policy.constraints.model import Colocation
+    from crm.policy.digests import DigestStore
     from crm.policy.opconfig import Operations
 
 INFINITY = 1_000_000
@@ -288,6 +289,7 @@ class Primitive(Resource):
     remote_node: Node | None = None  # the node that this connection provides
     is_connection: bool = False  # ocf:pacemaker:remote
     is_internal: bool = False  # implicit: guest connection, or part of a bundle
+    leftover_container: str | None = None  # removed connection: what history says it was launched by (12.4)
     reconnect_interval_ms: int = 0
     allow_migrate: bool = False
     start_pending: bool = False
@@ -520,11 +522,17 @@ class ClusterState:
     problems: list[ReportItem]
     config: Configuration  # the document with its defaults
     operations: Operations  # configured operations and parameters of every resource (23)
+    digests: DigestStore = field(init=False)  # comparison of history with definitions (24)
+    expired_recurring: list[HistoryEntry] = field(
+        default_factory=list
+    )  # failures that have expired: to be scheduled anew (14.5)
     has_fence_device: bool = False  # a stonith-class resource exists, or have-watchdog
     unfencing_in_use: bool = False  # 5
     dc_node: Node | None = None
     contributions: list[Contribution] = field(default_factory=list)  # bans and freezes that history caused
-    missing_promotion_tickets: dict[Resource, list[str]] = field(default_factory=dict)  # rsc_ticket with role Promoted on a clone, not granted or standby
+    missing_promotion_tickets: dict[Resource, list[str]] = field(
+        default_factory=dict
+    )  # rsc_ticket with role Promoted on a clone, not granted or standby
     recheck_candidates: list[int] = field(default_factory=list)  # epoch seconds (4.6)
     nodes_by_id: dict[str, Node] = field(default_factory=dict)  # keys lower-cased
     nodes_by_name: dict[str, Node] = field(default_factory=dict)  # keys lower-cased
@@ -607,9 +615,15 @@ class Assignment:
     utilization_lines: list[str] = field(default_factory=list)
     contributions: list[Contribution] = field(default_factory=list)  # only when asked to explain
     decisions: dict[Resource, Decision] = field(default_factory=dict)  # only when asked to explain
-    role: list[Role] = field(default_factory=list)  # current roles; promotion turns Started instances into Unpromoted (part 2, 13.3)
-    exclusive: list[bool] = field(default_factory=list)  # exclusive discovery, from the state and from constraints (part 2, 3.1)
-    dependents: list[list[Colocation]] = field(default_factory=list)  # colocations with the resource as primary, implicit ones too
+    role: list[Role] = field(
+        default_factory=list
+    )  # current roles; promotion turns Started instances into Unpromoted (part 2, 13.3)
+    exclusive: list[bool] = field(
+        default_factory=list
+    )  # exclusive discovery, from the state and from constraints (part 2, 3.1)
+    dependents: list[list[Colocation]] = field(
+        default_factory=list
+    )  # colocations with the resource as primary, implicit ones too
 
     def available(self, node: Node) -> bool:
         """Online and not shutting down, unclean, in standby or in maintenance (part 2, 1.4)."""

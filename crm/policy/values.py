@@ -54,6 +54,13 @@ def parse_integer(text: str | None) -> int | None:
     return int(match.group(1)) if match else None
 
 
+def parse_count(text: str | None, default: int) -> int:
+    """An integer of at least 0: invalid text counts as 0, too large a number as the largest (1.3)."""
+    if text is None:
+        return default
+    return max(0, min(parse_integer(text) or 0, 2**31 - 1))
+
+
 def parse_score(text: str | None, colours: dict[str, int] | None = None) -> int | None:
     """A score, or None when the text is not one; `colours` gives the health words their values (0 without)."""
     if not text:
