@@ -145,6 +145,7 @@ class Controller:
         self._seniority = 0
         self._my_attributes: dict[str, str] = dict(self.settings.attributes)
         self._shutdown_until_ms: int | None = None
+        self._late: set[int] = set()
 
     # --- what there is to know ---------------------------------------------------------------------------------------
 
@@ -213,6 +214,7 @@ class Controller:
         was_dc = self.dc == self.me.node_id
         self.view = view
         self.coordinator = None
+        self._late -= view.member_ids
         fields = {
             "id": str(view.view_id),
             "members": [member.name for member in view.members],
@@ -255,6 +257,11 @@ class Controller:
             case Orders():
                 effects = self._on_orders(message, now_ms)
         return effects + self._flush()
+
+    def on_peer_late(self, node_id: int) -> list[Effect]:
+        """A node is silent. When it is gone after that, it died; one that is gone without has been restarted."""
+        self._late.add(node_id)
+        return []
 
     def on_undelivered(self, tag: int, now_ms: int) -> list[Effect]:
         """One of ours died with its view. It comes before the next view."""
@@ -354,7 +361,7 @@ class Controller:
         self._seniority += 1
         agreement = join.agreement
         name = next((member.name for member in view.members if member.node_id == agreement.dc), str(agreement.dc))
-        fields = {"node": name, "cib": str(self._cib.version), "source": agreement.source}
+        fields = {"dc": name, "cib": str(self._cib.version), "source": agreement.source}
         effects: list[Effect] = [Synchronised(True), Record("dc", fields, f"view-{view.view_id}")]
         if agreement.dc == self.me.node_id:
             self.coordinator = Coordinator(
@@ -366,6 +373,7 @@ class Controller:
                 memory=self._memory,
                 hands=self,
                 expected_nodes=self.settings.expected_nodes,
+                late=frozenset(self._late),
             )
             effects += self.coordinator.begin(now_ms)
         return effects
@@ -601,7 +609,7 @@ class Controller:
             return [Leave("nothing runs here and there is no cluster to ask")]
         self._shutdown_until_ms = now_ms + properties.shutdown_escalation_ms(self._cib.document)
         values = {"shutdown": str(epoch_s)}
-        record = Record("shutdown_requested", {"node": self.me.name})
+        record = Record("shutdown_requested", {"who": self.me.name})
         return [record, *self.set_attributes(str(self.me.node_id), self.me.name, values, "a node asks to shut down")]
 
     def on_tick(self, now_ms: int) -> list[Effect]:

@@ -62,6 +62,8 @@ class Memory:
     transitions: int = 0
     ordered: dict[tuple[str, str], str] = field(default_factory=dict)
     """(node, operation key) -> transition key of the order under way."""
+    absent_since: dict[int, int] = field(default_factory=dict)
+    """Nodes that were at work and are missed, and since when."""
     fencing_failures: dict[str, int] = field(default_factory=dict)
 
 
@@ -77,6 +79,7 @@ class Coordinator:
     memory: Memory
     hands: Hands
     expected_nodes: frozenset[str]
+    late: frozenset[int] = frozenset()
     transition: Transition | None = None
     _bound: dict[str, int] = field(default_factory=dict)
     _need: str | None = "the view changed"
@@ -117,13 +120,21 @@ class Coordinator:
             if node not in steady:  # its executor has forgotten the order, or died with it
                 del self.memory.ordered[(node, key)]
         self._grace_ms = properties.crm_restart_grace_ms(document)
-        self._patience = dict.fromkeys(membership.missed(document, self.view), now_ms + self._grace_ms)
+        missed = membership.missed(document, self.view, self.late)
+        absent = self.memory.absent_since
+        missed |= membership.still_missed(document, self.view, self.late, absent)
+        self.memory.absent_since = {node: absent.get(node, now_ms) for node in missed}
+        self._patience = {
+            node: since + self._grace_ms
+            for node, since in self.memory.absent_since.items()
+            if since + self._grace_ms > now_ms
+        }
         awaited = self._awaited()
         if self.agreement.cold_start and awaited:
             self._startup_until_ms = now_ms + properties.dc_deadtime_ms(document)
         effects: list[Effect] = []
         if self._patience or self._startup_until_ms is not None:
-            waiting = sorted([names[node] for node in self._patience] or awaited)
+            waiting = sorted([names.get(node, str(node)) for node in self._patience] or awaited)
             effects.append(Record("waiting_for", {"nodes": waiting}, self._cause))
         effects += self._write_membership("membership of the view")
         strangers = membership.unknown_to_configuration(document, self.view)
@@ -267,6 +278,7 @@ class Coordinator:
             gone = sorted(node for node, until in self._patience.items() if until <= now_ms)
             self._patience = {node: until for node, until in self._patience.items() if until > now_ms}
             effects.append(Record("crm_absent", {"nodes": gone, "grace_ms": self._grace_ms}, self._cause))
+            self._begun = False  # the decision needs what is being written now
             effects += self._write_membership("the crm of a member did not come back")
             self.need("the crm of a member did not come back")
         if self._startup_until_ms is not None and self._startup_until_ms <= now_ms:
@@ -407,7 +419,7 @@ class Coordinator:
         self._ended(key)
         self._bound.pop(key, None)
         record = Record(
-            "action_lost", {"operation": action.key, "node": action.node}, f"transition-{self.transition.number}"
+            "action_lost", {"operation": action.key, "on": action.node}, f"transition-{self.transition.number}"
         )
         operation = status.pending(action, key)
         if operation is None:

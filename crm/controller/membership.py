@@ -33,15 +33,29 @@ def updates_for(
             updates.append(NodeState(identity, member.name, True, "offline", "down"))
     for state in xml.elements(xml.section(document, xml.STATUS), "node_state"):
         identity = state.get("id", "")
-        if identity not in present and not _is_remote(state):
+        waited_for = identity.isdigit() and int(identity) in patience
+        if identity not in present and not waited_for and not _is_remote(state):
             updates.append(NodeState(identity, state.get("uname", ""), False, "offline", "down"))
     return updates
 
 
-def missed(document: etree._Element, view: View) -> frozenset[int]:
-    """Members whose crm is absent though it was at work: it may come back at once, with its resources running."""
-    absent = [member.node_id for member in view.members if member.node_id not in view.group]
-    return frozenset(node_id for node_id in absent if _was_at_work(document, str(node_id)))
+def missed(document: etree._Element, view: View, late: Collection[int]) -> frozenset[int]:
+    """Nodes that were at work and may be back at once, with their resources running.
+
+    That is a member whose crm is absent, and a node that is gone although it had not been silent (`late`): its messaging was killed and is being
+    restarted. A node that died was late before it was lost.
+    """
+    absent = {member.node_id for member in view.members if member.node_id not in view.group}
+    vanished = {member.node_id for member in view.left} - view.member_ids - view.graceful - set(late)
+    return frozenset(node_id for node_id in absent | vanished if _was_at_work(document, str(node_id)))
+
+
+def still_missed(
+    document: etree._Element, view: View, late: Collection[int], before: Collection[int]
+) -> frozenset[int]:
+    """Of those who were missed in an earlier view: who has still not been seen, and not been written off."""
+    unseen = set(before) - view.member_ids - set(late)
+    return frozenset(node_id for node_id in unseen if _was_at_work(document, str(node_id)))
 
 
 def unknown_to_configuration(document: etree._Element, view: View) -> tuple[tuple[str, str], ...]:

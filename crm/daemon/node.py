@@ -201,6 +201,7 @@ class Node:
                     self.peers.on_message(sender, payload[1:])
             case PeerLate(node_id, silent_ms):
                 self.journal.record("peer_late", {"peer": self.name_of(node_id), "silent_ms": silent_ms})
+                self._perform(self.controller.on_peer_late(node_id))
         self._after()
 
     def _on_view(self, view: View) -> None:

@@ -131,9 +131,17 @@ class World:
         return node
 
     def install(
-        self, *members: int, group: Sequence[int] | None = None, quorate: bool = True, deliver: bool = True
+        self,
+        *members: int,
+        group: Sequence[int] | None = None,
+        quorate: bool = True,
+        deliver: bool = True,
+        abrupt: bool = False,
     ) -> View:
-        """Everybody named installs the next view; what was on the wire dies with the old one."""
+        """Everybody named installs the next view; what was on the wire dies with the old one.
+
+        Those who are gone were silent before (`PeerLate`), unless the loss is `abrupt`, as when messaging is restarted.
+        """
         dead = list(self._wire)
         self._wire.clear()
         for sender, _, tag in dead:
@@ -153,6 +161,8 @@ class World:
             tuple(m for m in old if m not in present),
         )
         for i in members:
+            for lost in () if abrupt else self.view.left:
+                self.nodes[i].controller.on_peer_late(lost.node_id)
             if i in self.view.group:
                 self._effects(self.nodes[i], self.nodes[i].controller.on_view(self.view, self.now_ms))
         if deliver:

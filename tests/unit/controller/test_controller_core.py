@@ -187,6 +187,28 @@ def test_a_crm_that_comes_back_within_its_grace_was_never_away() -> None:
     assert world.nodes[1].controller.state == "S_IDLE"
 
 
+def test_a_node_that_vanishes_without_having_been_silent_is_being_restarted_and_gets_its_grace() -> None:
+    world = two(fence_then_start)
+    world.install(1, abrupt=True)
+    assert world.nodes[1].fences == [] and status_of(world.nodes[1], "n2")["in_ccm"] == "true"
+    world.nodes[2].incarnation = 2
+    world.install(1, 2, group=[1])
+    world.pass_time(300)
+    world.install(1, 2)
+    assert world.nodes[1].fences == [] and world.dc().controller.state == "S_IDLE"
+    assert status_of(world.nodes[1], "n2")["crmd"] == "online" and world.equal()
+
+
+def test_a_node_that_vanished_and_does_not_come_back_is_fenced_after_its_grace() -> None:
+    world = two(fence_then_start)
+    world.install(1, abrupt=True)
+    world.pass_time(1000)
+    world.install(1)
+    assert world.nodes[1].fences == []
+    world.pass_time(1001)
+    assert [fence.target for fence in world.nodes[1].fences] == ["n2"]
+
+
 def test_a_cold_start_waits_for_the_other_configured_nodes_but_not_for_ever() -> None:
     world = World(start_web_on(1))
     world.add(1, settings=Settings(expected_nodes=frozenset(("n1", "n2"))))
