@@ -9,7 +9,7 @@ from lxml import etree
 
 from crm.policy.render.simulation import render_simulation
 from crm.policy.schedule import schedule
-from crm.policy.times import effective_time
+from crm.policy.state import effective_now
 
 
 def _parse(cib_path: str) -> etree._Element:
@@ -20,7 +20,7 @@ def _parse(cib_path: str) -> etree._Element:
 def run(cib_path: str, now: str | None) -> tuple[str, str, str]:
     """What `crm_simulate -G`, `-sSQ` and `-S` give for a CIB at a time."""
     cib = _parse(cib_path)
-    when = effective_time(cib, now, int(time.time()))
+    when = effective_now(cib, now, int(time.time()))[0]
     transition = schedule(cib, when, show_scores=True)
     scores = "\n".join(transition.assignment.score_lines) + "\n"
     return transition.to_xml(), scores, render_simulation(transition, cib, now)
@@ -29,4 +29,4 @@ def run(cib_path: str, now: str | None) -> tuple[str, str, str]:
 def graph(cib_path: str, now: str | None) -> str:
     """The transition graph alone."""
     cib = _parse(cib_path)
-    return schedule(cib, effective_time(cib, now, int(time.time()))).to_xml()
+    return schedule(cib, effective_now(cib, now, int(time.time()))[0]).to_xml()

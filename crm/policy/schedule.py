@@ -24,7 +24,6 @@ from crm.policy.actions.requested import create_lock_deletions, create_requested
 from crm.policy.assign import assign
 from crm.policy.constraints.order import declare_constraints
 from crm.policy.constraints.read import Constraints, read_constraints
-from crm.policy.digests import DigestStore
 from crm.policy.graph import GraphWriter
 from crm.policy.model import Assignment, ClusterState, Primitive, ReportItem
 from crm.policy.ordering.apply import apply_orderings, order_probes
@@ -133,11 +132,20 @@ class Transition:
         ]
 
 
-def schedule(cib: _Element, now: int | None, *, explain: bool = False, show_scores: bool = False) -> Transition:
-    """Decide what runs where and what gets it there. `now` in epoch seconds; None: what the CIB says, for old inputs."""
+def schedule(
+    cib: _Element, now: int, *, explain: bool = False, show_scores: bool = False, show_utilization: bool = False
+) -> Transition:
+    """Decide what runs where and what gets it there. `now` in epoch seconds."""
     state = unpack(cib, now)
     constraints = read_constraints(state)
-    assignment = assign(state, constraints.locations, constraints.colocations, explain=explain, show_scores=show_scores)
+    assignment = assign(
+        state,
+        constraints.locations,
+        constraints.colocations,
+        explain=explain,
+        show_scores=show_scores,
+        show_utilization=show_utilization,
+    )
     return plan_transition(state, constraints, assignment)
 
 
@@ -149,7 +157,7 @@ def plan_transition(state: ClusterState, constraints: Constraints, assignment: A
     create_lock_deletions(plan)
     for rsc in plan.resource_order:
         declare_internal(plan, rsc)
-    definitions = DefinitionCheck(plan, DigestStore(state))
+    definitions = DefinitionCheck(plan, state.digests)
     definitions.run()
     plan.adopt(assignment)
     definitions.run_deferred()

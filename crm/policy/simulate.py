@@ -16,10 +16,10 @@ from lxml.etree import SubElement, _Element
 from crm.policy.actions.model import PSEUDO, Action
 from crm.policy.digests import attribute_digest
 from crm.policy.graph import FEATURE_SET, GraphWriter
+from crm.policy.inject import NO_UUID, OperationSpec, count_failure
 from crm.policy.model import INFINITY, Primitive
 from crm.policy.schedule import Transition
 
-_UUID = "00000000-0000-0000-0000-000000000000"
 _FILTERED = frozenset(("id", "crm_feature_set", "op-digest", "on_node", "on_node_uuid", "pcmk_external_ip"))
 
 
@@ -33,25 +33,27 @@ class Execution:
     executed: list[Action] = field(default_factory=list)
 
 
-@dataclass(slots=True, frozen=True)
-class Failure:
-    """One `-F` specification: RESOURCE_TASK_INTERVAL@NODE=RC."""
+def execute(
+    cib: _Element,
+    transition: Transition,
+    now: int,
+    failures: tuple[OperationSpec, ...] = (),
+    realistic: bool = False,
+) -> Execution:
+    """Run the transition's graph against `cib`, whose status section is changed.
 
-    resource: str
-    task: str
-    interval_ms: int
-    node: str
-    rc: int
-
-
-def execute(cib: _Element, transition: Transition, now: int, failures: tuple[Failure, ...] = ()) -> Execution:
-    """Run the transition's graph against `cib`, whose status section is changed."""
-    return _Simulation(cib, transition, now, failures).run()
+    `crm_simulate` leaves out what only the cluster itself would do: clean-ups, clearing of fail counts, cancellations and
+    shutdowns change nothing. With `realistic` they do.
+    """
+    return _Simulation(cib, transition, now, failures, realistic).run()
 
 
 class _Simulation:
-    def __init__(self, cib: _Element, transition: Transition, now: int, failures: tuple[Failure, ...]) -> None:
+    def __init__(
+        self, cib: _Element, transition: Transition, now: int, failures: tuple[OperationSpec, ...], realistic: bool
+    ) -> None:
         self.transition = transition
+        self.realistic = realistic
         self.now = now
         self.failures = failures
         self.result = Execution()
@@ -104,8 +106,21 @@ class _Simulation:
         elif action.task in ("do_shutdown", "clear_failcount", "lrm_delete"):
             whose = f" for {self._primitive_id(action)}" if isinstance(action.rsc, Primitive) else ""
             self.result.lines.append(f"Cluster action:  {action.task}{whose} on {_node_name(action)}")
+            if self.realistic:
+                self._do_cluster_action(action)
         else:
             self._operate(action)
+
+    def _do_cluster_action(self, action: Action) -> None:
+        node = action.node
+        if node is None:
+            return
+        if action.task == "do_shutdown":
+            self.status.fence(node.name, node.id)
+        elif action.task == "lrm_delete":
+            self.status.forget(node.name, node.id, self._name(action))
+        else:
+            self.status.clear_failures(node.name, node.id, {self._name(action), self._primitive_id(action)})
 
     def _fence(self, action: Action) -> None:
         operation = action.get_meta("stonith_action") or ""
@@ -132,9 +147,14 @@ class _Simulation:
         interval = action.get_meta("interval") or "0"
         suffix = f"={interval}" if interval != "0" and action.task != "delete" else ""
         self.result.lines.append(f"Resource action: {name:<15} {action.task}{suffix} on {_node_name(action)}")
-        if action.task == "delete" or action.node is None:
-            if action.node is not None:
+        if action.node is None:
+            return
+        if action.task == "delete":
+            if self.realistic:
                 self.status.forget(action.node.name, action.node.id, name)
+            return
+        if action.task == "cancel" and self.realistic:
+            self.status.cancel(action.node.name, action.node.id, name, action.get_meta("operation") or "", interval)
             return
         attributes = self.transition.attributes(action)
         rc = int(attributes.get("CRM_meta_op_target_rc", "0"))
@@ -148,7 +168,7 @@ class _Simulation:
             ):
                 outcome = failure.rc
                 self.result.failed = True
-                self.result.lines.append(f"        Pretending action {action.id} failed with rc={failure.rc}")
+                self.result.lines.append(f"Pretending action {action.id} failed with rc={failure.rc}")
         self._record(action, name, attributes, rc, outcome)
 
     def _record(self, action: Action, name: str, attributes: Mapping[str, str], rc: int, outcome: int) -> None:
@@ -167,19 +187,21 @@ class _Simulation:
             entry_id = f"{identity}_{task}_0"
         if outcome != rc:
             entry_id = f"{identity}_last_failure_0"
-            self.status.count_failure(node.name, node.id, name, task, interval, outcome)
+            state = self.status.node_state(node.name, node.id)
+            self.result.lines += count_failure(state, name, task, interval, self.now)
         values = {
             "id": entry_id,
-            "operation_key": self.transition.operation_key(action),
+            "operation_key": f"{identity}_{task}_{interval}",
             "operation": task,
+            "crm-debug-origin": "crm_simulate",
             "crm_feature_set": FEATURE_SET,
-            "transition-key": f"{action.id}:0:{rc}:{_UUID}",
-            "transition-magic": f"0:{outcome};{action.id}:0:{rc}:{_UUID}",
-            "exit-reason": "",
+            "transition-key": f"{action.id}:-1:{rc}:{NO_UUID}",
+            "transition-magic": f"0:{outcome};{action.id}:-1:{rc}:{NO_UUID}",
+            "exit-reason": "" if outcome == rc else "User-injected result",
             "on_node": node.name,
             "call-id": "",
             "rc-code": str(outcome),
-            "op-status": "0" if outcome == rc else "4",
+            "op-status": "0",
             "interval": str(interval),
             "last-rc-change": str(self.now),
             "op-digest": operation_digest(attributes, interval),
@@ -197,9 +219,7 @@ def _node_name(action: Action) -> str:
 def operation_digest(attributes: Mapping[str, str], interval_ms: int) -> str:
     """What the executor would store as `op-digest` for an operation run with these attributes (P1 24.2)."""
     values = {
-        name: value
-        for name, value in attributes.items()
-        if not name.startswith("CRM_meta_") and name not in _FILTERED
+        name: value for name, value in attributes.items() if not name.startswith("CRM_meta_") and name not in _FILTERED
     }
     if interval_ms and "CRM_meta_timeout" in attributes:
         values["CRM_meta_timeout"] = attributes["CRM_meta_timeout"]
@@ -269,6 +289,31 @@ class _StatusSection:
             parent.remove(element)
             del self.resources[state, name]
 
+    def cancel(self, node: str, node_id: str, name: str, task: str, interval: str) -> None:
+        """A cancelled recurring action leaves the history."""
+        element = self._find(self.node_state(node, node_id), name)
+        if element is not None:
+            for entry in list(element.iterchildren("lrm_rsc_op")):
+                if entry.get("operation") == task and entry.get("interval") == interval:
+                    element.remove(entry)
+
+    def clear_failures(self, node: str, node_id: str, names: set[str]) -> None:
+        """The fail counts of a resource, and the failures that history remembers for good."""
+        state = self.node_state(node, node_id)
+        for pair in list(state.iterfind("transient_attributes//nvpair")):
+            prefix, _, rest = (pair.get("name") or "").partition("-count-")
+            if prefix != "fail":
+                prefix, _, rest = (pair.get("name") or "").partition("-failure-")
+            parent = pair.getparent()
+            if prefix in ("fail", "last") and rest.partition("#")[0] in names and parent is not None:
+                parent.remove(pair)
+        for name in sorted(names):
+            element = self._find(state, name)
+            if element is not None:
+                for entry in list(element.iterchildren("lrm_rsc_op")):
+                    if (entry.get("id") or "").endswith("_last_failure_0"):
+                        element.remove(entry)
+
     def record(
         self,
         node: str,
@@ -304,26 +349,3 @@ class _StatusSection:
             old.attrib.clear()
         for attribute, value in values.items():
             old.set(attribute, value)
-
-    def count_failure(self, node: str, node_id: str, name: str, task: str, interval: int, rc: int) -> None:
-        """Fail count and time of the last failure, as the controller would set them."""
-        state = self.node_state(node, node_id)
-        attributes = state.find("transient_attributes")
-        if attributes is None:
-            attributes = SubElement(state, "transient_attributes", id=node_id)
-        block = attributes.find("instance_attributes")
-        if block is None:
-            block = SubElement(attributes, "instance_attributes", id=f"status-{node_id}")
-        for prefix, value in (
-            ("fail-count", "INFINITY" if task in ("start", "stop") else "value++"),
-            ("last-failure", str(self.now)),
-        ):
-            attribute = f"{prefix}-{name}#{task}_{interval}"
-            pair = next((e for e in block.iterchildren("nvpair") if e.get("name") == attribute), None)
-            if pair is None:
-                pair = SubElement(block, "nvpair", id=f"status-{node_id}-{attribute}", name=attribute, value="0")
-            if value == "value++":
-                old = pair.get("value") or "0"
-                pair.set("value", str(int(old) + 1) if old.isdigit() else old)
-            else:
-                pair.set("value", value)

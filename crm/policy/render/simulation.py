@@ -6,9 +6,11 @@ from copy import deepcopy
 from typing import TYPE_CHECKING
 
 from crm.policy.dates import show_utc
+from crm.policy.inject import OperationSpec
+from crm.policy.model import ClusterState
 from crm.policy.render.status import header_lines, status_lines
 from crm.policy.schedule import Transition
-from crm.policy.simulate import Execution, Failure, execute
+from crm.policy.simulate import Execution, execute
 from crm.policy.state import unpack
 
 if TYPE_CHECKING:
@@ -25,13 +27,12 @@ def date_line(cib: _Element, argument: str | None) -> str | None:
     return None
 
 
-def block(title: str, lines: list[str]) -> list[str]:
-    return [title, *(f"  * {line}" for line in lines)]
+def current_status(cib: _Element, now: int) -> list[str]:
+    return state_lines(unpack(cib, now))
 
 
-def current_status(transition: Transition) -> list[str]:
-    lines = header_lines(transition.state)
-    return [*lines, "Current cluster status:", *status_lines(transition.state, pending=True), ""]
+def state_lines(state: ClusterState) -> list[str]:
+    return [*header_lines(state), "Current cluster status:", *status_lines(state, pending=True), ""]
 
 
 def transition_summary(transition: Transition) -> list[str]:
@@ -39,7 +40,10 @@ def transition_summary(transition: Transition) -> list[str]:
 
 
 def executed(execution: Execution) -> list[str]:
-    return block("Executing Cluster Transition:", execution.lines)
+    return [
+        "Executing Cluster Transition:",
+        *(line if line.startswith("Pretending") else f"  * {line}" for line in execution.lines),
+    ]
 
 
 def revised_status(cib: _Element, now: int) -> list[str]:
@@ -47,12 +51,12 @@ def revised_status(cib: _Element, now: int) -> list[str]:
 
 
 def render_simulation(
-    transition: Transition, cib: _Element, argument: str | None = None, failures: tuple[Failure, ...] = ()
+    transition: Transition, cib: _Element, argument: str | None = None, failures: tuple[OperationSpec, ...] = ()
 ) -> str:
     """What `crm_simulate -S` prints for a scheduled CIB; the CIB is not changed."""
     date = date_line(cib, argument)
     lines = [date] if date is not None else []
-    lines += current_status(transition)
+    lines += state_lines(transition.state)
     lines += transition_summary(transition)
     after = deepcopy(cib)
     lines += executed(execute(after, transition, transition.state.now, failures))

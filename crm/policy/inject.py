@@ -1,0 +1,199 @@
+"""Synthetic events: what `crm_simulate` can make of a CIB before the policy engine sees it.
+
+Every function changes the given CIB in place (callers pass a copy) and returns the line that says so, or raises `InjectionError` with a
+sentence for people.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from lxml.etree import SubElement, _Element
+
+from crm.policy.digests import attribute_digest
+from crm.policy.graph import FEATURE_SET
+
+NO_UUID = "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx"
+_SPEC = re.compile(r"(?P<rsc>.+)_(?P<task>[^_]+(?:_(?:to|from))?)_(?P<interval>\d+)@(?P<node>.+)=(?P<rc>\d+)\Z")
+
+
+class InjectionError(ValueError):
+    """An event that cannot be injected; the text is for people."""
+
+
+@dataclass(slots=True, frozen=True)
+class OperationSpec:
+    """RESOURCE_TASK_INTERVAL@NODE=RC"""
+
+    resource: str
+    task: str
+    interval_ms: int
+    node: str
+    rc: int
+
+
+def parse_spec(text: str) -> OperationSpec:
+    match = _SPEC.match(text)
+    if match is None:
+        raise InjectionError(f"Invalid operation spec: {text}.  Expected RESOURCE_TASK_INTERVAL@NODE=RC")
+    return OperationSpec(match["rsc"], match["task"], int(match["interval"]), match["node"], int(match["rc"]))
+
+
+def child(parent: _Element, tag: str, **attributes: str) -> _Element:
+    """The first child of that tag, created when there is none."""
+    found = parent.find(tag)
+    return SubElement(parent, tag, attributes) if found is None else found
+
+
+def node_state(cib: _Element, name: str) -> _Element:
+    """The `node_state` of a node; an unknown node is added to the cluster."""
+    status = child(cib, "status")
+    for element in status.iterchildren("node_state"):
+        if element.get("uname") == name:
+            return element
+    identity = name
+    nodes = child(child(cib, "configuration"), "nodes")
+    known = next((element for element in nodes.iterchildren("node") if element.get("uname") == name), None)
+    if known is not None:
+        identity = known.get("id") or name
+    else:
+        SubElement(nodes, "node", id=name, uname=name)
+    return SubElement(status, "node_state", id=identity, uname=name)
+
+
+def _set_state(element: _Element, in_ccm: str, crmd: str, join: str, expected: str) -> None:
+    for name, value in (("in_ccm", in_ccm), ("crmd", crmd), ("join", join), ("expected", expected)):
+        element.set(name, value)
+    element.set("crm-debug-origin", "crm_simulate")
+
+
+def node_up(cib: _Element, name: str) -> str:
+    _set_state(node_state(cib, name), "true", "online", "member", "member")
+    return f"Bringing node {name} online"
+
+
+def node_down(cib: _Element, name: str) -> str:
+    """As after a clean departure: nothing known to run there."""
+    element = node_state(cib, name)
+    _set_state(element, "false", "offline", "down", "down")
+    for tag in ("lrm", "transient_attributes"):
+        for block in list(element.iterchildren(tag)):
+            element.remove(block)
+    return f"Taking node {name} offline"
+
+
+def node_fail(cib: _Element, name: str) -> str:
+    """Membership lost, with everything that ran there."""
+    element = node_state(cib, name)
+    _set_state(element, "false", element.get("crmd") or "online", "member", "member")
+    return f"Failing node {name}"
+
+
+def quorum(cib: _Element, text: str) -> str:
+    cib.set("have-quorum", "1" if text.lower() in ("1", "true", "yes", "on") else "0")
+    return f"Setting quorum: {text}"
+
+
+def watchdog(cib: _Element, text: str) -> str:
+    config = child(child(cib, "configuration"), "crm_config")
+    block = next(
+        (e for e in config.iterchildren("cluster_property_set") if e.get("id") == "cib-bootstrap-options"), None
+    )
+    if block is None:
+        block = SubElement(config, "cluster_property_set", id="cib-bootstrap-options")
+    pair = next((e for e in block.iterchildren("nvpair") if e.get("name") == "have-watchdog"), None)
+    if pair is None:
+        pair = SubElement(block, "nvpair", id="cib-bootstrap-options-have-watchdog", name="have-watchdog")
+    pair.set("value", text)
+    return f"Setting watchdog: {text}"
+
+
+def ticket(cib: _Element, name: str, attribute: str, value: str) -> str:
+    tickets = child(child(cib, "status"), "tickets")
+    element = next((e for e in tickets.iterchildren("ticket_state") if e.get("id") == name), None)
+    if element is None:
+        element = SubElement(tickets, "ticket_state", id=name)
+    element.set(attribute, value)
+    if (attribute, value) == ("granted", "true"):
+        return f"Granting ticket {name}"
+    if attribute == "granted":
+        return f"Revoking ticket {name}"
+    return f"{'Making' if value == 'true' else 'Activating'} ticket {name}{' standby' if value == 'true' else ''}"
+
+
+def operation(cib: _Element, text: str, spec: OperationSpec, now: int) -> list[str]:
+    """A result for the cluster to react to: an entry of the resource's history, and a fail count if it is a failure."""
+    lines = [f"Injecting {text} into the configuration"]
+    element = _definition(cib, spec.resource)
+    if element is None:
+        raise InjectionError(f"Invalid resource name: {spec.resource}")
+    name = str(element.get("id"))
+    state = node_state(cib, spec.node)
+    expected = 7 if spec.task == "monitor" and spec.interval_ms == 0 else 0
+    block = child(child(state, "lrm", id=str(state.get("id"))), "lrm_resources")
+    history = next((e for e in block.iterchildren("lrm_resource") if e.get("id") in (spec.resource, name)), None)
+    if history is None:
+        history = SubElement(block, "lrm_resource", id=name)
+        for attribute in ("class", "provider", "type"):
+            value = element.get(attribute)
+            if value is not None:
+                history.set(attribute, value)
+    failed = spec.rc != expected and not (spec.task == "monitor" and spec.interval_ms == 0)
+    if failed:
+        lines += count_failure(state, spec.resource, spec.task, spec.interval_ms, now)
+    calls = [int(e.get("call-id") or 0) for e in history.iterchildren("lrm_rsc_op")]
+    call = max(calls, default=0) + 1
+    key = f"{name}_{spec.task}_{spec.interval_ms}"
+    entry_id = f"{name}_last_failure_0" if failed else key if spec.interval_ms else f"{name}_last_0"
+    for old in list(history.iterchildren("lrm_rsc_op")):
+        if old.get("id") == entry_id:
+            history.remove(old)
+    SubElement(
+        history,
+        "lrm_rsc_op",
+        {
+            "id": entry_id,
+            "operation_key": key,
+            "operation": spec.task,
+            "crm-debug-origin": "crm_simulate",
+            "crm_feature_set": FEATURE_SET,
+            "transition-key": f"{call}:-1:{expected}:{NO_UUID}",
+            "transition-magic": f"0:{spec.rc};{call}:-1:{expected}:{NO_UUID}",
+            "exit-reason": "Simulated action result",
+            "call-id": str(call),
+            "rc-code": str(spec.rc),
+            "op-status": "0",
+            "interval": str(spec.interval_ms),
+            "last-rc-change": str(now),
+            "exec-time": "0",
+            "queue-time": "0",
+            "op-digest": attribute_digest({}),
+        },
+    )
+    return lines
+
+
+def _definition(cib: _Element, name: str) -> _Element | None:
+    base = name.rpartition(":")[0] if name.rpartition(":")[2].isdigit() else name
+    for element in cib.iterfind("configuration/resources//primitive"):
+        if element.get("id") in (name, base):
+            return element
+    return None
+
+
+def count_failure(state: _Element, resource: str, task: str, interval_ms: int, now: int) -> list[str]:
+    """Fail count and time of the last failure, as the controller would set them."""
+    identity = str(state.get("id"))
+    attributes = child(state, "transient_attributes", id=identity)
+    block = child(attributes, "instance_attributes", id=f"status-{identity}")
+    lines = []
+    for prefix, value in (("fail-count", "value++"), ("last-failure", str(now))):
+        name = f"{prefix}-{resource}#{task}_{interval_ms}"
+        lines.append(f"Injecting attribute {name}={value} into /node_state '{identity}'")
+        pair = next((e for e in block.iterchildren("nvpair") if e.get("name") == name), None)
+        if pair is None:
+            pair = SubElement(block, "nvpair", id=f"{identity}-{name.replace('#', '.')}", name=name, value="0")
+        old = pair.get("value") or "0"
+        pair.set("value", (str(int(old) + 1) if old.isdigit() else old) if value == "value++" else value)
+    return lines
