@@ -157,11 +157,19 @@ def _location_rule(element: etree._Element, findings: Findings) -> None:
     _rule(element, findings)
     if element.get("score") is not None and element.get("score-attribute") is not None:
         findings.error("conflicting-attributes", element, "expected score or score-attribute, both are given", "score")
+    parent = element.getparent()
+    if (
+        parent is not None
+        and parent.tag == "rsc_location"
+        and not {"score", "score-attribute", "id-ref"} & set(element.attrib)
+    ):
+        text = "a rule of a location constraint needs a score; expected an integer or INFINITY"
+        findings.error("missing-attribute", element, text, "score")
 
 
 def _rule(element: etree._Element, findings: Findings) -> None:
     if element.get("id-ref") is None and next(element.iterchildren("*"), None) is None:
-        findings.warning("empty-rule", element, "a rule without conditions is always true")
+        findings.error("missing-element", element, "expected at least one condition, such as <expression>")
 
 
 def _expression(element: etree._Element, findings: Findings) -> None:
@@ -170,7 +178,8 @@ def _expression(element: etree._Element, findings: Findings) -> None:
     if unary and element.get("value") is not None:
         findings.error("conflicting-attributes", element, f"{operation} takes no value", "value")
     if not unary and operation and element.get("value") is None:
-        findings.error("missing-attribute", element, f"{operation} needs a value to compare with", "value")
+        text = f"{operation} needs a value to compare with; without it the condition is never true"
+        findings.warning("missing-attribute", element, text, "value")
 
 
 def _date_expression(element: etree._Element, findings: Findings) -> None:

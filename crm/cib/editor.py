@@ -5,8 +5,9 @@ updates a second, so an operation cannot copy the document. Instead each change 
 inverse; when the operation turns out to be wrong in the middle, `undo()` restores the document exactly (order of
 attributes and children included), so that an operation is applied as a whole or not at all.
 
-`IdIndex` maps each id of the configuration to its element: targets are found and duplicates noticed without a search. Status is not
-indexed: its ids repeat from node to node by design (`lrm_resource`).
+`IdIndex` maps each id of the configuration to its element: targets are found and duplicates noticed without a search. It also knows
+which elements name an id, so that removing something shows at once who misses it. Status is not indexed: its ids repeat from node to
+node by design (`lrm_resource`).
 """
 
 from __future__ import annotations
@@ -23,13 +24,44 @@ UNINDEXED_TAGS: Final = frozenset(
 )
 """Elements whose `id` is no id of their own within the configuration: it names another element, a node, or a user."""
 
+REFERRING: Final[dict[str, tuple[str, ...]]] = {
+    "rsc_location": ("rsc",),
+    "rsc_colocation": ("rsc", "with-rsc"),
+    "rsc_order": ("first", "then"),
+    "rsc_ticket": ("rsc",),
+    "primitive": ("template",),
+    "acl_permission": ("reference",),
+    "read": ("ref",),
+    "write": ("ref",),
+    "deny": ("ref",),
+    **dict.fromkeys(("resource_ref", "obj_ref", "role", "role_ref"), ("id",)),
+    **dict.fromkeys(
+        (
+            "cluster_property_set",
+            "instance_attributes",
+            "meta_attributes",
+            "utilization",
+            "nvpair",
+            "rule",
+            "resource_set",
+            "operations",
+        ),
+        ("id-ref",),
+    ),
+}
+"""Attributes that name another element by its id, by the tag that has them."""
+
+Referrer = tuple[etree._Element, str]
+"""An element and the attribute in which it names another one."""
+
 
 class IdIndex:
-    """Each id of a configuration and the elements that carry it (more than one only in a broken document)."""
+    """Each id of a configuration, the elements that carry it (more than one only in a broken document), and those that name it."""
 
     def __init__(self, document: etree._Element) -> None:
         self._first: dict[str, etree._Element] = {}
         self._more: dict[str, list[etree._Element]] = {}
+        self._referrers: dict[str, dict[Referrer, None]] = {}
         configuration = document.find(xml.CONFIGURATION)
         if configuration is not None:
             self.add_tree(configuration)
@@ -47,17 +79,36 @@ class IdIndex:
         first = self._first.get(identity)
         return [] if first is None else [first, *self._more.get(identity, ())]
 
+    def referrers(self, identity: str) -> list[Referrer]:
+        return list(self._referrers.get(identity, ()))
+
     def add_tree(self, root: etree._Element) -> None:
         for element in root.iter("*"):
+            tag = str(element.tag)
             identity = element.get("id")
-            if identity is not None and element.tag not in UNINDEXED_TAGS:
+            if identity is not None and tag not in UNINDEXED_TAGS:
                 self.add(identity, element)
+            for name in REFERRING.get(tag, ()):
+                self.refer(element, name, element.get(name))
 
     def remove_tree(self, root: etree._Element) -> None:
         for element in root.iter("*"):
+            tag = str(element.tag)
             identity = element.get("id")
-            if identity is not None and element.tag not in UNINDEXED_TAGS:
+            if identity is not None and tag not in UNINDEXED_TAGS:
                 self.remove(identity, element)
+            for name in REFERRING.get(tag, ()):
+                self.unrefer(element, name, element.get(name))
+
+    def refer(self, element: etree._Element, name: str, identity: str | None) -> None:
+        if identity is not None:
+            self._referrers.setdefault(identity, {})[element, name] = None
+
+    def unrefer(self, element: etree._Element, name: str, identity: str | None) -> None:
+        referrers = self._referrers.get(identity, {}) if identity is not None else {}
+        referrers.pop((element, name), None)
+        if identity is not None and not referrers:
+            self._referrers.pop(identity, None)
 
     def add(self, identity: str, element: etree._Element) -> None:
         first = self._first.setdefault(identity, element)
@@ -85,7 +136,9 @@ class Editor:
         self.ids = ids
         self.sections: set[str] = set()
         self.touched: list[etree._Element] = []
-        """Elements that were inserted, or whose attributes or children changed; for the checks that follow."""
+        """Elements that were inserted or whose attributes changed; for the checks that follow."""
+        self.pruned: list[etree._Element] = []
+        """Elements that lost a child."""
         self.removed_ids: set[str] = set()
         self._undo: list[Callable[[], None]] = []
         self._duplicates_before = ids.duplicates()
@@ -104,15 +157,14 @@ class Editor:
             self._undo.pop()()
         self.sections.clear()
         self.touched.clear()
+        self.pruned.clear()
         self.removed_ids.clear()
 
     def set(self, element: etree._Element, name: str, value: str) -> None:
         old = element.get(name)
         if old == value:
             return
-        indexed = name == "id" and self._indexed(element)
-        if indexed:
-            self._rename(element, old, value)
+        self._reindex(element, name, old, value)
         element.set(name, value)
         if old is None:
             self._undo.append(lambda: _unset(element, name))
@@ -128,8 +180,7 @@ class Editor:
         if old is None:
             return
         attributes = [(str(key), str(value)) for key, value in element.attrib.items()]
-        if name == "id" and self._indexed(element):
-            self._rename(element, old, None)
+        self._reindex(element, name, old, None)
         _unset(element, name)
         self._undo.append(lambda: _restore(element, attributes))
         self._note(element)
@@ -140,7 +191,7 @@ class Editor:
             parent.append(child)
         else:
             parent.insert(position, child)
-        if self._in_configuration(parent):
+        if self._in_configuration(child):
             self.ids.add_tree(child)
             self._undo.append(lambda: self.ids.remove_tree(child))
         self._undo.append(lambda: parent.remove(child))
@@ -158,7 +209,8 @@ class Editor:
             self.removed_ids.update(_ids(element))
             self.ids.remove_tree(element)
             self._undo.append(lambda: self.ids.add_tree(element))
-        self._note(parent, element)
+        self.sections.add(section_of(element))
+        self.pruned.append(parent)
         parent.remove(element)
         self._undo.append(lambda: parent.insert(position, element))
 
@@ -173,10 +225,15 @@ class Editor:
         self.remove(element)
         self.insert(parent, position, new)
 
-    def _indexed(self, element: etree._Element) -> bool:
-        return element.tag not in UNINDEXED_TAGS and self._in_configuration(element)
-
-    def _rename(self, element: etree._Element, old: str | None, new: str | None) -> None:
+    def _reindex(self, element: etree._Element, name: str, old: str | None, new: str | None) -> None:
+        """An attribute changes: an id, or a reference to one."""
+        if name in REFERRING.get(str(element.tag), ()) and self._in_configuration(element):
+            self.ids.unrefer(element, name, old)
+            self.ids.refer(element, name, new)
+            self._undo.append(lambda: self.ids.refer(element, name, old))
+            self._undo.append(lambda: self.ids.unrefer(element, name, new))
+        if name != "id" or element.tag in UNINDEXED_TAGS or not self._in_configuration(element):
+            return
         if old is not None:
             self.ids.remove(old, element)
             self.removed_ids.add(old)
@@ -188,8 +245,8 @@ class Editor:
     def _in_configuration(self, element: etree._Element) -> bool:
         return section_of(element) not in (xml.STATUS, "cib")
 
-    def _note(self, element: etree._Element, within: etree._Element | None = None) -> None:
-        self.sections.add(section_of(element if within is None else within))
+    def _note(self, element: etree._Element) -> None:
+        self.sections.add(section_of(element))
         self.touched.append(element)
 
 

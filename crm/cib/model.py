@@ -462,7 +462,10 @@ _ROOT: Final = {
         {"configuration": Child("configuration", 1, 1), "status": Child("status", most=1)},
         any_attribute=True,
     ),
-    "configuration": Element({}, {name: Child(name, most=1) for name in _SECTIONS}),
+    "configuration": Element(
+        {},
+        {name: Child(name, int(name in ("crm_config", "nodes", "resources", "constraints")), 1) for name in _SECTIONS},
+    ),
 }
 
 KINDS: Final[dict[str, Element]] = {

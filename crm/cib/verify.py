@@ -30,11 +30,6 @@ MAX_ITEMS: Final = 1000
 _KIND_OF_SECTION_CHILD: Final = {
     tag: child.kind for section in xml.SECTIONS for tag, child in KINDS[section].children.items()
 }
-_REFERENCES = etree.XPath(
-    "configuration//@rsc | configuration//@with-rsc | configuration//@first | configuration//@then"
-    " | configuration//@template | configuration//@id-ref | configuration//@reference | configuration//@ref"
-    " | configuration//resource_ref/@id | configuration//obj_ref/@id | configuration//role/@id | configuration//role_ref/@id"
-)
 
 
 @dataclass(slots=True)
@@ -86,10 +81,13 @@ def check_changes(editor: Editor) -> list[ReportItem]:
     """What an operation made wrong: the touched objects, and references to what was removed."""
     findings = Findings(editor.ids)
     for element, kind in _touched_objects(editor):
-        _check(element, kind, findings)
+        if element is editor.document:
+            _check_attributes(element, KINDS[kind], findings)
+        else:
+            _check(element, kind, findings)
     gone = {identity for identity in editor.removed_ids if identity not in editor.ids}
     if gone:
-        _check_removed(editor.document, gone, findings)
+        _check_removed(gone, findings)
     return findings.items
 
 
@@ -105,44 +103,35 @@ def verify_object(element: etree._Element, ids: IdIndex) -> list[ReportItem]:
 
 
 def _touched_objects(editor: Editor) -> Iterator[tuple[etree._Element, str]]:
-    """The objects (children of sections) in which something changed, each once; a section or more, if that changed itself."""
+    """What is to be looked at again, each once: objects (children of sections), or a section where that changed itself."""
     seen: set[etree._Element] = set()
-    for element in editor.touched:
-        below: list[etree._Element] = []
-        current: etree._Element | None = element
-        while current is not None:
-            below.append(current)
-            current = current.getparent()
-        below.reverse()
-        if below[0] is not editor.document:
-            continue  # it was removed again by the same operation
-        if len(below) > 1 and below[1].tag == xml.STATUS:
-            continue
-        if len(below) == 1:
-            if {"admin_epoch", "epoch", "num_updates"} - set(map(str, element.attrib)):
-                yield element, "cib"
-            continue
-        chosen = below[min(3, len(below) - 1)]
-        if chosen in seen:
-            continue
-        seen.add(chosen)
-        if len(below) > 3:
-            kind = _KIND_OF_SECTION_CHILD.get(str(chosen.tag), "")
-            # An unknown object is found by looking at its section.
-            yield (chosen, kind) if kind in KINDS else (below[2], str(below[2].tag))
-        else:
-            yield chosen, str(chosen.tag)
+    for element in [*editor.touched, *editor.pruned]:
+        path = _path(element)
+        if path[0] is not editor.document or (len(path) > 1 and path[1].tag == xml.STATUS):
+            continue  # removed again by the same operation, or not judged
+        chosen, kind = element, str(element.tag)
+        if len(path) == 3 and element not in editor.touched:
+            continue  # a section may lose any of its objects
+        if len(path) > 3:
+            chosen, kind = path[3], _KIND_OF_SECTION_CHILD.get(str(path[3].tag), "")
+            if not kind or path[2].tag == "nodes":
+                # An unknown object is its section's fault; nodes are few, and compared with one another.
+                chosen, kind = path[2], str(path[2].tag)
+        if chosen not in seen:
+            seen.add(chosen)
+            yield chosen, kind
 
 
-def _check_removed(document: etree._Element, gone: set[str], findings: Findings) -> None:
-    found = _REFERENCES(document)
-    for reference in found if isinstance(found, list) else []:
-        if isinstance(reference, etree._ElementUnicodeResult) and str(reference) in gone:
-            holder = reference.getparent()
-            if holder is not None:
-                name = str(reference.attrname or "id")
-                text = f"it refers to {reference}, which does not exist any more"
-                findings.error("missing-reference", _object_of(holder), text, name)
+def _path(element: etree._Element) -> list[etree._Element]:
+    """From the root to the element."""
+    return [*reversed([*element.iterancestors()]), element]
+
+
+def _check_removed(gone: set[str], findings: Findings) -> None:
+    for identity in sorted(gone):
+        for holder, name in findings.ids.referrers(identity):
+            text = f"{name}: it refers to {identity}, which does not exist any more"
+            findings.error("missing-reference", _object_of(holder), text, name)
 
 
 def _object_of(element: etree._Element) -> etree._Element:

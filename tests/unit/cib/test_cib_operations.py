@@ -344,19 +344,25 @@ def test_query_by_scope_and_xpath() -> None:
 
 
 _IDS = st.sampled_from(["a", "b", "c", "g", "d", "e", "a-meta", "1", "2"])
-_TAGS = st.sampled_from(["primitive", "group", "meta_attributes", "node", "node_state", "nvpair"])
+_TAGS = st.sampled_from(["primitive", "group", "meta_attributes", "node", "node_state", "nvpair", "rsc_order"])
 
 
 @st.composite
 def _elements(draw: st.DrawFn, depth: int = 2) -> str:
     tag, identity = draw(_TAGS), draw(_IDS)
-    extra = draw(st.sampled_from(["", ' type="t"', ' value="value++"', ' class="lsb" type="x"']))
+    extra = draw(
+        st.sampled_from(["", ' type="t"', ' value="value++"', ' class="lsb" type="x"', ' first="a"', ' template="b"'])
+    )
     inner = "".join(draw(st.lists(_elements(depth - 1), max_size=2))) if depth else ""
     return f'<{tag} id="{identity}"{extra}>{inner}</{tag}>'
 
 
 @st.composite
 def _operations(draw: st.DrawFn, nested: bool = False) -> Operation:
+    if draw(st.integers(0, 9)) == 0:
+        inner = "".join(draw(st.lists(_elements(), max_size=3)))
+        whole = f"<configuration><crm_config/><nodes/><resources>{inner}</resources><constraints/></configuration>"
+        return Operation(Kind.REPLACE, xml=draw(st.sampled_from([whole, f'<cib epoch="90">{whole}</cib>'])))
     kinds = [Kind.CREATE, Kind.MODIFY, Kind.REPLACE, Kind.DELETE, Kind.ERASE]
     kind = draw(st.sampled_from(kinds if nested else [*kinds, Kind.BUMP, Kind.TRANSACTION]))
     if kind is Kind.TRANSACTION:
@@ -394,5 +400,6 @@ def test_every_member_gets_the_same_bytes_refusals_change_nothing_and_the_index_
         fresh = xml.parse(xml.to_bytes(fresh))
         rebuilt = IdIndex(kept)
         assert ids.duplicates() == rebuilt.duplicates() == frozenset()
-        every = {e.get("id", "") for e in kept.iter("*") if e.get("id") is not None}
-        assert all((ids.get(i) is None) == (rebuilt.get(i) is None) for i in every | {"d", "e"})
+        every = {e.get("id", "") for e in kept.iter("*") if e.get("id") is not None} | {"d", "e"}
+        assert all(ids.get(i) is rebuilt.get(i) for i in every)
+        assert all(sorted(map(str, ids.referrers(i))) == sorted(map(str, rebuilt.referrers(i))) for i in every)
