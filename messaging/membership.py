@@ -122,7 +122,7 @@ class Membership:
         self._promise: Promise | None = None
         self._held: Propose | None = None
         self._attempt = 0
-        self._installed_ms = 0
+        self._stragglers_due_ms: int | None = None
         self._awaiting_since_ms: int | None = None
         self._penalties: dict[int, tuple[int, int]] = {}
         self._goodbyes: dict[int, int] = {}
@@ -139,6 +139,8 @@ class Membership:
 
     def due_ms(self, now_ms: int) -> int | None:
         """When `evaluate` has something to do, if nothing happens before."""
+        if self.phase is Phase.LEFT:
+            return None
         due = [until_ms for until_ms, _ in self._penalties.values() if until_ms > now_ms]
         if self._proposal:
             due.append(self._proposal.deadline_ms)
@@ -146,8 +148,8 @@ class Membership:
             due.append(self._promise.deadline_ms)
         if self._awaiting_since_ms is not None:
             due.append(self._awaiting_since_ms + FOLLOWER_ROUNDS * self.round_ms)
-        if self.view and now_ms < self._installed_ms + self.round_ms:
-            due.append(self._installed_ms + self.round_ms)
+        if self._stragglers_due_ms is not None:
+            due.append(self._stragglers_due_ms)
         return min(due, default=None)
 
     def verdict(self, flags: Mapping[int, RowFlag]) -> quorum.Verdict:
@@ -177,6 +179,8 @@ class Membership:
         if self.phase is Phase.LEFT:
             return
         self._time_out(now_ms)
+        if self._stragglers_due_ms is not None and now_ms >= self._stragglers_due_ms:
+            self._stragglers_due_ms = None
         part = self._matrix.part()
         members = tuple(Member(node_id, self._names[node_id], row.incarnation) for node_id, row in sorted(part.items()))
         leader = members[0].node_id
@@ -229,7 +233,7 @@ class Membership:
             return True
         if self.verdict({node_id: row.flags for node_id, row in part.items()}).quorate != self.view.quorate:
             return True
-        if now_ms < self._installed_ms + self.round_ms:
+        if self._stragglers_due_ms is not None:
             return False  # the others may still be installing it
         return any(row.view_id != self.view.view_id for row in part.values())
 
@@ -418,7 +422,8 @@ class Membership:
             self.seen_all = True
             self._persist()
         view = _relative_view(install, self.view, frozenset(flush.members))
-        self.view, self._installed_ms = view, now_ms
+        self.view = view
+        self._stragglers_due_ms = now_ms + self.round_ms
         self.view_changes += 1
         self._proposal = self._promise = self._held = None
         self._awaiting_since_ms = None

@@ -87,6 +87,8 @@ LATE_TIMER_MS = 100
 GOODBYE_MS = 1000
 GOODBYE_BEAT_MS = 20
 MAX_EVALUATIONS = 16
+MAX_SPINS = 1000
+"""Events in a row after which something is due at once: beyond, we would spin (with real-time priority)."""
 
 
 @dataclass(slots=True)
@@ -126,6 +128,7 @@ class Node:
         self._goodbye_until_ms: int | None = None
         self._holding = False
         self._evidence = False
+        self._spins = 0
         self.matrix.set_flag(RowFlag.SEEN_ALL, durable.seen_all)
 
     # --- the one entry
@@ -134,13 +137,35 @@ class Node:
         """Take one event and return what is to be done about it, in order."""
         if self.due_ms is not None and now_ms - self.due_ms > LATE_TIMER_MS:
             self._was_stopped(now_ms)
+        elif isinstance(event, DatagramReceived) and self._nothing_new(event, now_ms):
+            return []
         self._dispatch(event, now_ms)
         self._run_timers(now_ms)
         self._update_hears(now_ms)
-        self._evaluate(now_ms)
+        if not isinstance(event, TimerFired) or self.matrix.dirty or self._agreement_due(now_ms):
+            self._evaluate(now_ms)
         effects = self._drain(now_ms)
         self._set_due(now_ms)
         return effects
+
+    def _nothing_new(self, event: DatagramReceived, now_ms: int) -> bool:
+        """The everyday case, kept short: a heartbeat in time that says what the last one of that node said."""
+        peer = self.detector.alive.get(event.sender)
+        if (
+            peer is None
+            or peer.late
+            or peer.incarnation != event.incarnation
+            or self._last_payload.get(event.sender) != event.payload
+            or self.due_ms is None
+            or now_ms >= self.due_ms
+        ):
+            return False
+        self.detector.heard(event.sender, event.incarnation, event.link, now_ms)
+        return True
+
+    def _agreement_due(self, now_ms: int) -> bool:
+        due_ms = self.membership.due_ms(now_ms)
+        return due_ms is not None and now_ms >= due_ms
 
     def _dispatch(self, event: Event, now_ms: int) -> None:
         match event:
@@ -426,6 +451,8 @@ class Node:
             if state.lost_ms is not None and state.lost_ms + self._timers.deadtime_ms > now_ms
         )
         self.due_ms = max(now_ms, min(due))
+        self._spins = self._spins + 1 if self.due_ms == now_ms else 0
+        invariant(self._spins < MAX_SPINS, "a timer is due for ever")
 
     # --- output
 
