@@ -107,9 +107,11 @@ class Configuration:
 
     def changed_ids(self) -> frozenset[str]:
         """Objects that are new or different from the base."""
-        before = {item.identity: canonical.form(item.element) for item in show.objects(self.base)}
+        before = {_key(item.element): canonical.own_form(item.element) for item in show.objects(self.base)}
         return frozenset(
-            item.identity for item in self.objects() if before.get(item.identity) != canonical.form(item.element)
+            item.identity
+            for item in self.objects()
+            if before.get(_key(item.element)) != canonical.own_form(item.element)
         )
 
     # Changes
@@ -239,6 +241,15 @@ class Configuration:
                 _remove(element)
             elif item.keyword in _MERGED:
                 _empty(element)
+
+    def replace_with(self, cib: etree._Element) -> None:
+        """Takes the configuration of another CIB as it is, ids and all."""
+        new = xml.section(cib, xml.CONFIGURATION)
+        old = xml.ensure_section(self.root, xml.CONFIGURATION)
+        parent = old.getparent()
+        if new is None or parent is None:
+            raise ConfigurationError(["there is no <configuration> in it"])
+        parent.replace(old, deepcopy(new))
 
     def delete(self, identities: Iterable[str], *, force: bool = False) -> list[str]:
         """Removes objects, and the constraints that mention them. Returns what else went, in words. ConfigurationError changes nothing."""

@@ -8,6 +8,7 @@ not change, and by tests.
 from __future__ import annotations
 
 from collections.abc import Collection
+from copy import deepcopy
 from typing import Final
 
 from lxml import etree
@@ -30,6 +31,17 @@ _OBJECTS: Final = frozenset(
 """Elements whose id people chose; the language always shows it."""
 _SETS: Final = ("instance_attributes", "meta_attributes", "utilization", "cluster_property_set")
 _ROLES: Final = ("role", "rsc-role", "with-rsc-role")
+
+
+def own_form(element: etree._Element) -> Form:
+    """The form of an object for itself: of the members of a group, clone or bundle only the ids count."""
+    if element.tag not in RESOURCE_TAGS or (element.find("primitive") is None and element.find("group") is None):
+        return form(element)
+    bare = deepcopy(element)
+    members = tuple(child.get("id", "") for child in bare.iterchildren(*RESOURCE_TAGS))
+    for child in list(bare.iterchildren(*RESOURCE_TAGS)):
+        bare.remove(child)
+    return (*form(bare), members)
 
 
 def form(element: etree._Element, referenced: Collection[str] = ()) -> Form:

@@ -1,0 +1,107 @@
+"""Writes an edited configuration, and nothing that somebody else has changed meanwhile.
+
+Theory of operation. A commit replaces the sections that differ, provided that the CIB still has the version that was read. The version also moves with every
+status update; so on a conflict the CIB is read again: when its configuration is still the one the edit began with, the commit is simply
+repeated; when it is not, objects changed here are put onto the new configuration, unless the same objects were changed there (`Conflict`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, TypeVar
+
+from lxml import etree
+
+from crm.api import errors
+from crm.api.errors import ApiError
+from crm.cib import xml
+from crm.shell.configuration import Configuration, Mode
+from crm.shell.grammar import canonical, show
+from crm.shell.grammar.statements import parse
+from crm.shell.session import Session, ShellError
+
+ATTEMPTS: Final = 20
+"""Commits tried in a row while the version keeps moving."""
+
+T = TypeVar("T")
+
+
+class ConflictError(ShellError):
+    """The same objects were changed here and in the cluster."""
+
+
+def transact(session: Session, change: Callable[[Configuration], T]) -> T:
+    """Applies `change` to a fresh configuration and commits it; begins again when somebody else was quicker."""
+    for _ in range(ATTEMPTS):
+        configuration = Configuration(session.query_cib())
+        result = change(configuration)
+        if _try_commit(session, configuration):
+            return result
+    raise ShellError(f"the CIB changed {ATTEMPTS} times while this was tried; nothing was changed here")
+
+
+def commit(session: Session, configuration: Configuration, *, force: bool = False) -> Configuration:
+    """Commits an edited configuration, and returns it as it is then, with a new base. ConflictError when both sides changed the same objects.
+
+    `force`: where they did, what was edited here wins.
+    """
+    for _ in range(ATTEMPTS):
+        if _try_commit(session, configuration):
+            return Configuration(session.query_cib())
+        configuration = rebase(configuration, session.query_cib(), force=force)
+    raise ShellError(f"the CIB changed {ATTEMPTS} times while this was tried; nothing was committed")
+
+
+def _try_commit(session: Session, configuration: Configuration) -> bool:
+    sections = configuration.changed_sections()
+    if not sections:
+        return True
+    version = str(xml.version(configuration.base))
+    try:
+        if len(sections) == 1 and xml.section(configuration.base, sections[0]) is not None:
+            section = xml.ensure_section(configuration.root, sections[0])
+            session.apply("replace", xml=xml.to_text(section, pretty=False), scope=sections[0], if_version=version)
+        else:
+            whole = xml.ensure_section(configuration.root, xml.CONFIGURATION)
+            session.apply("replace", xml=xml.to_text(whole, pretty=False), scope=xml.CONFIGURATION, if_version=version)
+    except ApiError as error:
+        if error.code == errors.CONFLICT:
+            return False
+        raise
+    return True
+
+
+def rebase(configuration: Configuration, cib: etree._Element, *, force: bool = False) -> Configuration:
+    """The edits of `configuration`, on another CIB."""
+    theirs = _forms(cib)
+    base = _forms(configuration.base)
+    ours = _forms(configuration.root)
+    changed_there = {key for key in base.keys() | theirs.keys() if base.get(key) != theirs.get(key)}
+    changed_here = {key for key in base.keys() | ours.keys() if base.get(key) != ours.get(key)}
+    both = sorted(key for key in changed_here & changed_there if ours.get(key) != theirs.get(key))
+    if both and not force:
+        raise ConflictError(
+            "the configuration was changed meanwhile, the same objects as here; 'refresh' takes the new configuration and drops what was edited here, "
+            "'commit force' overwrites it",
+            tuple(" ".join(key) for key in both),
+        )
+    fresh = Configuration(cib)
+    gone = [identity for keyword, identity in changed_here if (keyword, identity) not in ours]
+    known = {identity for _, identity in theirs}
+    if gone := [identity for identity in gone if identity in known]:
+        fresh.delete(gone, force=True)
+    naming = show.naming_of(configuration.root)
+    texts = [
+        show.show_object(item, naming)
+        for item in configuration.objects()
+        if (item.keyword, item.identity) in changed_here
+    ]
+    fresh.apply(parse("\n".join(texts)), Mode.UPDATE)
+    return fresh
+
+
+def _forms(cib: etree._Element) -> dict[tuple[str, str], canonical.Form]:
+    found: dict[tuple[str, str], canonical.Form] = {}
+    for item in show.objects(cib):
+        found[item.keyword, item.identity] = canonical.own_form(item.element)
+    return found

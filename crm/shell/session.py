@@ -1,0 +1,171 @@
+"""What a command talks to: the cluster through its local API, or a CIB in a file.
+
+A `Session` reads the CIB and applies operations to it. `LiveSession` asks the daemon of this node; `FileSession` works on a file (named by `CIB_file`, as for
+Pacemaker's tools) and needs no daemon. What only a running cluster can do (fencing, waiting, messaging) raises from a file session.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from lxml import etree
+
+from crm.api import errors
+from crm.api.client import Client
+from crm.api.errors import ApiError, ErrorItem
+from crm.cib import xml
+
+CIB_FILE: Final = "CIB_file"
+"""Environment variable: the CIB to work on instead of the live one."""
+WAIT_TIMEOUT_MS: Final = 300_000
+
+
+class ShellError(Exception):
+    """What the user asked for cannot be done. `items` are further lines, one a problem."""
+
+    def __init__(self, message: str, items: tuple[str, ...] = ()) -> None:
+        super().__init__("\n".join((message, *(f"  {item}" for item in items))))
+        self.message = message
+        self.items = items
+
+
+class Session(Protocol):
+    """`name` is for the prompt: `live`, or the file's name."""
+
+    name: str
+    live: bool
+
+    def query_cib(self) -> etree._Element:
+        """The whole CIB; the caller may change it."""
+
+    def apply(self, operation: str, **parameters: Any) -> str:
+        """Applies one operation (parameters as for `cib.apply`), and returns the new version. ApiError when it is refused."""
+
+    def call(self, method: str, **parameters: Any) -> Any:
+        """Any other method of the API."""
+
+    def subscribe(self, method: str, **parameters: Any) -> Iterator[Any]:
+        """The events of a subscription."""
+
+
+class LiveSession:
+    """The cluster that this node is in. Connects at the first call; a call may be waited for without limit."""
+
+    name = "live"
+    live = True
+
+    def __init__(self, run_dir: str | None = None) -> None:
+        self._client = Client(run_dir)
+        self._run_dir = run_dir
+
+    def query_cib(self) -> etree._Element:
+        return xml.parse(self.call("cib.query")["xml"])
+
+    def apply(self, operation: str, **parameters: Any) -> str:
+        return str(self.call("cib.apply", operation=operation, **parameters)["version"])
+
+    def call(self, method: str, **parameters: Any) -> Any:
+        try:
+            return self._client.call(method, **parameters)
+        except ApiError as error:
+            raise explain(error, self._client.path) from None
+
+    def subscribe(self, method: str, **parameters: Any) -> Iterator[Any]:
+        # A connection of its own: the subscription keeps it.
+        client = Client(self._run_dir)
+        try:
+            yield from client.subscribe(method, **parameters)
+        except ApiError as error:
+            raise explain(error, client.path) from None
+        finally:
+            client.close()
+
+    def patient(self) -> LiveSession:
+        """A session whose calls wait as long as the daemon takes."""
+        session = LiveSession(self._run_dir)
+        session._client.timeout_s = None
+        return session
+
+
+def explain(error: ApiError, path: str) -> ApiError:
+    """The error with what to do about it, where the user can do something."""
+    if error.code != errors.UNAVAILABLE or not error.message.startswith("no Vigil daemon"):
+        return error
+    reason = error.message.partition("(")[2].partition(")")[0] or "no answer"
+    hint = (
+        f"the Vigil daemon of this node does not answer on {path} ({reason})\n"
+        "  start it:        systemctl start vigild     (or: vigild --config /etc/vigil/vigil.toml)\n"
+        "  another node's:  crm --run-dir DIR ...      (or set VIGIL_RUN_DIR)\n"
+        f"  without daemon:  crm --cib FILE ...         (or set {CIB_FILE})"
+    )
+    return ApiError(error.code, hint, error.items)
+
+
+class FileSession:
+    """A CIB in a file. Changes are written at once, as a whole: a reader sees the old file or the new one."""
+
+    live = False
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.name = self.path.stem
+
+    def query_cib(self) -> etree._Element:
+        try:
+            return xml.load(self.path)
+        except OSError as error:
+            raise ShellError(f"cannot read the CIB file {self.path}: {error.strerror}") from None
+        except xml.CibSyntaxError as error:
+            raise ShellError(f"{self.path} is not a CIB: {error}") from None
+
+    def apply(self, operation: str, **parameters: Any) -> str:
+        from crm.cib import operations
+
+        document = self.query_cib()
+        version = parameters.pop("if_version", None)
+        parsed = None if version is None else xml.Version.parse(str(version))
+        given = {key: value for key, value in parameters.items() if value is not None}
+        result = operations.apply(
+            document, operations.Operation(operations.Kind(operation), if_version=parsed, **given)
+        )
+        if isinstance(result, operations.Refusal):
+            items = [
+                ErrorItem(item.severity, item.code, item.element, item.message, item.attribute) for item in result.items
+            ]
+            raise ApiError(str(result.code), result.message, items)
+        if result.sections or operation == "bump":
+            self._write(document)
+        return str(result.version)
+
+    def _write(self, document: etree._Element) -> None:
+        try:
+            handle, name = tempfile.mkstemp(dir=self.path.parent, prefix=f".{self.path.name}.")
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                file.write(xml.to_text(document))
+                file.flush()
+                os.fsync(file.fileno())
+            fresh = Path(name)
+            fresh.chmod(self.path.stat().st_mode & 0o777 if self.path.exists() else 0o600)
+            fresh.replace(self.path)
+        except OSError as error:
+            raise ShellError(f"cannot write the CIB file {self.path}: {error.strerror}") from None
+
+    def call(self, method: str, **parameters: Any) -> Any:
+        raise ShellError(
+            f"this needs a running cluster, and {self.path} is only a file (unset {CIB_FILE}, or leave out --cib)"
+        )
+
+    def subscribe(self, method: str, **parameters: Any) -> Iterator[Any]:
+        return iter([self.call(method, **parameters)])
+
+
+def open_session(
+    cib_file: str | None = None, run_dir: str | None = None, environment: Mapping[str, str] = os.environ
+) -> Session:
+    """The file given, else the one that `CIB_file` names, else the live cluster."""
+    path = cib_file or environment.get(CIB_FILE)
+    return FileSession(path) if path else LiveSession(run_dir)

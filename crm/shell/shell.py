@@ -1,0 +1,97 @@
+"""One run of the shell: which session it uses, how it asks and answers, and what is being edited.
+
+Every command gets the `Shell` of its run as the object of its context. A command prints what it did in one line (`say`); what went wrong is an exception, which
+`main` or the interactive loop prints.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from crm.shell.session import FileSession, LiveSession, Session, ShellError, open_session
+
+if TYPE_CHECKING:
+    from crm.shell.configuration import Configuration
+
+
+@dataclass(slots=True)
+class Shell:
+    """`wait`: return when the cluster is idle again. `interactive`: commands come one after the other, from a prompt or a script.
+
+    `collecting`: in the configure level edits are kept in `pending` until they are committed.
+    """
+
+    cib_file: str | None = None
+    run_dir: str | None = None
+    wait: bool = False
+    force: bool = False
+    interactive: bool = False
+    collecting: bool = False
+    pending: Configuration | None = None
+    start: tuple[str, ...] | None = None
+    """The level in which the interactive shell is to begin after this command; None: not at all."""
+    script: str | None = None
+    """A file of commands to run instead of asking for them."""
+    _session: Session | None = field(default=None)
+
+    @property
+    def session(self) -> Session:
+        if self._session is None:
+            self._session = open_session(self.cib_file, self.run_dir)
+        return self._session
+
+    def use(self, session: Session) -> None:
+        self._session = session
+
+    @property
+    def live(self) -> LiveSession:
+        """The running cluster. ShellError when a file is being worked on."""
+        session = self.session
+        if isinstance(session, LiveSession):
+            return session
+        name = session.path if isinstance(session, FileSession) else session.name
+        raise ShellError(
+            f"this needs a running cluster, and {name} is only a file (unset CIB_file, or leave out --cib)"
+        )
+
+    def say(self, text: str) -> None:
+        print(text)
+
+    def warn(self, text: str) -> None:
+        print(text, file=sys.stderr)
+
+    def confirm(self, question: str) -> bool:
+        """Yes or no; yes with --force. Without somebody to ask it is a refusal that names --force."""
+        if self.force:
+            return True
+        if not sys.stdin.isatty():
+            raise ShellError(f"{question} Say so with --force.")
+        return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
+
+    def settle(self, timeout_ms: int = 0) -> None:
+        """Waits until no transition is running or pending, when --wait asks for it and there is a cluster to wait for."""
+        if self.wait and self.session.live:
+            wait_idle(self.session, timeout_ms)
+
+
+def wait_idle(session: Session, timeout_ms: int = 0) -> None:
+    """Until the cluster has nothing left to do."""
+    from crm.shell.session import WAIT_TIMEOUT_MS
+
+    limit = timeout_ms or WAIT_TIMEOUT_MS
+    patient = session.patient() if isinstance(session, LiveSession) else session
+    patient.call("wait", timeout_ms=limit)
+
+
+def shell_of(context: Any) -> Shell:
+    """The shell that a command runs in; `context` is its typer context."""
+    found = context.find_object(Shell)
+    if found is None:
+        found = Shell(run_dir=os.environ.get("VIGIL_RUN_DIR"))
+        context.obj = found
+    if not isinstance(found, Shell):
+        raise AssertionError("the object of a context is a Shell")
+    return found
