@@ -32,7 +32,7 @@ def assign_to(run: Run, rsc: Primitive, node: Node | None, final: bool, *, force
             run.next_role[index] = Role.STOPPED
         return False
     run.node[index] = node
-    run.assigned_score[index] = table.get(node, node.base_score)
+    run.assigned_score[index] = node.base_score if forced else table[node]  # forced: the node, not an entry (1.4)
     run.assigned_count[node.index] += 1
     utilization.take(run, rsc, node)
     if run.show_utilization:
