@@ -1,0 +1,375 @@
+"""The status listing: nodes, and what runs where, as `crm_simulate -S` and `crm_mon` show it.
+
+Theory of operation. A listing is a tree of items, two blanks deeper for every level. Nodes with something special about them get a line of their own, the others
+are gathered by kind and availability. A primitive is one line of words; an anonymous clone gathers its unremarkable instances by
+role and prints the others in full. Nothing here decides anything: it reads a `ClusterState`.
+
+Sources: scheduler specification, part 3, sections 22 and 24.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from crm.policy.history.activity import current_node
+from crm.policy.model import (
+    Bundle,
+    Clone,
+    ClusterState,
+    FailedOp,
+    Group,
+    Kind,
+    Node,
+    NodeKind,
+    Primitive,
+    Replica,
+    Resource,
+    Role,
+)
+from crm.policy.options import health_colours
+from crm.policy.resources.meta import is_promotable
+from crm.policy.values import ROLE_NAMES, name_key, parse_role, parse_score
+
+_PENDING: Final = {
+    "start": "Starting",
+    "stop": "Stopping",
+    "migrate_to": "Migrating",
+    "migrate_from": "Migrating",
+    "promote": "Promoting",
+    "demote": "Demoting",
+}
+_NODE_WORD: Final = {
+    NodeKind.CLUSTER: "Node",
+    NodeKind.REMOTE: "RemoteNode",
+    NodeKind.GUEST: "GuestNode",
+    NodeKind.BUNDLE: "GuestNode",
+}
+EXIT_TEXT: Final = {2: "Invalid parameter", 5: "Not installed"}
+
+
+def header_lines(state: ClusterState) -> list[str]:
+    """What stands before the current status: management switched off, resources disabled or blocked."""
+    lines: list[str] = []
+    if state.options.maintenance_mode:
+        lines += [
+            "",
+            "              *** Resource management is DISABLED ***",
+            "  The cluster will not attempt to start, stop or recover services",
+        ]
+    disabled = blocked = total = 0
+    for rsc in state.all_resources:
+        if rsc.kind is Kind.PRIMITIVE and (not rsc.removed or rsc.role is not Role.STOPPED):
+            total += 1
+            disabled += _is_disabled(rsc)
+            blocked += rsc.blocked
+    if disabled or blocked:
+        if lines:
+            lines.append("")
+        lines.append(
+            f"{disabled} of {total} resource instances DISABLED and {blocked} BLOCKED "
+            "from further action due to failure"
+        )
+    return [*lines, ""] if lines else lines
+
+
+def status_lines(state: ClusterState, pending: bool = True) -> list[str]:
+    """Node list and full list of resources. `pending`: show actions that are under way."""
+    lines: list[str] = []
+    if state.nodes:
+        lines.append("  * Node List:")
+        lines += [f"    * {line}" for line in _nodes(state)]
+    lines += ["", "  * Full List of Resources:"]
+    listing = _Listing(state, pending)
+    for rsc in state.resources:
+        if not (rsc.removed and not is_active(rsc)):
+            listing.add(rsc, 2)
+    if not listing.lines:
+        listing.lines.append("    * No resources")
+    return lines + listing.lines
+
+
+# --- nodes ------------------------------------------------------------------------------------------------------------
+
+
+def _nodes(state: ClusterState) -> Iterable[str]:
+    gathered: dict[str, list[str]] = {}
+    for node in state.nodes:
+        health = _health(state, node)
+        special = (
+            node.unclean
+            or node.pending
+            or node.standby
+            or (node.standby_on_fail and node.online)
+            or node.maintenance
+            or health
+        )
+        if special:
+            yield f"{_NODE_WORD[node.kind]} {node.name}: {node_status(node)}{health}"
+            continue
+        title = "Online" if node.online else "OFFLINE"
+        if node.kind is NodeKind.REMOTE:
+            title = "Remote" + title
+        elif node.is_guest:
+            if not node.online:
+                continue
+            title = "Guest" + title
+        gathered.setdefault(title, []).append(node.name)
+    for title in ("Online", "OFFLINE", "RemoteOnline", "RemoteOFFLINE", "GuestOnline"):
+        if title in gathered:
+            yield f"{title}: {_bracketed(gathered[title])}"
+
+
+def node_status(node: Node) -> str:
+    if node.unclean:
+        return f"UNCLEAN ({'online' if node.online else 'pending' if node.pending else 'offline'})"
+    if node.pending:
+        return "pending"
+    if node.standby_on_fail and node.online:
+        return "standby (on-fail)"
+    if node.standby:
+        if not node.online:
+            return "OFFLINE (standby)"
+        return "standby (with active resources)" if node.running else "standby"
+    if node.maintenance:
+        return "maintenance" if node.online else "OFFLINE (maintenance)"
+    return "online" if node.online else "OFFLINE"
+
+
+def _health(state: ClusterState, node: Node) -> str:
+    if state.options.health_strategy == "none":
+        return ""
+    colours = health_colours(state.options)
+    worst = ""
+    for name, text in node.attributes.items():
+        if not name.startswith("#health"):
+            continue
+        score = parse_score(text, colours)
+        if text.lower() == "red" or (score is not None and score <= colours["red"]):
+            return " (health is RED)"
+        yellow = score is not None and score <= colours["yellow"] and colours["yellow"] != colours["green"]
+        if text.lower() == "yellow" or yellow:
+            worst = " (health is YELLOW)"
+    return worst
+
+
+def _bracketed(names: Iterable[str]) -> str:
+    return "[ " + " ".join(names) + " ]"
+
+
+# --- resources --------------------------------------------------------------------------------------------------------
+
+
+def is_active(rsc: Resource) -> bool:
+    """Is any part of it active, as far as that counts for listings?"""
+    return any(_leaf_active(leaf) for leaf in rsc.leaves())
+
+
+def _leaf_active(leaf: Primitive) -> bool:
+    return any(node.online or node.unclean or not leaf.managed for node in leaf.active_nodes)
+
+
+def _is_disabled(rsc: Resource) -> bool:
+    role = parse_role(rsc.meta.get("target-role"))
+    return role is Role.STOPPED or (role is Role.UNPROMOTED and is_promotable(rsc))
+
+
+def _is_stopped_by_target(rsc: Resource) -> bool:
+    return parse_role(rsc.meta.get("target-role")) is Role.STOPPED
+
+
+def _role(rsc: Resource) -> Role:
+    return max((leaf.role for leaf in rsc.leaves()), default=Role.UNKNOWN)
+
+
+class _Listing:
+    """The resource part, as it grows."""
+
+    def __init__(self, state: ClusterState, pending: bool) -> None:
+        self.state = state
+        self.pending = pending
+        self.lines: list[str] = []
+        self.failed_probes: dict[Resource, list[FailedOp]] = {}
+        for failed in state.failed_ops:
+            if failed.entry.is_probe and (failed.entry.rc in EXIT_TEXT or failed.entry.status == 7):
+                self.failed_probes.setdefault(failed.resource, []).append(failed)
+
+    def item(self, level: int, text: str) -> None:
+        self.lines.append(f"{'  ' * level}* {text}")
+
+    def add(self, rsc: Resource, level: int) -> None:
+        if isinstance(rsc, Primitive):
+            if not rsc.is_internal:
+                self.item(level, self.primitive(rsc))
+        elif isinstance(rsc, Group):
+            self.item(level, f"Resource Group: {rsc.id}{self._collective_flags(rsc)}:")
+            for member in rsc.children:
+                self.add(member, level + 1)
+        elif isinstance(rsc, Clone):
+            self._clone(rsc, level)
+        elif isinstance(rsc, Bundle):
+            self._bundle(rsc, level)
+
+    def _collective_flags(self, rsc: Resource, *first: str) -> str:
+        flags = list(first)
+        if _is_stopped_by_target(rsc):
+            flags.append("disabled")
+        if rsc.maintenance:
+            flags.append("maintenance")
+        elif not rsc.managed:
+            flags.append("unmanaged")
+        return f" ({', '.join(flags)})" if flags else ""
+
+    # --- primitives ---------------------------------------------------------------------------------------------------
+
+    def primitive(self, rsc: Primitive) -> str:
+        node = current_node(rsc) if len(rsc.active_nodes) < 2 else None
+        if not rsc.active_nodes:
+            node = rsc.pending_node or rsc.lock_node
+        name = rsc.id if rsc.unique else rsc.config_id
+        return self.primitive_line(rsc, name, node)
+
+    def primitive_line(self, rsc: Primitive, name: str, node: Node | None) -> str:
+        words = [f"{name}\t({rsc.agent}):\t"]
+        if rsc.removed:
+            words.append("ORPHANED")
+        words.append(self._state_word(rsc))
+        if node is not None:
+            words.append(node.name)
+        text = " ".join(words)
+        exit_text = self._probe_text(rsc, node) if rsc.role <= Role.STOPPED else None
+        if exit_text is not None:
+            text += f" ({exit_text}) "
+        flags = self._flags(rsc, node)
+        if flags:
+            text += f" ({', '.join(flags)})"
+        if len(rsc.active_nodes) > 1:
+            description = rsc.xml.get("description")
+            if description:
+                text += f" ({description})"
+            text += f" {_bracketed(active.name for active in rsc.active_nodes)}"
+        return text
+
+    def _state_word(self, rsc: Primitive) -> str:
+        if rsc.failed:
+            return "FAILED Promoted" if rsc.role is Role.PROMOTED else "FAILED"
+        if self.pending and rsc.pending_operation in _PENDING:
+            return _PENDING[rsc.pending_operation]
+        if rsc.role is Role.STARTED and is_promotable(rsc):
+            return "Unpromoted"
+        return ROLE_NAMES[rsc.role if rsc.role is not Role.UNKNOWN else Role.STOPPED]
+
+    def _probe_text(self, rsc: Primitive, node: Node | None) -> str | None:
+        for failed in self.failed_probes.get(rsc, ()):
+            if node is None or failed.node is node:
+                return EXIT_TEXT.get(failed.entry.rc, "Not installed")
+        return None
+
+    def _flags(self, rsc: Primitive, node: Node | None) -> list[str]:
+        flags: list[str] = []
+        if node is not None and not node.online and node.unclean:
+            flags.append("UNCLEAN")
+        if rsc.lock_node is not None and node is rsc.lock_node:
+            flags.append("LOCKED")
+        if self.pending and rsc.pending_operation == "monitor":
+            flags.append("Monitoring")
+        role = parse_role(rsc.meta.get("target-role"))
+        if role is Role.STOPPED:
+            flags.append("disabled")
+        elif role is Role.UNPROMOTED and is_promotable(rsc):
+            flags.append(f"target-role:{rsc.meta['target-role']}")
+        if rsc.blocked:
+            flags.append("blocked")
+        elif rsc.maintenance:
+            flags.append("maintenance")
+        elif not rsc.managed:
+            flags.append("unmanaged")
+        if rsc.failure_ignored:
+            flags.append("failure ignored")
+        return flags
+
+    # --- clones -------------------------------------------------------------------------------------------------------
+
+    def _clone(self, clone: Clone, level: int) -> None:
+        promoted: list[str] = []
+        started: list[str] = []
+        in_full: list[Resource] = []
+        for instance in clone.children:
+            if clone.unique:
+                if not (clone.removed and not is_active(instance)):
+                    in_full.append(instance)
+                continue
+            node = self._gathered_on(instance)
+            if node is not None:
+                (promoted if _role(instance) > Role.UNPROMOTED else started).append(node.name)
+            elif self._in_full(instance):
+                in_full.append(instance)
+        kinds = [word for word, on in (("promotable", clone.promotable), ("unique", clone.unique)) if on]
+        flags = self._collective_flags(clone, *kinds)
+        self.item(level, f"Clone Set: {clone.id} [{clone.child_name}]{flags}:")
+        for instance in in_full:
+            self.add(instance, level + 1)
+        if promoted:
+            self.item(level + 1, f"Promoted: {_bracketed(sorted(promoted, key=name_key))}")
+        if started:
+            word = "Started"
+            if clone.promotable:
+                limited = parse_role(clone.meta.get("target-role")) is Role.UNPROMOTED
+                word = "Unpromoted (target-role)" if limited else "Unpromoted"
+            self.item(level + 1, f"{word}: {_bracketed(sorted(started, key=name_key))}")
+        if not clone.unique and clone.clone_max > len(promoted) + len(started):
+            for text, names in self._stopped(clone):
+                self.item(level + 1, f"{text}: {_bracketed(names)}")
+
+    def _is_pending(self, rsc: Resource) -> bool:
+        return self.pending and any(leaf.pending_operation is not None for leaf in rsc.leaves())
+
+    def _gathered_on(self, instance: Resource) -> Node | None:
+        """The node of an instance about which nothing else is to be said."""
+        leaves = instance.leaves()
+        if self._is_pending(instance) or not all(map(_leaf_active, leaves)):
+            return None
+        if any(leaf.removed or not leaf.managed or leaf.failed for leaf in leaves):
+            return None
+        nodes = {current_node(leaf) for leaf in leaves}
+        if len(nodes) != 1 or any(len(leaf.active_nodes) > 1 for leaf in leaves):
+            return None
+        node = next(iter(nodes))
+        return None if node is None or (not node.online and node.unclean) else node
+
+    def _in_full(self, instance: Resource) -> bool:
+        return self._is_pending(instance) or is_active(instance)
+
+    def _stopped(self, clone: Clone) -> list[tuple[str, list[str]]]:
+        nodes = list(clone.table)
+        if not nodes and not self.state.options.symmetric:
+            nodes = [node for node in self.state.nodes if node in clone.known_on]
+        active = set(clone.active_nodes)
+        base = "Stopped (disabled)" if _is_stopped_by_target(clone) else "Stopped"
+        texts: dict[str, list[str]] = {}
+        probes = [failed for leaf in clone.leaves() for failed in self.failed_probes.get(leaf, ())]
+        for node in sorted((node for node in nodes if node not in active), key=lambda each: name_key(each.name)):
+            exit_text = next(
+                (EXIT_TEXT.get(failed.entry.rc, "Not installed") for failed in probes if failed.node is node), None
+            )
+            texts.setdefault(f"Stopped ({exit_text})" if exit_text else base, []).append(node.name)
+        return sorted(texts.items())
+
+    # --- bundles ------------------------------------------------------------------------------------------------------
+
+    def _bundle(self, bundle: Bundle, level: int) -> None:
+        word = "Container bundle set" if bundle.replicas_configured > 1 else "Container bundle"
+        flags = " (unique)" if bundle.unique else ""
+        if bundle.maintenance:
+            flags += " (maintenance)"
+        elif not bundle.managed:
+            flags += " (unmanaged)"
+        self.item(level, f"{word}: {bundle.id} [{bundle.image}]{flags}:")
+        for replica in bundle.replicas:
+            self.item(level + 1, self._replica(replica))
+
+    def _replica(self, replica: Replica) -> str:
+        name = (replica.connection or replica.container).id
+        if replica.ip_address is not None:
+            name += f" ({replica.ip_address})"
+        return self.primitive_line(replica.inner or replica.container, name, current_node(replica.container))
