@@ -92,7 +92,6 @@ class Node:
         self.cib.send = lambda node, payload: self._send(node, CIB + payload)
         self.cib.changed = self._on_cib_changed
         self.cib.withdraw = self._withdraw
-        self.cib.broken = self.executing.broken = self.broken
         self._attributes_file = settings.run_dir / "attributes.json"
         self.controller = Controller(
             Identity(settings.node_id, settings.node_name, self.crm_id),
@@ -106,7 +105,10 @@ class Node:
         )
         self.attributes = AttributeManager()
         self.peers = Peers(lambda node, payload: self._send(node, PEER + payload))
-        self.fencing = Fencing(settings, self.executing.runner, self._on_fenced, self.journal)
+        self.fencing = Fencing(
+            settings.node_name, self.executing.runner, self._on_fenced, self.peers, self._rest_of_the_group
+        )
+        self.cib.broken = self.executing.broken = self.fencing.broken = self.broken
         self.inputs = InputSeries(settings.state_dir / "pengine")
         self.hub = Hub()
         self.journal.listeners.append(self.hub.publish)
@@ -140,6 +142,7 @@ class Node:
         """In this order: nothing new from clients, no agent left, the disk up to date, goodbye to the group."""
         await self.api.close()
         await self.executing.close()
+        await self.fencing.close()
         await self.cib.close()
         if self.client is not None:
             with contextlib.suppress(OSError, TimeoutError):
@@ -409,6 +412,10 @@ class Node:
         self._notified = False
         async with self.changed:
             self.changed.notify_all()
+
+    def _rest_of_the_group(self) -> list[int]:
+        view = self.controller.view
+        return [] if view is None else sorted(view.group - {self.settings.node_id})
 
     def name_of(self, node_id: int) -> str:
         return next((name for number, name in self.settings.nodes if number == node_id), str(node_id))
