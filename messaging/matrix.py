@@ -29,7 +29,7 @@ class Matrix:
     """The rows this node knows. `changed` is set whenever the own row changes; who sends it resets it."""
 
     def __init__(self, me: Member, votes: Mapping[int, int], deadtime_ms: int) -> None:
-        self.own = Row(me.node_id, me.incarnation, 1, RowFlag(0), NO_VIEW, {me.node_id: me.incarnation})
+        self.own = Row(me.node_id, me.incarnation, 1, 0, NO_VIEW, {me.node_id: me.incarnation})
         self.changed = True
         self._part: dict[int, Row] | None = None
         self.direct: dict[int, Row] = {}
@@ -46,7 +46,7 @@ class Matrix:
         if full != self.own.hears:
             self._write(replace(self.own, hears=dict(sorted(full.items()))))
 
-    def set_flag(self, flag: RowFlag, on: bool) -> None:
+    def set_flag(self, flag: int, on: bool) -> None:
         flags = self.own.flags | flag if on else self.own.flags & ~flag
         if flags != self.own.flags:
             self._write(replace(self.own, flags=flags))

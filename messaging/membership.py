@@ -29,7 +29,7 @@ from enum import StrEnum
 from messaging import quorum
 from messaging.config import MessagingConfig
 from messaging.effects import Durable, Level
-from messaging.errors import invariant
+from messaging.errors import Malformed, invariant
 from messaging.matrix import Matrix
 from messaging.messages import (
     NO_VIEW,
@@ -39,6 +39,7 @@ from messaging.messages import (
     Flushed,
     FlushRequest,
     Install,
+    Message,
     Propose,
     Refuse,
     Row,
@@ -92,7 +93,10 @@ class Promise:
 
 
 class Membership:
-    """One node's part in the agreement. `view` is the installed view, None before the first."""
+    """One node's part in the agreement. `view` is the installed view, None before the first.
+
+    `moved` says that a message was taken since `evaluate` was last called, which is then due.
+    """
 
     def __init__(
         self, config: MessagingConfig, me: Member, durable: Durable, matrix: Matrix, ordering: Ordering, outbox: Outbox
@@ -101,6 +105,7 @@ class Membership:
         self.view: View | None = None
         self.round_ms = max(MIN_ROUND_MS, 2 * config.timers.keepalive_ms)
         self.seen_all = durable.seen_all
+        self.moved = False
         self.view_changes = 0
         self._config = config
         self._names = {node.node_id: node.name for node in config.nodes}
@@ -152,7 +157,7 @@ class Membership:
             due.append(self._stragglers_due_ms)
         return min(due, default=None)
 
-    def verdict(self, flags: Mapping[int, RowFlag]) -> quorum.Verdict:
+    def verdict(self, flags: Mapping[int, int]) -> quorum.Verdict:
         """Quorum of a view of these nodes, by what they say of themselves."""
         return quorum.judge(
             quorum.Ballots(
@@ -172,10 +177,34 @@ class Membership:
         if row.flags & RowFlag.LEAVING:
             self._goodbyes[row.node_id] = row.incarnation
 
+    def on_message(self, sender: int, message: Message, now_ms: int) -> None:
+        """A word of a peer. Malformed when it is none of this agreement."""
+        self.moved = True
+        match message:
+            case Propose():
+                self._on_propose(sender, message)
+            case Accept():
+                self._on_accept(sender, message, now_ms)
+            case Refuse():
+                self._on_refuse(sender, message)
+            case Withdraw():
+                self._on_withdraw(sender, message)
+            case FlushRequest():
+                self._on_flush_request(sender, message)
+            case FlushData():
+                self._on_flush_data(message, now_ms)
+            case Flushed():
+                self._on_flushed(sender, message, now_ms)
+            case Install():
+                self._on_install(sender, message, now_ms)
+            case _:
+                raise Malformed(f"{type(message).__name__} inside the channel")
+
     # --- deciding
 
     def evaluate(self, now_ms: int) -> None:
         """Do what the matrix and the clock ask for. Called after everything that may have changed either."""
+        self.moved = False
         if self.phase is Phase.LEFT:
             return
         self._time_out(now_ms)
@@ -275,7 +304,7 @@ class Membership:
                 self._out.send(member.node_id, Propose(ballot, members))
         self._check_accepts(proposal, now_ms)
 
-    def on_accept(self, sender: int, message: Accept, now_ms: int) -> None:
+    def _on_accept(self, sender: int, message: Accept, now_ms: int) -> None:
         """A member agrees."""
         proposal = self._proposal
         if proposal is None or message.ballot != proposal.ballot or proposal.flushes:
@@ -284,7 +313,7 @@ class Membership:
             proposal.accepts[sender] = message
             self._check_accepts(proposal, now_ms)
 
-    def on_refuse(self, sender: int, message: Refuse) -> None:
+    def _on_refuse(self, sender: int, message: Refuse) -> None:
         """A member has answered to a higher ballot: try again above it."""
         proposal = self._proposal
         if proposal is None or message.ballot != proposal.ballot or message.promised < message.ballot:
@@ -317,7 +346,7 @@ class Membership:
                 else:
                     self._out.send(holder, request)
 
-    def on_flushed(self, sender: int, message: Flushed, now_ms: int) -> None:
+    def _on_flushed(self, sender: int, message: Flushed, now_ms: int) -> None:
         """A member lacks nothing any more."""
         if self._proposal and message.ballot == self._proposal.ballot:
             self._proposal.flushing.discard(sender)
@@ -351,7 +380,7 @@ class Membership:
 
     # --- following
 
-    def on_propose(self, sender: int, message: Propose) -> None:
+    def _on_propose(self, sender: int, message: Propose) -> None:
         """A leader suggests a view; it is held until this node expects the same one (see `evaluate`)."""
         if message.ballot.leader != sender or self._me not in message.members or self.phase is Phase.LEFT:
             return
@@ -375,14 +404,14 @@ class Membership:
         received = self._ordering.freeze()
         self._out.send(propose.ballot.leader, Accept(propose.ballot, self.view_id, received, self._matrix.own.flags))
 
-    def on_withdraw(self, sender: int, message: Withdraw) -> None:
+    def _on_withdraw(self, sender: int, message: Withdraw) -> None:
         """The leader gives its ballot up."""
         if self._held is not None and self._held.ballot == message.ballot:
             self._held = None
         if self._promise is not None and self._promise.ballot == message.ballot and sender == message.ballot.leader:
             self._abandon()
 
-    def on_flush_request(self, sender: int, message: FlushRequest) -> None:
+    def _on_flush_request(self, sender: int, message: FlushRequest) -> None:
         """The leader asks this node to help another."""
         if self._promise and message.ballot == self._promise.ballot and sender == message.ballot.leader:
             self._send_flush(message)
@@ -391,7 +420,7 @@ class Membership:
         for ordered in self._ordering.after(request.view_id, request.after, request.upto):
             self._out.send(request.target, FlushData(request.ballot, request.upto, ordered))
 
-    def on_flush_data(self, message: FlushData, now_ms: int) -> None:
+    def _on_flush_data(self, message: FlushData, now_ms: int) -> None:
         """A holder passes on what this node lacks."""
         ballots = [each.ballot for each in (self._promise, self._proposal) if each]
         if message.ballot not in ballots:
@@ -402,9 +431,9 @@ class Membership:
         if self._promise:
             self._out.send(message.ballot.leader, Flushed(message.ballot))
         else:
-            self.on_flushed(self._me.node_id, Flushed(message.ballot), now_ms)
+            self._on_flushed(self._me.node_id, Flushed(message.ballot), now_ms)
 
-    def on_install(self, sender: int, message: Install, now_ms: int) -> None:
+    def _on_install(self, sender: int, message: Install, now_ms: int) -> None:
         """The leader says that all have agreed."""
         promise = self._promise
         if promise is None or message.ballot != promise.ballot or message.members != promise.members:

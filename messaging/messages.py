@@ -10,7 +10,6 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import IntFlag
 
 from messaging.errors import Malformed
 from messaging.types import Member, ViewId
@@ -22,8 +21,8 @@ MAX_NAME_BYTES = 255
 MAX_REASON_BYTES = 1024
 
 
-class RowFlag(IntFlag):
-    """What a node says about itself beside whom it hears."""
+class RowFlag:
+    """Bits: what a node says about itself beside whom it hears. Plain numbers, because they are read all the time."""
 
     LEAVING = 1
     """It is going, politely: leave it out."""
@@ -48,7 +47,7 @@ class Row:
     node_id: int
     incarnation: int
     version: int
-    flags: RowFlag
+    flags: int
     view_id: ViewId
     hears: dict[int, int]
 
@@ -77,7 +76,7 @@ class Accept:
     ballot: ViewId
     previous: ViewId
     received: int
-    flags: RowFlag
+    flags: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,7 +279,7 @@ class _Reader:
         for _ in range(count):
             heard, heard_incarnation = self.take(_HEARD)
             hears[heard] = heard_incarnation
-        return Row(node_id, incarnation, version, RowFlag(flags & 0x7F), ViewId(sequence, leader), hears)
+        return Row(node_id, incarnation, version, flags, ViewId(sequence, leader), hears)
 
     def rest(self) -> bytes:
         data = self._data[self._at :]
@@ -419,7 +418,7 @@ def _read_install(reader: _Reader) -> Install:
 _DECODERS: dict[int, Callable[[_Reader], Message]] = {
     1: _read_heartbeat,
     2: lambda reader: Propose(reader.view_id(), reader.members()),
-    3: lambda reader: Accept(reader.view_id(), reader.view_id(), reader.u64(), RowFlag(reader.u8() & 0x7F)),
+    3: lambda reader: Accept(reader.view_id(), reader.view_id(), reader.u64(), reader.u8()),
     4: lambda reader: Refuse(reader.view_id(), reader.view_id()),
     5: lambda reader: FlushRequest(reader.view_id(), reader.view_id(), reader.u8(), reader.u64(), reader.u64()),
     6: lambda reader: Flushed(reader.view_id()),

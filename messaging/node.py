@@ -54,23 +54,15 @@ from messaging.failure_detector import Change, FailureDetector, Liveness
 from messaging.matrix import Matrix
 from messaging.membership import Membership, Phase
 from messaging.messages import (
-    Accept,
     ChannelAck,
     ChannelData,
     ChannelHello,
     DirectMessage,
-    FlushData,
-    Flushed,
-    FlushRequest,
     Heartbeat,
-    Install,
     Message,
     Ordered,
-    Propose,
-    Refuse,
     RowFlag,
     Submit,
-    Withdraw,
     decode,
     encode,
 )
@@ -129,6 +121,8 @@ class Node:
         self._holding = False
         self._evidence = False
         self._spins = 0
+        self._reach_changed = False
+        self._grace_due_ms: int | None = None
         self.matrix.set_flag(RowFlag.SEEN_ALL, durable.seen_all)
 
     # --- the one entry
@@ -141,8 +135,10 @@ class Node:
             return []
         self._dispatch(event, now_ms)
         self._run_timers(now_ms)
-        self._update_hears(now_ms)
-        if not isinstance(event, TimerFired) or self.matrix.dirty or self._agreement_due(now_ms):
+        agreement_due = self._agreement_due(now_ms)
+        if self._reach_changed or agreement_due:
+            self._update_hears(now_ms)
+        if self.matrix.dirty or self.membership.moved or agreement_due:
             self._evaluate(now_ms)
         effects = self._drain(now_ms)
         self._set_due(now_ms)
@@ -218,6 +214,7 @@ class Node:
         if alive is None:
             self._out.report(Level.INFO, f"node {self._names[sender]} is heard")
             self._beat_due_ms = min(self._beat_due_ms, self._last_beat_ms + BEAT_SPACING_MS)  # let it hear us too
+            self._reach_changed = True
         change = self.detector.heard(sender, event.incarnation, event.link, now_ms)
         if change:
             self._tell(change)
@@ -261,6 +258,7 @@ class Node:
     def _lose(self, peer_id: int, why: str, *, replaced: bool = False) -> None:
         """This life of the peer is over as far as this node hears."""
         self._out.report(Level.WARNING, f"node {self._names[peer_id]} {why}")
+        self._reach_changed = True
         self.detector.forget(peer_id)
         self.matrix.drop(peer_id)
         self._last_payload.pop(peer_id, None)
@@ -274,7 +272,9 @@ class Node:
                 self._out.add(CloseStream(peer_id))
 
     def _update_hears(self, now_ms: int) -> None:
+        self._reach_changed = False
         penalized = self.membership.penalized(now_ms)
+        grace_until: list[int] = []
         hears = {}
         for peer_id, alive in self.detector.alive.items():
             state = self._peers.get(peer_id)
@@ -283,9 +283,12 @@ class Node:
             if not state.channel.open and not state.dialing and self.me.node_id < peer_id:
                 state.dialing = True
                 self._out.add(OpenStream(peer_id))
-            lost_for_short = state.lost_ms is not None and now_ms < state.lost_ms + self._timers.deadtime_ms
-            if (state.channel.open or lost_for_short) and peer_id not in penalized:
+            grace_ms = 0 if state.lost_ms is None else state.lost_ms + self._timers.deadtime_ms
+            if now_ms < grace_ms:
+                grace_until.append(grace_ms)
+            if (state.channel.open or now_ms < grace_ms) and peer_id not in penalized:
                 hears[peer_id] = alive.incarnation
+        self._grace_due_ms = min(grace_until, default=None)
         self.matrix.set_hears(hears)
 
     # --- streams
@@ -299,6 +302,7 @@ class Node:
             if peer_id in self.detector.alive:
                 self._lose(peer_id, "has started again", replaced=True)
             state = self._peers[peer_id] = PeerState(incarnation)
+        self._reach_changed = True
         state.dialing = False
         state.lost_ms = None
         for payload in state.channel.opened():
@@ -308,6 +312,7 @@ class Node:
         state = self._peers.get(peer_id)
         if state is None or not state.channel.open:
             return
+        self._reach_changed = True
         state.channel.closed()
         state.lost_ms = now_ms
         self._out.report(Level.INFO, f"the stream to node {self._names[peer_id]} broke")
@@ -335,6 +340,7 @@ class Node:
         except Malformed as error:
             self.malformed += 1
             self._out.report(Level.WARNING, f"node {self._names[peer_id]} sent nonsense ({error}): stream closed")
+            self._reach_changed = True
             state.channel.closed()
             state.lost_ms = now_ms
             self._out.add(CloseStream(peer_id))
@@ -347,24 +353,8 @@ class Node:
                 self.ordering.on_submit(sender, message)
             case DirectMessage():
                 self.crm.on_direct(sender, message)
-            case Propose():
-                self.membership.on_propose(sender, message)
-            case Accept():
-                self.membership.on_accept(sender, message, now_ms)
-            case Refuse():
-                self.membership.on_refuse(sender, message)
-            case Withdraw():
-                self.membership.on_withdraw(sender, message)
-            case FlushRequest():
-                self.membership.on_flush_request(sender, message)
-            case FlushData():
-                self.membership.on_flush_data(message, now_ms)
-            case Flushed():
-                self.membership.on_flushed(sender, message, now_ms)
-            case Install():
-                self.membership.on_install(sender, message, now_ms)
             case _:
-                raise Malformed(f"{type(message).__name__} inside the channel")
+                self.membership.on_message(sender, message, now_ms)
 
     # --- time
 
@@ -390,6 +380,8 @@ class Node:
         if self.detector.due_ms is not None and now_ms >= self.detector.due_ms:
             for change in self.detector.expire(now_ms):
                 self._tell(change)
+        if self._grace_due_ms is not None and now_ms >= self._grace_due_ms:
+            self._reach_changed = True
         self.matrix.expire(now_ms)
         if self._ready_due_ms is not None and now_ms >= self._ready_due_ms:
             self._ready_due_ms = None
@@ -441,15 +433,11 @@ class Node:
             self._distrust_until_ms,
             self.crm.vouch_due_ms,
             self._goodbye_until_ms,
+            self._grace_due_ms,
             self.membership.due_ms(now_ms),
         ):
             if moment is not None:
                 due.append(moment)
-        due.extend(
-            state.lost_ms + self._timers.deadtime_ms
-            for state in self._peers.values()
-            if state.lost_ms is not None and state.lost_ms + self._timers.deadtime_ms > now_ms
-        )
         self.due_ms = max(now_ms, min(due))
         self._spins = self._spins + 1 if self.due_ms == now_ms else 0
         invariant(self._spins < MAX_SPINS, "a timer is due for ever")
