@@ -121,9 +121,10 @@ def free_ports(count: int) -> list[int]:
     """Port numbers that are free now for both UDP and TCP on loopback."""
     found: list[int] = []
     while len(found) < count:
-        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as stream, socket.socket(
-            socket.AF_INET, socket.SOCK_DGRAM
-        ) as datagram:
+        with (
+            socket.socket(socket.AF_INET, socket.SOCK_STREAM) as stream,
+            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagram,
+        ):
             stream.bind(("127.0.0.1", 0))
             port = stream.getsockname()[1]
             with suppress(OSError):
@@ -245,7 +246,9 @@ class Cluster:
             (node.folder / "vigil.toml").write_text(text)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         for name in self.nodes:
             self.crash(name)
 
