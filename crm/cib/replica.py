@@ -33,6 +33,7 @@ from crm.cib.editor import IdIndex
 from crm.cib.lineage import Lineage, Standing
 from crm.cib.operations import Applied, Check, Operation, Refusal, apply
 from crm.cib.report import ReportItem
+from crm.cib.verify import check_changes
 from crm.cib.wire import Change, CibMessageError, Differs, Durable, Mark
 from crm.cib.xml import Version
 
@@ -165,7 +166,10 @@ class _Writing:
 
 
 class CibReplica:
-    """See the module's text. `me` is this member's node id, `session` unique for each start of the process."""
+    """See the module's text. `me` is this member's node id, `session` unique for each start of the process.
+
+    `check` must be the same at all members: it decides with them whether a change is made.
+    """
 
     def __init__(
         self,
@@ -174,7 +178,7 @@ class CibReplica:
         document: etree._Element,
         *,
         lineage: Lineage | None = None,
-        check: Check | None = None,
+        check: Check | None = check_changes,
         apply_updates: ApplyUpdates | None = None,
     ) -> None:
         self._me = me
