@@ -33,6 +33,7 @@ class Builder:
         self._expanded: dict[_Element, _Element | None] = {}
         self._template_members: dict[str, list[str]] = {}
         self._made: list[Resource] = []  # below the current top-level element
+        self._configured: set[str] | None = None
         self._default: dict[Node, int] = {}
         self._default_nodes = -1
 
@@ -110,3 +111,16 @@ class Builder:
             self._default_nodes = len(nodes)
             self._default = {node: node.base_score for node in nodes if node.base_discovery is not Discovery.NEVER}
         return self._default
+
+    def forget_default_table(self) -> None:
+        """A node's base score or discovery has changed."""
+        self._default_nodes = -1
+
+    def is_configured(self, name: str) -> bool:
+        """Is there an element with that id in the resources section?"""
+        if self._configured is None:
+            section = self.state.config.section("resources")
+            self._configured = set()
+            if section is not None:
+                self._configured = {element.get("id", "") for element in section.iter("*")}
+        return name in self._configured
