@@ -206,6 +206,7 @@ class World:
         self.note(f"n{node_id} crashes")
         machine = self.machines[node_id]
         machine.core, machine.attached = None, False
+        self._dialing = {pair for pair in self._dialing if pair[0] != node_id}
         for key in [key for key in self._streams if node_id in key]:
             self._give_up_later(key)
 
@@ -340,6 +341,7 @@ class World:
             case Finished():
                 self.note(f"n{machine.node_id} has left")
                 machine.core, machine.attached = None, False
+                self._dialing = {pair for pair in self._dialing if pair[0] != machine.node_id}
                 for key in [key for key in self._streams if machine.node_id in key]:
                     self._break(key)
             case _:
@@ -371,11 +373,8 @@ class World:
         self.at(self.now + self.random.randint(1, 5), lambda: self._try_dial(a, b, life))
 
     def _try_dial(self, a: int, b: int, life: int) -> None:
-        if (a, b) not in self._dialing:
-            return
         first, second = self.machines[a], self.machines[b]
-        if first.core is None or first.life != life:
-            self._dialing.discard((a, b))
+        if (a, b) not in self._dialing or first.life != life:
             return
         if second.core is None or not self._reachable(a, b):
             self.at(self.now + 50, lambda: self._try_dial(a, b, life))
