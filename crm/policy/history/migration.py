@@ -76,7 +76,10 @@ class _Migration:
         return monitors[0].rc == 7 and monitors[0].status == 0 and compare(monitors[0], entry) > 0
 
     def newer_state(self, node_name: str) -> bool:
-        reference = self.to if node_name == self.source or self.came is None else self.came
+        if node_name == self.source:
+            reference = self.to or self.came
+        else:
+            reference = self.came or self.to
         return self.moved_after(node_name, reference) or self.stopped_after(node_name, reference)
 
     def unknown_on(self, node_name: str) -> bool:

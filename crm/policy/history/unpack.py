@@ -30,53 +30,60 @@ if TYPE_CHECKING:
 
 def read_status(state: ClusterState, builder: Builder, status: _Element) -> Reader:
     reader = Reader(state, builder, status)
-    elements = _first_pass(state, status)
-    waiting = list(elements)
-    while True:
-        left = []
-        for node, element in waiting:
-            if _may_read(state, node):
-                _read_history(reader, node, element)
-            else:
-                left.append((node, element))
-        progress = len(left) < len(waiting)
-        waiting = left
-        if not progress:
-            break
-    for node, element in waiting:
-        if state.options.fencing_enabled or _may_read(state, node):
-            _read_history(reader, node, element)
+    _first_pass(state, status)
+    # Nodes are looked up anew in every round: history may bring nodes of removed connections.
+    waiting = [each for each in status.iterchildren("node_state") if each.get("id") and each.get("uname")]
+    done: set[Node] = set()
+    progress = True
+    while progress:
+        progress = _read_round(reader, waiting, done, everything=False)
+    _read_round(reader, waiting, done, everything=state.options.fencing_enabled)
+    for element in waiting:
+        if find_node(state, element.get("id")) is None and find_node(state, element.get("uname")) is None:
+            message = f"there is no node {element.get('uname')}; its status is ignored"
+            state.config.report("warning", "unknown-node", element, message)
     for container in reader.deferred_stops:
         state.requests.append(ForceStop(container, None))
     _finish_remote_nodes(reader)
     return reader
 
 
-def _first_pass(state: ClusterState, status: _Element) -> list[tuple[Node, _Element]]:
-    """Tickets and cluster nodes; returns the node states that may hold history, in document order."""
-    found: list[tuple[Node, _Element]] = []
-    seen: set[Node] = set()
+def _read_round(reader: Reader, waiting: list[_Element], done: set[Node], everything: bool) -> bool:
+    """Read what may be read now; False when that was nothing."""
+    state = reader.state
+    left: list[_Element] = []
+    for element in waiting:
+        node = _node_of(state, element)
+        if node is None:
+            left.append(element)
+        elif node not in done:
+            if everything or _may_read(state, node):
+                done.add(node)
+                _read_history(reader, node, element)
+            else:
+                left.append(element)
+    progress = len(left) < len(waiting)
+    waiting[:] = left
+    return progress
+
+
+def _node_of(state: ClusterState, element: _Element) -> Node | None:
+    return state.nodes_by_id.get(element.get("id", "").lower()) or find_node(state, element.get("uname"))
+
+
+def _first_pass(state: ClusterState, status: _Element) -> None:
+    """Tickets and cluster nodes."""
     for element in status.iterchildren("*"):
         if element.tag in ("tickets", "ticket_state"):
             read_tickets(state, element)
-        if element.tag != "node_state":
-            continue
-        node_id, name = element.get("id"), element.get("uname")
-        if not node_id:
-            continue
-        node = state.nodes_by_id.get(node_id.lower()) or (find_node(state, name) if name else None)
-        if node is None:
-            message = f"there is no node {name or node_id}; its status is ignored"
-            state.config.report("warning", "unknown-node", element, message)
-            continue
-        if node.is_remote:
-            note_fenced(node, element)
-        else:
-            read_cluster_node(state, node, element)
-        if name and node not in seen:
-            seen.add(node)
-            found.append((node, element))
-    return found
+        elif element.tag == "node_state" and element.get("id"):
+            node = _node_of(state, element)
+            if node is None:
+                continue
+            if node.is_remote:
+                note_fenced(node, element)
+            else:
+                read_cluster_node(state, node, element)
 
 
 def _may_read(state: ClusterState, node: Node) -> bool:

@@ -144,11 +144,12 @@ def _health(state: ClusterState, node: Node) -> str:
     for name, text in node.attributes.items():
         if not name.startswith("#health"):
             continue
-        score = parse_score(text, colours)
-        if text.lower() == "red" or (score is not None and score <= colours["red"]):
+        word = text.lower()
+        score = None if word in colours else parse_score(text)
+        if word == "red" or (score is not None and score <= colours["red"]):
             return " (health is RED)"
         yellow = score is not None and score <= colours["yellow"] and colours["yellow"] != colours["green"]
-        if text.lower() == "yellow" or yellow:
+        if word == "yellow" or yellow:
             worst = " (health is YELLOW)"
     return worst
 
