@@ -62,6 +62,8 @@ from messaging.types import View
 
 MAX_IN_AIR: Final = 4
 """Own changes that may be undelivered at a time; the rest waits and is sent together."""
+DEADTIME_SLACK_MS: Final = 50
+"""Of the failure detector's deadtime: its clock and ours are read at different moments."""
 MAX_BATCH: Final = 500
 """Updates in one message."""
 
@@ -77,11 +79,15 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """`expected_nodes`: names from the node's configuration. `attributes`: transient ones kept over a restart of crm."""
+    """`expected_nodes`: names from the node's configuration. `attributes`: transient ones kept over a restart of crm.
+
+    `action_limit`: operations that this node takes at a time from a transition. `deadtime_ms`: of the failure detector.
+    """
 
     expected_nodes: frozenset[str] = frozenset()
     action_limit: int = 0
     attributes: Mapping[str, str] = field(default_factory=dict)
+    deadtime_ms: int = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +151,8 @@ class Controller:
         self._seniority = 0
         self._my_attributes: dict[str, str] = dict(self.settings.attributes)
         self._shutdown_until_ms: int | None = None
-        self._late: set[int] = set()
+        self._silent_since: dict[int, int] = {}
+        self._died: set[int] = set()
 
     # --- what there is to know ---------------------------------------------------------------------------------------
 
@@ -214,7 +221,11 @@ class Controller:
         was_dc = self.dc == self.me.node_id
         self.view = view
         self.coordinator = None
-        self._late -= view.member_ids
+        dead = self.settings.deadtime_ms - DEADTIME_SLACK_MS
+        self._died |= {node for node, since in self._silent_since.items() if now_ms - since >= dead}
+        self._died -= view.member_ids
+        for node_id in view.member_ids:
+            self._silent_since.pop(node_id, None)
         fields = {
             "id": str(view.view_id),
             "members": [member.name for member in view.members],
@@ -258,9 +269,9 @@ class Controller:
                 effects = self._on_orders(message, now_ms)
         return effects + self._flush()
 
-    def on_peer_late(self, node_id: int) -> list[Effect]:
-        """A node is silent. When it is gone after that, it died; one that is gone without has been restarted."""
-        self._late.add(node_id)
+    def on_peer_late(self, node_id: int, silent_ms: int, now_ms: int) -> list[Effect]:
+        """A node is silent. When it is gone after deadtime, it died; one that is gone before has been restarted."""
+        self._silent_since[node_id] = now_ms - silent_ms
         return []
 
     def on_undelivered(self, tag: int, now_ms: int) -> list[Effect]:
@@ -373,7 +384,7 @@ class Controller:
                 memory=self._memory,
                 hands=self,
                 expected_nodes=self.settings.expected_nodes,
-                late=frozenset(self._late),
+                died=frozenset(self._died),
             )
             effects += self.coordinator.begin(now_ms)
         return effects

@@ -79,7 +79,7 @@ class Coordinator:
     memory: Memory
     hands: Hands
     expected_nodes: frozenset[str]
-    late: frozenset[int] = frozenset()
+    died: frozenset[int] = frozenset()
     transition: Transition | None = None
     _bound: dict[str, int] = field(default_factory=dict)
     _need: str | None = "the view changed"
@@ -120,9 +120,9 @@ class Coordinator:
             if node not in steady:  # its executor has forgotten the order, or died with it
                 del self.memory.ordered[(node, key)]
         self._grace_ms = properties.crm_restart_grace_ms(document)
-        missed = membership.missed(document, self.view, self.late)
+        missed = membership.missed(document, self.view, self.died)
         absent = self.memory.absent_since
-        missed |= membership.still_missed(document, self.view, self.late, absent)
+        missed |= membership.still_missed(document, self.view, self.died, absent)
         self.memory.absent_since = {node: absent.get(node, now_ms) for node in missed}
         self._patience = {
             node: since + self._grace_ms

@@ -39,22 +39,22 @@ def updates_for(
     return updates
 
 
-def missed(document: etree._Element, view: View, late: Collection[int]) -> frozenset[int]:
+def missed(document: etree._Element, view: View, died: Collection[int]) -> frozenset[int]:
     """Nodes that were at work and may be back at once, with their resources running.
 
-    That is a member whose crm is absent, and a node that is gone although it had not been silent (`late`): its messaging was killed and is being
-    restarted. A node that died was late before it was lost.
+    That is a member whose crm is absent, and a node that is gone although it had not been silent for deadtime (`died`): its messaging
+    was killed and is being restarted.
     """
     absent = {member.node_id for member in view.members if member.node_id not in view.group}
-    vanished = {member.node_id for member in view.left} - view.member_ids - view.graceful - set(late)
+    vanished = {member.node_id for member in view.left} - view.member_ids - view.graceful - set(died)
     return frozenset(node_id for node_id in absent | vanished if _was_at_work(document, str(node_id)))
 
 
 def still_missed(
-    document: etree._Element, view: View, late: Collection[int], before: Collection[int]
+    document: etree._Element, view: View, died: Collection[int], before: Collection[int]
 ) -> frozenset[int]:
     """Of those who were missed in an earlier view: who has still not been seen, and not been written off."""
-    unseen = set(before) - view.member_ids - set(late)
+    unseen = set(before) - view.member_ids - set(died)
     return frozenset(node_id for node_id in unseen if _was_at_work(document, str(node_id)))
 
 

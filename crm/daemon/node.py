@@ -101,6 +101,7 @@ class Node:
                 expected_nodes=frozenset(name for _, name in settings.nodes),
                 action_limit=max(4, ACTIONS_PER_CORE * (os.cpu_count() or 1)),
                 attributes=_load_attributes(self._attributes_file),
+                deadtime_ms=settings.deadtime_ms,
             ),
         )
         self.attributes = AttributeManager()
@@ -204,7 +205,7 @@ class Node:
                     self.peers.on_message(sender, payload[1:])
             case PeerLate(node_id, silent_ms):
                 self.journal.record("peer_late", {"peer": self.name_of(node_id), "silent_ms": silent_ms})
-                self._perform(self.controller.on_peer_late(node_id))
+                self._perform(self.controller.on_peer_late(node_id, silent_ms, now_ms()))
         self._after()
 
     def _on_view(self, view: View) -> None:

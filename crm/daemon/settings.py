@@ -25,6 +25,7 @@ class DaemonSettings:
     ocf_root: Path
     log_file: Path | None
     log_level: str
+    deadtime_ms: int
 
     @property
     def messaging_socket(self) -> Path:
@@ -59,4 +60,5 @@ def from_document(document: dict[str, Any]) -> DaemonSettings:
         ocf_root=Path(document.get("agents", {}).get("ocf_root", "/usr/lib/ocf")),
         log_file=Path(paths["log_file"]) if paths.get("log_file") else None,
         log_level=str(paths.get("log_level") or "info"),
+        deadtime_ms=int(document["timers"]["deadtime_ms"]),
     )

@@ -4,7 +4,7 @@ Theory of operation. vigild is small enough never to fail: standard library, no 
 until a child ends or a signal comes. It has the configuration validated by a short-lived child (`python -m crm.config`), which writes
 `RUN_DIR/resolved.json`, so that neither vigild nor messaging needs the libraries that validation does.
 
-*A child that dies* is started again, at once the first time, then with growing pauses. More than `RESTART_LIMIT` times within
+*A child that dies* is started again, at once; with growing pauses when it dies as soon as it is started. More than `RESTART_LIMIT` times within
 `RESTART_WINDOW_S` is a fault that restarting does not mend: vigild kills the rest and ends with an error, so that the
 peers fence this node and a service manager may begin anew.
 
@@ -34,7 +34,8 @@ from typing import Final
 RESTART_LIMIT: Final = 30
 RESTART_WINDOW_S: Final = 60.0
 PAUSES_S: Final = (0.0, 0.0, 0.1, 0.2, 0.5, 1.0)
-"""Before the n-th restart within the window; the last one from then on."""
+"""Before the n-th restart in a row of a child that did not live for `QUICK_S`; the last one from then on."""
+QUICK_S: Final = 0.5
 MESSAGING_STOP_S: Final = 5.0
 """How long messaging may take to say goodbye before it is killed."""
 LOCK_WAIT_S: Final = 10.0
@@ -65,6 +66,8 @@ class Child:
         self.pidfd = -1
         self.own = False
         self.restarts: list[float] = []
+        self.quick_deaths = 0
+        self.started_at = 0.0
         self.start_at: float | None = 0.0
         self.status: int | None = None
 
@@ -104,6 +107,7 @@ class Child:
         )
         self.pidfd = os.pidfd_open(self.pid)
         self.own, self.start_at, self.status = True, None, None
+        self.started_at = time.monotonic()
         write_file(self.pid_file, f"{self.pid} {start_time(self.pid)}\n")
 
     def ended(self) -> int:
@@ -228,7 +232,8 @@ class Supervisor:
         if count > RESTART_LIMIT:
             self._fail(Fatal(f"{what}, for the {count}th time in {RESTART_WINDOW_S:.0f} s; giving this node up"))
             return
-        pause = PAUSES_S[min(count, len(PAUSES_S)) - 1]
+        child.quick_deaths = child.quick_deaths + 1 if now - child.started_at < QUICK_S else 0
+        pause = PAUSES_S[min(child.quick_deaths, len(PAUSES_S) - 1)]
         child.start_at = now + pause
         say(f"{what}; starting it again" + (f" in {pause:.1f} s" if pause else ""))
 

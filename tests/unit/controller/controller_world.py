@@ -162,7 +162,7 @@ class World:
         )
         for i in members:
             for lost in () if abrupt else self.view.left:
-                self.nodes[i].controller.on_peer_late(lost.node_id)
+                self.nodes[i].controller.on_peer_late(lost.node_id, 1000, self.now_ms)
             if i in self.view.group:
                 self._effects(self.nodes[i], self.nodes[i].controller.on_view(self.view, self.now_ms))
         if deliver:
