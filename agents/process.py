@@ -136,6 +136,7 @@ class Child:
         except asyncio.CancelledError:
             # Whoever cancels must not find the agent still at work afterwards.
             await asyncio.shield(self._end(gone))
+            self._reap()
             raise
         finally:
             stdout, stderr = self._out.take(), self._err.take()

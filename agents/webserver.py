@@ -38,7 +38,9 @@ BACKLOG: Final = 128
 CLIENT_TIMEOUT_S: Final = 5.0
 """How long a client may take to send its request and to take the answer."""
 MAX_REQUEST: Final = 8192
-TERM_PATIENCE_S: Final = 2.0
+MONITOR_TIMEOUT_S: Final = 2.0
+"""How long the page may take for a monitor."""
+TERM_PATIENCE_S: Final = 0.5
 KILL_PATIENCE_S: Final = 5.0
 RESOURCE_HEADER: Final = "X-Vigil-Resource"
 NODE_HEADER: Final = "X-Vigil-Node"
@@ -244,7 +246,7 @@ def fetch(settings: Settings) -> bytes:
     """What the server answers to a request for its page."""
     connection = _socket.socket(settings.family, _socket.SOCK_STREAM)
     try:
-        connection.settimeout(CLIENT_TIMEOUT_S)
+        connection.settimeout(MONITOR_TIMEOUT_S)
         connection.connect((settings.reachable, settings.port))
         connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
         reply = b""
