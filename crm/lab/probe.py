@@ -19,7 +19,7 @@ MAX_ANSWERS = 200_000
 @dataclass(frozen=True, slots=True)
 class Answer:
     at: float  # when it came
-    node: str  # who answered: the first word of the page's X-Node header, or ""
+    node: str  # who answered: the first word of the page's X-Vigil-Node header, or ""
 
 
 @dataclass(slots=True)
@@ -78,6 +78,6 @@ class Probe:
             raise ValueError(f"not a page: {lines[0]!r}")
         for line in lines[1:]:
             name, _, value = line.partition(":")
-            if name.lower() == "x-node":
+            if name.lower() == "x-vigil-node":
                 return value.strip()
         return ""
