@@ -18,6 +18,7 @@ from typing import Final
 from lxml import etree
 
 from crm.cib import xml
+from crm.cib.report import ReportItem
 
 UNINDEXED_TAGS: Final = frozenset(
     {"resource_ref", "obj_ref", "role", "role_ref", "node", "acl_target", "acl_group", "acl_user"}
@@ -140,6 +141,8 @@ class Editor:
         self.pruned: list[etree._Element] = []
         """Elements that lost a child."""
         self.removed_ids: set[str] = set()
+        self.notes: list[ReportItem] = []
+        """What people should know about the operation; becomes part of its result."""
         self._undo: list[Callable[[], None]] = []
         self._duplicates_before = ids.duplicates()
 

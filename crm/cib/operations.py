@@ -24,7 +24,7 @@ from typing import Final
 
 from lxml import etree
 
-from crm.cib import xml
+from crm.cib import schema, xml
 from crm.cib.editor import UNINDEXED_TAGS, Editor, IdIndex, section_of
 from crm.cib.report import ReportItem, Severity
 from crm.cib.report import errors as errors_of
@@ -198,7 +198,7 @@ def _carry_out(editor: Editor, operation: Operation) -> None:
 
 def _judge(editor: Editor, check: Check | None) -> tuple[ReportItem, ...]:
     """Ids stay unique whatever else is checked, since the next operations rely on them."""
-    items: list[ReportItem] = []
+    items = list(editor.notes)
     for identity in editor.new_duplicates():
         holders = editor.ids.holders(identity)
         places = " and ".join(xml.path_of(holder) for holder in holders[:3])
@@ -563,7 +563,17 @@ def _erase(editor: Editor, operation: Operation) -> None:
 
 
 def _upgrade(editor: Editor, operation: Operation) -> None:
-    raise _RefusedError(Code.BAD_REQUEST, "upgrade is not available yet")
+    """The configuration in current syntax. What was dropped on the way is in the warnings of the result."""
+    document = editor.document
+    configuration = document.find(xml.CONFIGURATION)
+    try:
+        upgraded = schema.upgrade(document)
+    except ValueError as error:
+        raise _RefusedError(Code.INVALID, f"the configuration cannot be upgraded: {error}") from None
+    if configuration is not None:
+        editor.replace(configuration, upgraded.configuration)
+    editor.set(document, "validate-with", upgraded.schema)
+    editor.notes.extend(upgraded.notes)
 
 
 def _patch(editor: Editor, operation: Operation) -> None:
