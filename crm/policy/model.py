@@ -529,6 +529,7 @@ class ClusterState:
     has_fence_device: bool = False  # a stonith-class resource exists, or have-watchdog
     unfencing_in_use: bool = False  # 5
     dc_node: Node | None = None
+    before_tickets: ClusterState | None = None  # what listings show: the state without what lost tickets demand
     contributions: list[Contribution] = field(default_factory=list)  # bans and freezes that history caused
     missing_promotion_tickets: dict[Resource, list[str]] = field(
         default_factory=dict

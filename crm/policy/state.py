@@ -22,6 +22,7 @@ from crm.policy.opconfig import Operations
 from crm.policy.options import is_quorate, read_options
 from crm.policy.resources.unpack import Builder
 from crm.policy.tags import read_tags
+from crm.policy.tickets import apply_tickets
 from crm.policy.values import parse_integer
 
 if TYPE_CHECKING:
@@ -42,6 +43,13 @@ def effective_now(cib: _Element, argument: str | None, wall_clock: int) -> tuple
 
 def unpack(cib: _Element, now: int) -> ClusterState:
     """Everything that the CIB says, as of `now` (seconds since 1970)."""
+    state = _unpack(cib, now)
+    if apply_tickets(state):
+        state.before_tickets = _unpack(cib, now)
+    return state
+
+
+def _unpack(cib: _Element, now: int) -> ClusterState:
     config = Configuration(cib, now)
     quorate = is_quorate(config)
     state = ClusterState(

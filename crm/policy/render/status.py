@@ -50,6 +50,7 @@ EXIT_TEXT: Final = {2: "Invalid parameter", 5: "Not installed"}
 
 def header_lines(state: ClusterState) -> list[str]:
     """What stands before the current status: management switched off, resources disabled or blocked."""
+    state = state.before_tickets or state
     lines: list[str] = []
     if state.options.maintenance_mode:
         lines += [
@@ -75,6 +76,7 @@ def header_lines(state: ClusterState) -> list[str]:
 
 def status_lines(state: ClusterState, pending: bool = True) -> list[str]:
     """Node list and full list of resources. `pending`: show actions that are under way."""
+    state = state.before_tickets or state
     lines: list[str] = []
     if state.nodes:
         lines.append("  * Node List:")
