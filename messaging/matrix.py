@@ -1,8 +1,8 @@
 """The connectivity matrix: who hears whom, as every node says of itself.
 
-Each node writes one row, its own, and sends it with every heartbeat. A row that differs from one's own is passed on with
-its age, so that nodes which do not hear each other still know of each other; when everybody hears everybody, all rows
-are equal and heartbeats carry nothing extra. `hears` of a row always contains its writer.
+Each node writes one row, its own, and sends it with every heartbeat. When the rows a node knows are not all equal, it
+passes them on with their age, so that nodes which do not hear each other still know of each other; when everybody hears
+everybody, heartbeats carry nothing extra. `hears` of a row always contains its writer.
 
 Rows heard directly live as long as the failure detector hears their writer; rows from others until they are
 `RELAY_LIFETIME` deadtimes old.
@@ -101,9 +101,11 @@ class Matrix:
                 self._part = None
 
     def to_relay(self, now_ms: int) -> tuple[tuple[Row, int], ...]:
-        """The rows worth passing on: those that differ from one's own. They take turns when they are many."""
+        """The rows worth passing on: all, as soon as any differs from one's own. They take turns when they are many."""
         mine = self.own.hears
-        rows = [(row, 0) for row in self.direct.values() if row.hears != mine]
+        if not self.relayed and all(row.hears == mine for row in self.direct.values()):
+            return ()
+        rows = [(row, 0) for row in self.direct.values()]
         rows += [(row, now_ms - written_ms) for row, written_ms in self.relayed.values()]
         if not rows:
             return ()

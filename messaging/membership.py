@@ -130,6 +130,7 @@ class Membership:
         self._stragglers_due_ms: int | None = None
         self._awaiting_since_ms: int | None = None
         self._penalties: dict[int, tuple[int, int]] = {}
+        self._penalized: set[int] = set()
         self._goodbyes: dict[int, int] = {}
 
     # --- what others ask of it
@@ -140,13 +141,14 @@ class Membership:
 
     def penalized(self, now_ms: int) -> set[int]:
         """Peers this node does not want to hear for now."""
-        return {peer for peer, (until_ms, _) in self._penalties.items() if now_ms < until_ms}
+        self._penalized = {peer for peer in self._penalized if now_ms < self._penalties[peer][0]}
+        return self._penalized
 
-    def due_ms(self, now_ms: int) -> int | None:
+    def due_ms(self) -> int | None:
         """When `evaluate` has something to do, if nothing happens before."""
         if self.phase is Phase.LEFT:
             return None
-        due = [until_ms for until_ms, _ in self._penalties.values() if until_ms > now_ms]
+        due = [self._penalties[peer][0] for peer in self._penalized]
         if self._proposal:
             due.append(self._proposal.deadline_ms)
         if self._promise:
@@ -270,6 +272,7 @@ class Membership:
         _, last_ms = self._penalties.get(peer, (0, 0))
         for_ms = min(MAX_PENALTY_MS, max(2 * last_ms, self._config.timers.deadtime_ms, 4 * self.round_ms))
         self._penalties[peer] = (now_ms + for_ms, for_ms)
+        self._penalized.add(peer)
         self._out.report(Level.WARNING, f"node {self._names[peer]} {why}: not listening to it for {for_ms} ms")
 
     def _abandon(self) -> None:
@@ -460,8 +463,8 @@ class Membership:
         self.phase = Phase.IDLE
         for member in view.members:
             self._goodbyes.pop(member.node_id, None)
-            if self._penalties.get(member.node_id, (0, 0))[0] <= now_ms:
-                self._penalties.pop(member.node_id, None)
+            if member.node_id not in self._penalized:
+                self._penalties.pop(member.node_id, None)  # it has made up for it: the next one starts short
         self._ordering.install(view.view_id, view.member_ids)
         self._matrix.set_view(view.view_id)
         self._matrix.set_flag(RowFlag.READY, True)

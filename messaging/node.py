@@ -160,7 +160,7 @@ class Node:
         return True
 
     def _agreement_due(self, now_ms: int) -> bool:
-        due_ms = self.membership.due_ms(now_ms)
+        due_ms = self.membership.due_ms()
         return due_ms is not None and now_ms >= due_ms
 
     def _dispatch(self, event: Event, now_ms: int) -> None:
@@ -434,7 +434,7 @@ class Node:
             self.crm.vouch_due_ms,
             self._goodbye_until_ms,
             self._grace_due_ms,
-            self.membership.due_ms(now_ms),
+            self.membership.due_ms(),
         ):
             if moment is not None:
                 due.append(moment)
