@@ -319,7 +319,7 @@ class GraphWriter:
                 remote = current.meta.get("remote-node")
                 if remote is not None:
                     values["CRM_meta_remote_node"] = remote
-                if current.launcher is not None:
+                if current.launcher is not None and current.launcher is not current:
                     launcher = current.launcher
                 address = current.meta.get("external-ip")
                 if address is not None:
@@ -360,9 +360,9 @@ class GraphWriter:
         elif action.task == "stonith" and node is not None:
             if action.get_meta("stonith_action") in ("off", "reboot"):
                 ids = [node.id]
-                for other in self.plan.state.nodes:
-                    if other.is_guest and other.connection is not None and node in other.connection.active_nodes:
-                        ids.append(other.id)
+                for active in node.running:
+                    if isinstance(active, Primitive) and active.remote_node is not None and active.remote_node.is_guest:
+                        ids.append(active.remote_node.id)
         elif action.task == "stop" and isinstance(action.rsc, Primitive) and action.rsc.is_connection:
             if not any(
                 relation.first.task == "migrate_from" and relation.first.rsc is action.rsc for relation in action.inputs

@@ -71,6 +71,7 @@ class Plan(ActionStore):
         self.partners: dict[tuple[int, bool], dict[Node, Resource]] = {}  # see `ordering.interleave`
         self.problems: list[str] = []
         self.clock = 0  # propagation's
+        self._devices: list[Primitive] | None = None
 
     def adopt(self, assignment: Assignment) -> None:
         """Take over what assigning resources decided."""
@@ -296,7 +297,8 @@ class Plan(ActionStore):
         if action is None:
             action = self.create(key, "stonith", None, node, optional)
             action.own_meta = {"on_node": node.name, "on_node_uuid": node.id, "stonith_action": operation}
-            self.on_new_fence_op(action)
+            if self.state.unfencing_in_use:
+                self._add_device_digests(action)
         if not optional:
             action.flags &= ~OPTIONAL
         if reason is not None:
@@ -321,8 +323,33 @@ class Plan(ActionStore):
         )
         action.set_meta("priority-fencing-delay", str(delay_ms // 1000 if delayed else 0))
 
-    def on_new_fence_op(self, action: Action) -> None:
-        """Unfencing adds its digests here (P1 25); see `crm.policy.actions.unfencing`."""
+    def _add_device_digests(self, action: Action) -> None:
+        """The definitions of the devices that unfence a node, and whether the node was unfenced with others (P1 25)."""
+        node = action.node
+        assert node is not None
+        everything: list[str] = []
+        secure: list[str] = []
+        for device in self._unfencing_devices():
+            digests = self.state.digests.of(device, node, "stonith-on", 0)
+            everything.insert(0, f"{device.id}:{device.type}:{digests.main},")
+            secure.insert(0, f"{device.id}:{device.type}:{digests.secure or digests.main},")
+            stored = node.attributes.get("#digests-all"), node.attributes.get("#digests-secure")
+            if _differs(stored, everything[0], secure[0]):
+                action.flags &= ~OPTIONAL
+                self.give_reason(action, f"Unfencing node {node.name} because the definition of {device.id} changed")
+        action.set_meta("digests-all", "".join(everything))
+        action.set_meta("digests-secure", "".join(secure))
+
+    def _unfencing_devices(self) -> list[Primitive]:
+        if self._devices is None:
+            self._devices = [
+                rsc
+                for rsc in self.state.all_resources
+                if isinstance(rsc, Primitive)
+                and rsc.standard.lower() == "stonith"
+                and (rsc.needs is Needs.UNFENCING or (rsc.meta.get("provides") or "").lower() == "unfencing")
+            ]
+        return self._devices
 
     def fence_node(self, node: Node, reason: str) -> None:
         """A node must be fenced, found out while planning (P1 11.1)."""
@@ -361,3 +388,12 @@ class Plan(ActionStore):
                 action.flags = flags
                 action.version = self.clock
         return had_node
+
+
+def _differs(stored: tuple[str | None, str | None], everything: str, secure: str) -> bool:
+    """Was the node unfenced with another definition of a device? Unknown counts as no."""
+    if stored[0] is not None and everything in stored[0]:
+        return False
+    if stored[1] is not None and secure in stored[1]:
+        return False
+    return stored[0] is not None

@@ -7,7 +7,7 @@ question (a plain leaf, a group, a kind of clone, a bundle) decides which leaves
 from __future__ import annotations
 
 from crm.policy.actions import unfencing
-from crm.policy.actions.model import BLOCK, NESTPROBE, ORD, RUNNABLE, SAMENODE
+from crm.policy.actions.model import BLOCK, NESTPROBE, OPTIONAL, ORD, RUNNABLE, SAMENODE
 from crm.policy.actions.plan import Plan
 from crm.policy.actions.remote import RemoteState, remote_state
 from crm.policy.model import Bundle, Clone, Discovery, Group, Node, NodeKind, Primitive, Resource, Role
@@ -107,7 +107,7 @@ def _probe_leaf(plan: Plan, rsc: Primitive, node: Node) -> bool:
     i = rsc.index
     if node.is_remote and _unfit_for_remote(rsc, node):
         return False
-    if rsc.launcher is not None and not rsc.is_connection:
+    if rsc.launcher is not None and rsc.launcher is not rsc and not rsc.is_connection:
         return False
     if rsc.removed or node in rsc.known_on:
         return False
@@ -121,6 +121,7 @@ def _probe_leaf(plan: Plan, rsc: Primitive, node: Node) -> bool:
     if node.is_guest and _guest_not_ready(plan, rsc, node, top):
         return False
     action = plan.request(rsc, "monitor", node, optional=False)
+    action.flags &= ~OPTIONAL  # also of an unmanaged resource
     unfencing.order_probe(plan, rsc, node, action)
     if node not in rsc.active_nodes:
         action.own_meta = dict(_TARGET_7)

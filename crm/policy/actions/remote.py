@@ -30,7 +30,12 @@ def remote_state(plan: Plan, node: Node) -> RemoteState:
         if not plan.failed[c]:
             return RemoteState.STOPPED
         reconnects = isinstance(connection, Primitive) and connection.reconnect_interval_ms > 0
-        if reconnects and plan.next_role[c] is Role.STOPPED and node.remote_fenced and not plan.shutdown[node.index]:
+        if (
+            reconnects
+            and plan.next_role[c] is Role.STOPPED
+            and node.remote_fenced
+            and node.attributes.get("shutdown", "0") == "0"
+        ):
             return RemoteState.UNKNOWN
         return RemoteState.FAILED
     if current is None:

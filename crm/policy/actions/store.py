@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from crm.policy.actions.model import IFUNMIG, ORD, Action, Relation
 from crm.policy.model import Node, Primitive, Resource
+from crm.policy.values import truthy
 
 
 class Slot:
@@ -80,7 +81,9 @@ def is_ancestor(ancestor: Resource, rsc: Resource) -> bool:
 
 
 def can_migrate(rsc: Resource) -> bool:
-    return isinstance(rsc, Primitive) and rsc.allow_migrate and not rsc.not_migratable
+    if isinstance(rsc, Primitive):
+        return rsc.allow_migrate and not rsc.not_migratable
+    return truthy(rsc.meta.get("allow-migrate"))  # a group that allows it takes part in the declarations, too
 
 
 class ActionStore:

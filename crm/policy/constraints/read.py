@@ -40,5 +40,6 @@ def read_constraints(state: ClusterState) -> Constraints:
     for element in elements:
         if element.tag == "rsc_location":
             reader.read(element)
+    state.recheck_candidates += reader.result.recheck
     colocations = unpack_colocations(state, elements, references, state.problems)
     return Constraints(elements, references, reader.result, colocations)

@@ -18,7 +18,7 @@ from crm.policy.actions.model import (
 )
 from crm.policy.actions.plan import Plan
 from crm.policy.actions.store import Ordering
-from crm.policy.model import Clone, Kind, Primitive, Resource, Role
+from crm.policy.model import Clone, Primitive, Resource, Role
 from crm.policy.ordering.interleave import is_compatible
 
 
@@ -51,7 +51,7 @@ def _apply(plan: Plan, ordering: Ordering, rsc: Resource) -> None:
             return
         if ordering.first_task == "demote" and role is Role.UNPROMOTED:
             return
-        firsts = [_create_missing(plan, rsc, ordering.first_task)]
+        firsts = [plan.request(rsc, ordering.first_task, None, optional=True)]
     thens = _then_actions(plan, ordering)
     if not thens:
         return
@@ -62,12 +62,6 @@ def _apply(plan: Plan, ordering: Ordering, rsc: Resource) -> None:
             effective &= ~THENREQ
         for then in thens:
             plan.relate(first, then, effective)
-
-
-def _create_missing(plan: Plan, rsc: Resource, task: str) -> Action:
-    if rsc.kind is Kind.PRIMITIVE:
-        return plan.request(rsc, task, None, optional=True)
-    return plan.pseudo(rsc, task, optional=True)
 
 
 # --- probes (9.1) -----------------------------------------------------------------------------------------------------

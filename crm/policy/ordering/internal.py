@@ -58,7 +58,7 @@ def _primitive(plan: Plan, rsc: Primitive) -> None:
     if rsc.utilization and plan.options.placement_strategy != "default":
         _utilization(plan, rsc)
     launcher = rsc.launcher
-    if launcher is None:
+    if launcher is None or launcher is rsc:
         return
     if rsc.is_connection:
         declare(launcher, "monitor", rsc, "stop", ORD)

@@ -347,6 +347,8 @@ class Propagation:
     ) -> int:
         bits = relation.bits
         flags = self.ordering_flags(first, then_node)
+        # Judging a collective by its children changes it for good, and that does not count as a change by this relation.
+        then_flags = self.ordering_flags(then, first_node)
         result = 0
         node = then.node
         if bits & THENREQ1:
@@ -391,7 +393,7 @@ class Propagation:
                 result |= self._dispatch(bit, then.rsc, first, then, node, flags)
         if bits & TGRAPH and first.flags & RUNNABLE and not flags & OPTIONAL:
             then.flags |= ALWAYS
-        if bits & FGRAPH and not self.ordering_flags(then, first_node) & OPTIONAL:
+        if bits & FGRAPH and not then_flags & OPTIONAL:
             first.flags |= ALWAYS
         if (
             bits & (THENREQ | FIRSTREQ | RESTART)
@@ -402,7 +404,7 @@ class Propagation:
             and self.plan.blocked[first.rsc.index]
             and then.flags & RUNNABLE
         ):
-            self._clear(then, RUNNABLE, first)
+            then.flags &= ~RUNNABLE  # this gives no reason
             self._touch(then)
             result |= _THEN
         return result
