@@ -13,9 +13,8 @@ if TYPE_CHECKING:
 
 
 def assign_bundle(run: Run, rsc: Resource, prefer: Node | None, final: bool) -> Node | None:
+    """Run through again when it was assigned before: its parts are settled then, but its scores are shown once more."""
     assert isinstance(rsc, Bundle)
-    if run.settled[rsc.index] or run.busy[rsc.index]:
-        return None
     run.busy[rsc.index] = True
     run.show(rsc, "pcmk__bundle_assign")
     containers: list[Resource] = [replica.container for replica in rsc.replicas]

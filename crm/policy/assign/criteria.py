@@ -24,7 +24,7 @@ from crm.policy.model import (
     Role,
     Scores,
 )
-from crm.policy.values import add_scores
+from crm.policy.values import add_scores, parse_integer
 
 if TYPE_CHECKING:
     from crm.policy.assign.run import Run
@@ -49,11 +49,23 @@ def apply_criteria(run: Run) -> None:
 
 
 def _lock(run: Run, leaf: Primitive) -> None:
-    """A resource whose node was shut down cleanly waits for that node."""
-    if leaf.lock_node is not None:
-        node = leaf.lock_node
-        cause = Cause("shutdown-lock", leaf.id, f"locked to {node.name}, which was shut down")
-        run.ban(leaf, [other for other in run.nodes if other is not node], cause)
+    """A resource whose node is shut down cleanly waits for that node."""
+    parent = leaf.parent
+    in_plain_group = isinstance(parent, Group) and parent.parent is None
+    if leaf.is_connection or leaf.standard.lower() == "stonith" or not (parent is None or in_plain_group):
+        return
+    if not leaf.active_nodes:
+        if leaf.lock_node is None:
+            return
+        node, since = leaf.lock_node, leaf.lock_time
+    else:
+        node = leaf.active_nodes[0]
+        if len(leaf.active_nodes) > 1 or not node.shutdown or node.unclean:
+            return
+        since = parse_integer(node.attributes.get("shutdown")) or run.state.now
+    run.result.locks[leaf] = (node, since)
+    cause = Cause("shutdown-lock", leaf.id, f"locked to {node.name}, which is shut down")
+    run.ban(leaf, [other for other in run.nodes if other is not node], cause)
 
 
 # --- locations (3.3) ----------------------------------------------------------------------------------------------------------
@@ -104,8 +116,8 @@ def _locate_bundle(run: Run, bundle: Bundle, record: Location) -> None:
 
 
 def _add_location(run: Run, rsc: Resource, record: Location, scores: Scores) -> None:
-    """One resource's own table; a record for a role counts only while that is exactly its next role."""
-    if record.role is not Role.UNKNOWN and run.next_role_of(rsc) is not record.role:
+    """One resource's own table; a record for a role counts only while the resource itself is to have exactly that role."""
+    if record.role is not Role.UNKNOWN and run.next_role[rsc.index] is not record.role:
         return
     table = run.tables[rsc.index]
     for node, score in scores.items():
