@@ -251,7 +251,7 @@ def _schedule(
         execution = execute(cib, transition, int(time.time()), failures)
         if not options.quiet:
             out += simulation.executed(execution)
-            if date is not None and options.set_datetime is None:
+            if date is not None:
                 out.append(date)
             out += ["", *simulation.revised_status(cib, now)]
         if not execution.complete and not execution.failed:

@@ -116,7 +116,10 @@ def _probe_leaf(plan: Plan, rsc: Primitive, node: Node) -> bool:
         node not in plan.tables[i] or plan.discovery[i].get(node) is not Discovery.EXCLUSIVE
     ):
         return False
-    if plan.discovery[i].get(node) is Discovery.NEVER:
+    discovery = plan.discovery[i].get(node)
+    if discovery is None and node not in plan.tables[i]:
+        discovery = node.base_discovery
+    if discovery is Discovery.NEVER:
         return False
     if node.is_guest and _guest_not_ready(plan, rsc, node, top):
         return False

@@ -60,7 +60,7 @@ def render_simulation(
     lines += transition_summary(transition)
     after = deepcopy(cib)
     lines += executed(execute(after, transition, transition.state.now, failures))
-    if date is not None and argument is None:
+    if date is not None:
         lines.append(date)
     lines.append("")
     lines += revised_status(after, transition.state.now)
