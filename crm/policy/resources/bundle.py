@@ -19,7 +19,7 @@ from crm.policy.nodes import add_node
 from crm.policy.resources import clone as clones
 from crm.policy.resources.meta import check_target_role, interpret
 from crm.policy.resources.remote import add_set, connection_element
-from crm.policy.values import add_scores, parse_boolean, parse_count
+from crm.policy.values import parse_boolean, parse_count
 
 if TYPE_CHECKING:
     from lxml.etree import _Element
@@ -186,13 +186,11 @@ def _replica(
         connection = connection_element(
             name, container=container.id, address=address or "#uname", port=description.port
         )
-        replica.node = _bundle_node(builder, name)
+        replica.node = _bundle_node(builder, bundle, name)
         replica.connection = _add(builder, bundle, connection)
         if replica.connection is not None:
-            for node in builder.state.nodes:
-                if node.is_remote:
-                    table = replica.connection.table
-                    table[node] = add_scores(table.get(node, node.base_score), -INFINITY)
+            table = replica.connection.table
+            table.update((node, -INFINITY) for node in table if node.is_remote)
     return replica
 
 
@@ -205,8 +203,8 @@ def _add(builder: Builder, bundle: Bundle, element: _Element) -> Primitive | Non
     return rsc
 
 
-def _bundle_node(builder: Builder, name: str) -> Node:
-    """The node inside a container. Where a node of that name was known before, earlier resources learn to avoid it."""
+def _bundle_node(builder: Builder, bundle: Bundle, name: str) -> Node:
+    """The node inside a container. Where a node of that name was known before, resources before this bundle learn to avoid it."""
     state = builder.state
     node = state.nodes_by_id.get(name.lower())
     if node is None:
@@ -214,7 +212,7 @@ def _bundle_node(builder: Builder, name: str) -> Node:
     else:
         node.base_score = -INFINITY
         for rsc in state.by_id.values():
-            if node in rsc.table:
+            if node in rsc.table and rsc.outermost is not bundle:
                 rsc.table[node] = -INFINITY
                 rsc.discovery[node] = Discovery.NEVER
     node.base_discovery = Discovery.NEVER
