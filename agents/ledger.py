@@ -6,9 +6,9 @@ known to be gone. For each run there is one file in `RUN_DIR/operations`: it is 
 program starts (the token is in the program's environment too), gets the pid when it has started, and is removed when the end is known.
 `end_orphans` reads what a predecessor left and ends those agents, group by group.
 
-A pid alone proves nothing after a while: with it is kept the time at which the process started. When the daemon died
-between starting a program and writing its pid, the token is looked for in the environments of the processes. A group whose
-leader has ended by itself is left alone: the agent did its work, and what remains in its group is the service.
+A pid alone proves nothing after a while, but a process of that pid whose environment has the token and whose command line has the program
+is the agent. When the daemon died between starting a program and writing its pid, the token is looked for in all processes. A
+group whose leader has ended by itself is left alone: the agent did its work, and what remains in its group is the service.
 
 The folder lies on a file system that does not survive a reboot, so nothing is synced.
 """
@@ -46,19 +46,24 @@ class Orphan:
 
 
 class Entry:
-    """One run in the ledger."""
+    """One run in the ledger. The file stays open while the agent runs: this is on the path of every operation."""
 
-    def __init__(self, path: Path, text: str, token: str) -> None:
-        self._path = path
-        self._text = text
+    def __init__(self, path: str, text: str, token: str) -> None:
         self.token = token
-        path.write_text(text)
+        self._path = path
+        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        os.write(self._fd, text.encode())
 
     def started(self, pid: int) -> None:
-        self._path.write_text(f"{self._text}{pid} {start_time(pid) or 0}\n")
+        os.write(self._fd, b"%d\n" % pid)
 
     def done(self) -> None:
-        self._path.unlink(missing_ok=True)
+        self.leave()
+        os.unlink(self._path)  # noqa: PTH108 - as above
+
+    def leave(self) -> None:
+        """The run is over for us, but its process is still there: the entry stays for a successor."""
+        os.close(self._fd)
 
 
 class Ledger:
@@ -78,7 +83,7 @@ class Ledger:
             "program": program,
             "token": token,
         }
-        return Entry(self._folder / token, json.dumps(record) + "\n", token)
+        return Entry(f"{self._folder}/{token}", json.dumps(record) + "\n", token)
 
     async def end_orphans(self) -> list[Orphan]:
         """End every agent that a predecessor left at work. To be called once, before the first run.
@@ -94,7 +99,6 @@ class Ledger:
         try:
             head, _, tail = path.read_text().partition("\n")
             record = json.loads(head)
-            pid, _, started = tail.strip().partition(" ")
             return _Record(
                 path=path,
                 resource=str(record["resource"]),
@@ -102,8 +106,7 @@ class Ledger:
                 interval_ms=int(record["interval_ms"]),
                 program=str(record["program"]),
                 token=str(record["token"]),
-                pid=int(pid or 0),
-                started=int(started or 0),
+                pid=int(tail.strip() or 0),
             )
         except (OSError, ValueError, KeyError, TypeError):
             path.unlink(missing_ok=True)
@@ -119,27 +122,12 @@ class _Record:
     program: str
     token: str
     pid: int
-    started: int
-
-
-def start_time(pid: int) -> int | None:
-    """When the process started (clock ticks after boot); None when it does not exist or has ended."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return None
-    # The second field, the name in parentheses, may contain anything: the rest begins after the last parenthesis.
-    fields = stat.rpartition(")")[2].split()
-    return None if fields[0] in "ZX" else int(fields[19])
 
 
 async def _end(record: _Record, by_token: dict[str, list[int]]) -> Orphan:
-    pid = record.pid
-    if pid:
-        alive = start_time(pid) == record.started
-    else:
-        pid = next((p for p in by_token.get(record.token, ()) if _runs(p, record.program)), 0)
-        alive = pid != 0
+    candidates = [record.pid] if record.pid else by_token.get(record.token, [])
+    found = [pid for pid in candidates if _token_of(pid) == record.token and _runs(pid, record.program)]
+    pid, alive = (found[0], True) if found else (record.pid, False)
     if alive:
         await _end_group(pid)
     record.path.unlink(missing_ok=True)
@@ -189,18 +177,24 @@ def _processes() -> Iterator[int]:
 def _pids_by_token() -> dict[str, list[int]]:
     """Leaders of a session of their own that carry a token."""
     found: dict[str, list[int]] = {}
-    wanted = TOKEN.encode() + b"="
     for pid in _processes():
-        try:
-            environment = Path(f"/proc/{pid}/environ").read_bytes()
-            if wanted not in environment or os.getsid(pid) != pid:
-                continue
-        except OSError:
-            continue
-        for entry in environment.split(b"\0"):
-            if entry.startswith(wanted):
-                found.setdefault(entry[len(wanted) :].decode("ascii", "replace"), []).append(pid)
+        token = _token_of(pid)
+        if token is not None:
+            found.setdefault(token, []).append(pid)
     return found
+
+
+def _token_of(pid: int) -> str | None:
+    """The token in the environment of a process that leads its session; None when it has none, or is gone."""
+    wanted = TOKEN.encode() + b"="
+    try:
+        environment = Path(f"/proc/{pid}/environ").read_bytes()
+        if wanted not in environment or os.getsid(pid) != pid:
+            return None
+    except OSError:
+        return None
+    entry = next((entry for entry in environment.split(b"\0") if entry.startswith(wanted)), wanted)
+    return entry[len(wanted) :].decode("ascii", "replace")
 
 
 def _runs(pid: int, program: str) -> bool:

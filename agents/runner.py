@@ -112,7 +112,9 @@ class Runner:
             undead = ended.undead
         finally:
             # What cannot be killed stays in the ledger: a successor must know of it too.
-            if not undead:
+            if undead:
+                entry.leave()
+            else:
                 entry.done()
         return ended
 
