@@ -146,7 +146,8 @@ class Interpreter:
         if rsc.is_connection and self.state.operations.parameters(rsc, self.node).get("addr") == "#uname":
             self.state.requests.append(CheckDefinition(rsc, self.node, entry))
             return False
-        return self.state.digests.compare(rsc, self.node, entry) in (Change.RESTART, Change.OTHER)
+        # that only private parameters differ makes no difference here
+        return self.state.digests.compare(rsc, self.node, entry) not in (Change.NONE, Change.UNKNOWN)
 
     # --- status -------------------------------------------------------------------------------------------------------
 
