@@ -54,11 +54,15 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """`received` is how far the order of the present view has arrived; `relayed` are rows of others with their age."""
+    """`received` is how far the order of the present view has arrived; `relayed` are rows of others with their age.
+
+    `late` names nodes the sender is beginning to miss: they are asked to speak up at once.
+    """
 
     row: Row
     received: int
     relayed: tuple[tuple[Row, int], ...] = ()
+    late: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -334,9 +338,9 @@ def encode(message: Message) -> bytes:
             return b"\x08" + _view(view_id) + _U64.pack(token) + payload
         case DirectMessage(view_id, payload):
             return b"\x0b" + _view(view_id) + payload
-        case Heartbeat(row, received, relayed):
+        case Heartbeat(row, received, relayed, late):
             tail = b"".join(_U32.pack(age_ms) + _row(other) for other, age_ms in relayed)
-            return b"\x01" + _U64.pack(received) + _row(row) + bytes([len(relayed)]) + tail
+            return b"\x01" + _U64.pack(received) + _row(row) + _ids(late) + bytes([len(relayed)]) + tail
         case ChannelAck(received):
             return b"\x0e" + _U64.pack(received)
         case ChannelHello(received, first):
@@ -390,12 +394,12 @@ def _install(message: Install) -> bytes:
 
 
 def _read_heartbeat(reader: _Reader) -> Heartbeat:
-    received, row = reader.u64(), reader.row()
+    received, row, late = reader.u64(), reader.row(), reader.ids()
     relayed = []
     for _ in range(reader.u8()):
         age_ms = reader.u32()
         relayed.append((reader.row(), age_ms))
-    return Heartbeat(row, received, tuple(relayed))
+    return Heartbeat(row, received, tuple(relayed), late)
 
 
 def _read_ordered(reader: _Reader) -> Ordered:

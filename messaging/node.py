@@ -12,6 +12,9 @@ What a heartbeat does:
 A node whose timer fires late was itself stopped. Up to `deadtime` it only excuses its peers, whose heartbeats it could
 not read. Beyond, they have gone on without it: it stands alone in a view of its own, not quorate, until it has heard
 them again (`Membership.isolate`).
+
+A peer that is late is asked to speak up, so that between `warntime` and `deadtime` many heartbeats would have to be lost
+for a false death.
 """
 
 from __future__ import annotations
@@ -73,6 +76,9 @@ from messaging.types import Member, PeerLate, View
 BEAT_SPACING_MS = 5
 """Between two heartbeats that are sent because something changed."""
 
+HURRY = 8
+"""A node that is asked to speak up does so within this part of a keepalive."""
+
 LATE_TIMER_MS = 100
 """A timer this late means that this node was stopped; below, it is ordinary scheduling."""
 
@@ -103,6 +109,7 @@ class Node:
         self.due_ms: int | None = None
         self.malformed = 0
         self._timers = config.timers
+        self._hurry_ms = max(BEAT_SPACING_MS, self._timers.keepalive_ms // HURRY)
         self._names = {node.node_id: node.name for node in config.nodes}
         self._out = Outbox()
         self.matrix = Matrix(self.me, {node.node_id: node.votes for node in config.nodes}, self._timers.deadtime_ms)
@@ -207,10 +214,9 @@ class Node:
                 return
             self._lose(sender, "has started again")
             alive = None
-        if alive is None or self._last_payload.get(sender) != event.payload:
-            if not self._learn(event, now_ms):
-                return
-            self._last_payload[sender] = event.payload
+        repeated = alive is not None and self._last_payload.get(sender) == event.payload
+        if not repeated and not self._learn(event, now_ms):
+            return
         if alive is None:
             self._out.report(Level.INFO, f"node {self._names[sender]} is heard")
             self._beat_due_ms = min(self._beat_due_ms, self._last_beat_ms + BEAT_SPACING_MS)  # let it hear us too
@@ -240,6 +246,12 @@ class Node:
             self.ordering.on_received(event.sender, beat.row.view_id, beat.received)
             for row, age_ms in beat.relayed:
                 self.matrix.learn_relayed(row, age_ms, now_ms)
+        if self.me.node_id in beat.late:
+            self._beat_due_ms = min(self._beat_due_ms, self._last_beat_ms + self._hurry_ms)
+        if beat.relayed or beat.late:
+            self._last_payload.pop(event.sender, None)  # it must be read again each time
+        else:
+            self._last_payload[event.sender] = event.payload
         return True
 
     def _tell(self, change: Change) -> None:
@@ -248,6 +260,7 @@ class Node:
             case Liveness.LATE:
                 self._out.report(Level.WARNING, f"node {name} is late: silent for {change.silent_ms} ms")
                 self._out.add(AskTieBreaker())
+                self._beat_due_ms = min(self._beat_due_ms, self._last_beat_ms + BEAT_SPACING_MS)  # ask it to speak up
                 if self._view is not None and change.peer in self._view.member_ids:
                     self._out.notify(PeerLate(change.peer, change.silent_ms))
             case Liveness.BACK:
@@ -474,9 +487,10 @@ class Node:
             return []
         self.matrix.changed = False
         self._last_beat_ms = now_ms
-        spacing_ms = GOODBYE_BEAT_MS if self._goodbye_until_ms is not None else self._timers.keepalive_ms
-        self._beat_due_ms = now_ms + spacing_ms
-        beat = Heartbeat(self.matrix.own, self.ordering.received, self.matrix.to_relay(now_ms))
+        late = tuple(sorted(peer_id for peer_id, peer in self.detector.alive.items() if peer.late))
+        spacing_ms = 2 * self._hurry_ms if late else self._timers.keepalive_ms
+        self._beat_due_ms = now_ms + (GOODBYE_BEAT_MS if self._goodbye_until_ms is not None else spacing_ms)
+        beat = Heartbeat(self.matrix.own, self.ordering.received, self.matrix.to_relay(now_ms), late)
         return [SendDatagram(encode(beat))]
 
     # --- for people

@@ -6,7 +6,7 @@ import pytest
 from messaging_world import Violation, World
 
 SEEDS = range(1, 101)
-FAULTS_MS = 25_000
+FAULTS_MS = 12_000
 QUIET_MS = 20_000
 
 

@@ -37,7 +37,7 @@ MEMBERS = (Member(1, "n1", 1 << 41), Member(2, "zwölf", 5))
 ROW = Row(1, 1 << 41, 9, 0x7F, V, {1: 1 << 41, 2: 5})
 EXAMPLES: list[Message] = [
     Heartbeat(ROW, 12),
-    Heartbeat(ROW, 12, ((Row(3, 1, 1, 0, ViewId(0, 0), {3: 1}), 450), (ROW, 0))),
+    Heartbeat(ROW, 12, ((Row(3, 1, 1, 0, ViewId(0, 0), {3: 1}), 450), (ROW, 0)), (4, 5)),
     Propose(V, MEMBERS),
     Accept(V, W, 3, 5),
     Refuse(V, W),
