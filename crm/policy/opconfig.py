@@ -175,7 +175,7 @@ class Operations:
     ) -> None:
         """Drop an `on-fail` that the operation may not have; a demote inherits its promoted monitor's (15.1)."""
         value = table.get("on-fail")
-        if task == "demote" and value is None and op is not None:
+        if task == "demote" and value is None:
             inherited = self._on_fail_of_promoted_monitor(rsc)
             if inherited is not None:
                 table["on-fail"] = inherited
