@@ -141,7 +141,7 @@ def distribute(run: Run, collective: Resource, instances: list[Resource], total:
 
 def _worth_keeping(run: Run, collective: Resource, instance: Resource, optimal: int) -> Node | None:
     """The current node of an instance that the first pass should try to keep there."""
-    if run.settled[instance.index] or _failed(instance):
+    if run.settled[instance.index] or instance.failed:
         return None
     node = run.current_node(instance)
     if node is None or not run.available[node.index] or node.base_score < 0:
