@@ -155,10 +155,10 @@ def _keep(run: Run, collective: Resource, instance: Resource, node: Node, budget
         return False
     saved = [(rsc, dict(run.tables[rsc.index])) for rsc in _tree(instance)]
     counts = run.counts[collective]
+    run.counts[collective] = dict(counts)  # raised for every slot that is reserved
     mark = len(run.result.contributions)
     kept = False
     for _ in range(budget):
-        run.counts[collective] = dict(counts) if _ == 0 else run.counts[collective]
         found = _place(run, collective, instance, node, per_node, final=False)
         if found is node:
             kept = True
@@ -166,9 +166,10 @@ def _keep(run: Run, collective: Resource, instance: Resource, node: Node, budget
         for rsc, table in saved:
             run.tables[rsc.index] = dict(table)
         run.withdraw(instance, mark)
-        unassign(run, instance)
         if found is None:
+            run.settled[instance.index] = False  # members of a group stay settled: nowhere
             break
+        unassign(run, instance)
     run.counts[collective] = counts
     if kept:
         counts[node] = counts.get(node, 0) + 1
