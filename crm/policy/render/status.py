@@ -181,6 +181,14 @@ def _is_stopped_by_target(rsc: Resource) -> bool:
     return parse_role(rsc.meta.get("target-role")) is Role.STOPPED
 
 
+def _target_of_instances(clone: Clone) -> Role:
+    """The clone's target-role, or else that of what is cloned."""
+    text = clone.meta.get("target-role")
+    if text is None and clone.children:
+        text = clone.children[0].meta.get("target-role")
+    return parse_role(text)
+
+
 def _role(rsc: Resource) -> Role:
     return max((leaf.role for leaf in rsc.leaves()), default=Role.UNKNOWN)
 
@@ -317,7 +325,7 @@ class _Listing:
         if started:
             word = "Started"
             if clone.promotable:
-                limited = parse_role(clone.meta.get("target-role")) is Role.UNPROMOTED
+                limited = _target_of_instances(clone) is Role.UNPROMOTED
                 word = "Unpromoted (target-role)" if limited else "Unpromoted"
             self.item(level + 1, f"{word}: {_bracketed(sorted(started, key=name_key))}")
         if not clone.unique and clone.clone_max > len(promoted) + len(started):
@@ -348,7 +356,7 @@ class _Listing:
         if not nodes and not self.state.options.symmetric:
             nodes = [node for node in self.state.nodes if node in clone.known_on]
         active = set(clone.active_nodes)
-        base = "Stopped (disabled)" if _is_stopped_by_target(clone) else "Stopped"
+        base = "Stopped (disabled)" if _target_of_instances(clone) is Role.STOPPED else "Stopped"
         texts: dict[str, list[str]] = {}
         probes = [failed for leaf in clone.leaves() for failed in self.failed_probes.get(leaf, ())]
         for node in sorted((node for node in nodes if node not in active), key=lambda each: name_key(each.name)):
