@@ -208,12 +208,13 @@ class GraphWriter:
         return "".join(lines)
 
     def _shutdown_lock(self, action: Action) -> str:
-        rsc = action.rsc
-        if not isinstance(rsc, Primitive) or rsc.lock_node is None or rsc.lock_node is not action.node:
+        lock = self.plan.locks.get(action.rsc) if action.rsc is not None else None
+        if lock is None or lock[0] is not action.node:
             return ""
-        if self.plan.shutdown[rsc.lock_node.index] and action.task != "stop":
+        node, since = lock
+        if self.plan.shutdown[node.index] and action.task != "stop":
             return ""
-        return f' shutdown-lock="{rsc.lock_time}"'
+        return f' shutdown-lock="{since}"'
 
     def priority_of(self, action: Action) -> int:
         return max(self.plan.priority[action.rsc.index] if action.rsc is not None else 0, action.priority)

@@ -53,6 +53,7 @@ class Plan(ActionStore):
         self.tables = list(assignment.tables)
         self.discovery = assignment.discovery
         self.exclusive = assignment.exclusive
+        self.locks = assignment.locks
         self.resource_order: list[Resource] = state.resources
         self.online: list[bool] = [node.online for node in state.nodes]
         self.unclean: list[bool] = [node.unclean for node in state.nodes]

@@ -94,9 +94,7 @@ def _score(element: _Element, problems: list[ReportItem]) -> int | None:
     return score or 0
 
 
-def _resources(
-    element: _Element, references: References, expand: bool, problems: list[ReportItem]
-) -> list[Resource]:
+def _resources(element: _Element, references: References, expand: bool, problems: list[ReportItem]) -> list[Resource]:
     found: list[Resource] = []
     for wanted in _refs(element):
         rsc = references.resource(wanted)
@@ -104,7 +102,9 @@ def _resources(
         listed = [rsc] if rsc is not None else [references.resource(member) for member in members or ()]
         if not listed:
             message = f"there is no resource, template or tag '{wanted}'"
-            item = ReportItem("error", "unknown-resource", "resource_set", element.get("id", ""), "resource_ref", message)
+            item = ReportItem(
+                "error", "unknown-resource", "resource_set", element.get("id", ""), "resource_ref", message
+            )
             problems.append(item)
         found += [each for each in listed if each is not None]
     return found
