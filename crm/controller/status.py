@@ -228,7 +228,38 @@ def operation_entry(document: etree._Element, node_id: str, resource_id: str, en
 
 def apply(document: etree._Element, updates: Iterable[Update]) -> list[Update]:
     """Carry the updates out, in order; those that changed something come back. The version is the caller's matter."""
-    return [update for update in updates if _apply_one(document, update)]
+    return Applier()(document, updates)
+
+
+class Applier:
+    """`apply` with a memory of where each resource's history is, so that a result costs the same with one resource or thousands.
+
+    The memory is a shortcut only: an element is believed when it is still where it was, with the id it had; otherwise it is searched for.
+    """
+
+    def __init__(self) -> None:
+        self._document: etree._Element | None = None
+        self._resources: dict[tuple[str, str], etree._Element] = {}
+
+    def __call__(self, document: etree._Element, updates: Iterable[Update]) -> list[Update]:
+        if document is not self._document:
+            self._document = document
+            self._resources.clear()
+        return [update for update in updates if self._apply(document, update)]
+
+    def _apply(self, document: etree._Element, update: Update) -> bool:
+        if not isinstance(update, Operation):
+            return _apply_one(document, update)
+        state, _ = _ensure_state(document, update.node_id, update.uname)
+        holder = _lrm_resources(state, update.node_id)
+        key = (update.node_id, update.resource.id)
+        resource = self._resources.get(key)
+        if resource is None or resource.getparent() is not holder or resource.get("id") != update.resource.id:
+            resource = _child(holder, update.resource.id)
+            if resource is None:
+                resource = etree.SubElement(holder, "lrm_resource", {"id": update.resource.id})
+            self._resources[key] = resource
+        return _record(resource, update)
 
 
 def _apply_one(document: etree._Element, update: Update) -> bool:
@@ -240,7 +271,7 @@ def _apply_one(document: etree._Element, update: Update) -> bool:
         case History():
             return _replace_history(document, update)
         case Operation():
-            return _record(document, update)
+            raise AssertionError("operations are recorded by Applier")
         case ForgetOperation():
             found = lrm_resource(document, update.node_id, update.resource_id)
             return _drop(found, update.entry_id)
@@ -287,19 +318,17 @@ def _replace_history(document: etree._Element, update: History) -> bool:
     return True
 
 
-def _record(document: etree._Element, update: Operation) -> bool:
-    state, _ = _ensure_state(document, update.node_id, update.uname)
+def _lrm_resources(state: etree._Element, node_id: str) -> etree._Element:
     lrm = state.find("lrm")
     if lrm is None:
-        lrm = etree.Element("lrm", {"id": update.node_id})
+        lrm = etree.Element("lrm", {"id": node_id})
         state.insert(0, lrm)
     resources = lrm.find("lrm_resources")
-    if resources is None:
-        resources = etree.SubElement(lrm, "lrm_resources")
+    return etree.SubElement(lrm, "lrm_resources") if resources is None else resources
+
+
+def _record(resource: etree._Element, update: Operation) -> bool:
     definition = update.resource
-    resource = _child(resources, definition.id)
-    if resource is None:
-        resource = etree.SubElement(resources, "lrm_resource", {"id": definition.id})
     described = {"type": definition.type, "class": definition.standard, "provider": definition.provider}
     changed = _set(resource, {name: value for name, value in described.items() if value})
     key = update.entry.get("operation_key", "")

@@ -89,7 +89,7 @@ class Transition:
             for trigger in synapse.inputs:
                 self._dependents.setdefault(trigger, []).append(i)
         self._ready: list[tuple[int, int]] = []
-        self._parked: dict[str, list[tuple[int, int]]] = {}
+        self._parked: dict[tuple[str, bool], list[tuple[int, int]]] = {}
         self._deadlines: dict[int, int] = {}
         self._on_node: dict[str, int] = {}
         self._migrating: dict[str, int] = {}
@@ -157,7 +157,7 @@ class Transition:
                 self._settle(i, State.CONFIRMED)
                 continue
             if self._at_limit(action):
-                self._parked.setdefault(action.executed_on or "", []).append((rank, i))
+                heapq.heappush(self._parked.setdefault(self._queue_of(action), []), (rank, i))
                 continue
             self._move(i, State.FLYING)
             self._count(action, 1)
@@ -200,8 +200,10 @@ class Transition:
         """Forbid what is below `priority`. The first reason of the highest priority is kept."""
         if self.aborted is None or priority > self.aborted.priority:
             self.aborted = Abort(priority, reason)
-            for node in list(self._parked):
-                self._unpark(node)
+            for queue in list(self._parked.values()):
+                self._ready += queue
+                queue.clear()
+            heapq.heapify(self._ready)
 
     def expired(self, now_ms: int) -> list[Action]:
         """Actions whose result did not come in time; they are failed by this call."""
@@ -267,11 +269,15 @@ class Transition:
         del self._deadlines[index]
         self._count(action, -1)
         self._settle(index, state)
-        self._unpark(action.executed_on or "")
+        # One hand of the node is free: the first of either kind that waits tries again.
+        for migration in (False, True):
+            waiting = self._parked.get((action.executed_on or "", migration))
+            if waiting:
+                heapq.heappush(self._ready, heapq.heappop(waiting))
 
-    def _unpark(self, node: str) -> None:
-        for entry in self._parked.pop(node, ()):
-            heapq.heappush(self._ready, entry)
+    @staticmethod
+    def _queue_of(action: Action) -> tuple[str, bool]:
+        return action.executed_on or "", action.task in MIGRATIONS
 
     def _settle(self, index: int, state: State) -> None:
         self._move(index, state)

@@ -68,7 +68,7 @@ class Replication:
         if document is None:
             document = xml.empty(cluster)
         forget_status(document)
-        self.replica = CibReplica(me, session, document, lineage=loaded.lineage, apply_updates=status.apply)
+        self.replica = CibReplica(me, session, document, lineage=loaded.lineage, apply_updates=status.Applier())
         self.multicast: Callable[[bytes, int], None] = lambda payload, request: None
         self.send: Callable[[int, bytes], None] = lambda node, payload: None
         self.changed: Callable[[Changed], None] = lambda changed: None

@@ -185,6 +185,16 @@ def test_migrations_of_a_node_have_a_limit_of_their_own() -> None:
     assert ids(engine.step(0)) == [2]
 
 
+def test_a_migration_that_waits_for_a_hand_of_the_node_gets_the_next_free_one() -> None:
+    engine = walk(
+        graph(synapse(0, action(1, "start", "a", "n1")), synapse(1, action(2, "migrate_to", "b", "n1"))),
+        Limits(migration=1, node_actions=1),
+    )
+    assert ids(engine.step(0)) == [1]
+    engine.confirm(1)
+    assert ids(engine.step(0)) == [2]
+
+
 def test_a_result_that_does_not_come_fails_the_action_after_its_timeout_and_the_cluster_delay() -> None:
     engine = walk(
         graph(synapse(0, action(1, "start", "a", timeout="30000")), synapse(1, action(2, "start", "b"), (1,)))
