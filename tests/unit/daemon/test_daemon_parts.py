@@ -1,0 +1,139 @@
+"""Parts of the daemon by themselves: the journal, the inputs of decisions, the policy worker."""
+
+from __future__ import annotations
+
+import asyncio
+import bz2
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from crm.cib import xml
+from crm.controller.graph import parse
+from crm.daemon import inputs, worker
+from crm.daemon.inputs import InputSeries
+from crm.daemon.journal import Journal, in_words
+from crm.daemon.policy_client import PolicyClient
+
+CIB = b"""<cib validate-with="pacemaker-4.0" have-quorum="1"><configuration><crm_config><cluster_property_set id="o">
+<nvpair id="o1" name="stonith-enabled" value="false"/></cluster_property_set></crm_config>
+<nodes><node id="1" uname="n1"/></nodes><resources><primitive id="web" class="ocf" provider="vigil" type="Dummy"/></resources>
+<constraints/></configuration><status>
+<node_state id="1" uname="n1" in_ccm="true" crmd="online" join="member" expected="member"/></status></cib>"""
+
+
+def test_events_are_flat_numbered_and_handed_to_everybody_who_listens() -> None:
+    journal = Journal("n1")
+    heard: list[str] = []
+    journal.listeners.append(lambda event: heard.append(event["event"]))
+    journal.record("view", {"id": "7.1", "node": "clash"}, "view-7.1")
+    second = journal.record("dc", {"dc": "n1"})
+    assert heard == ["view", "dc"]
+    first = journal.recent()[0]
+    assert (first["seq"], first["node"], first["node_"], first["cause"]) == (1, "n1", "clash", "view-7.1")
+    assert journal.recent(since_seq=1) == [second]
+    assert journal.recent(since_ms=second["time_ms"] + 1) == []
+    assert journal.recent(limit=1) == [second]
+
+
+def test_an_event_reads_as_one_line_of_words() -> None:
+    event = Journal("n1").record("fence_requested", {"target": "n2", "reason": "peer is gone", "empty": ""}, "view-7.1")
+    assert in_words(event) == "fence requested target=n2 reason='peer is gone' [view-7.1]"
+
+
+def test_inputs_are_kept_with_the_time_of_their_decision_and_numbered_on_after_a_restart(tmp_path: Path) -> None:
+    async def write(series: InputSeries, count: int) -> None:
+        for number in range(count):
+            series.offer(number, CIB, 1_700_000_000 + number)
+            assert series._task is not None
+            await series._task
+
+    asyncio.run(write(InputSeries(tmp_path), 2))
+    asyncio.run(write(InputSeries(tmp_path), 1))
+    names = sorted(path.name for path in tmp_path.glob("*.bz2"))
+    assert names == ["pe-input-0.bz2", "pe-input-1.bz2", "pe-input-2.bz2"]
+    root = xml.parse(bz2.decompress((tmp_path / "pe-input-1.bz2").read_bytes()))
+    assert root.get("execution-date") == "1700000001"
+
+
+def test_the_numbers_of_inputs_begin_again_after_the_last_of_the_series(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inputs, "SERIES", 2)
+    series = InputSeries(tmp_path)
+
+    async def write() -> None:
+        for number in range(5):
+            series.offer(number, CIB, 1)
+            assert series._task is not None
+            await series._task
+
+    asyncio.run(write())
+    assert len(list(tmp_path.glob("*.bz2"))) == 2
+
+
+class Answers:
+    """Collects what a worker answered; `next` waits for one."""
+
+    def __init__(self) -> None:
+        self.queue: asyncio.Queue[tuple[int, bytes | None, str]] = asyncio.Queue()
+
+    def __call__(self, number: int, graph: bytes | None, error: str) -> None:
+        self.queue.put_nowait((number, graph, error))
+
+    async def next(self) -> tuple[int, bytes | None, str]:
+        async with asyncio.timeout(20):
+            return await self.queue.get()
+
+
+def with_worker(scenario: Callable[[PolicyClient, Answers], object]) -> None:
+    pid, channel = worker.fork()
+
+    async def run() -> None:
+        answers = Answers()
+        client = PolicyClient(answers, pid, channel)
+        try:
+            await scenario(client, answers)  # type: ignore[misc]
+        finally:
+            await client.close()
+
+    asyncio.run(run())
+
+
+def test_the_worker_answers_a_cib_with_a_graph() -> None:
+    async def scenario(client: PolicyClient, answers: Answers) -> None:
+        client.ask(7, CIB, 1_700_000_000)
+        number, graph, error = await answers.next()
+        assert (number, error) == (7, "") and graph is not None
+        assert {"web_start_0"} <= {synapse.action.key for synapse in parse(graph).synapses}
+
+    with_worker(scenario)
+
+
+def test_a_document_that_the_engine_cannot_read_is_an_answer_too() -> None:
+    async def scenario(client: PolicyClient, answers: Answers) -> None:
+        client.ask(1, b"<cib", 1)
+        number, graph, error = await answers.next()
+        assert number == 1 and graph is None and "CibSyntaxError" in error
+        client.ask(2, CIB, 1)
+        assert (await answers.next())[1] is not None, "the worker goes on"
+
+    with_worker(scenario)
+
+
+def test_a_killed_worker_fails_its_question_and_the_next_one_gets_a_new_worker() -> None:
+    async def scenario(client: PolicyClient, answers: Answers) -> None:
+        before = client.pid
+        os.kill(before, signal.SIGKILL)
+        client.ask(1, CIB, 1)
+        number, graph, error = await answers.next()
+        assert number == 1 and graph is None and "policy worker" in error
+        client.ask(2, CIB, 1)
+        number, graph, error = await answers.next()
+        assert number == 2 and graph is not None, error
+        assert client.pid not in (0, before)
+
+    with_worker(scenario)
