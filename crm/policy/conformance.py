@@ -23,7 +23,7 @@ def run(cib_path: str, now: str | None) -> tuple[str, str, str]:
     when = effective_now(cib, now, int(time.time()))[0]
     transition = schedule(cib, when, show_scores=True)
     scores = "\n".join(transition.assignment.score_lines) + "\n"
-    return transition.to_xml(), scores, render_simulation(transition, cib, now)
+    return transition.to_xml(), scores, render_simulation(transition, cib, int(time.time()), now)
 
 
 def graph(cib_path: str, now: str | None) -> str:

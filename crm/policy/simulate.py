@@ -235,7 +235,7 @@ class _StatusSection:
         self.now = now
         self.by_name = {str(e.get("uname")): e for e in self.status.iterchildren("node_state") if e.get("uname")}
         self.by_id = {str(e.get("id")): e for e in self.status.iterchildren("node_state") if e.get("id")}
-        self.resources: dict[tuple[_Element, str], _Element] = {}
+        self.resources: dict[tuple[_Element, str], _Element | None] = {}
         self.indexed: set[_Element] = set()
 
     def node_state(self, name: str, identity: str) -> _Element:
@@ -276,7 +276,9 @@ class _StatusSection:
         if state not in self.indexed:
             self.indexed.add(state)
             for element in state.iterfind("lrm/lrm_resources/lrm_resource"):
-                self.resources.setdefault((state, str(element.get("id"))), element)
+                key = (state, str(element.get("id")))
+                # two of a name are as good as none (P1 0.3)
+                self.resources[key] = None if key in self.resources else element
         return self.resources.get((state, name))
 
     def forget(self, node: str, node_id: str, name: str) -> None:
@@ -334,7 +336,8 @@ class _StatusSection:
             if rsc.provider:
                 element.set("provider", rsc.provider)
             element.set("type", rsc.type)
-            self.resources[state, identity] = element
+            key = (state, identity)
+            self.resources[key] = None if key in self.resources else element
         highest = 0
         old: _Element | None = None
         for entry in element.iterchildren("lrm_rsc_op"):

@@ -296,11 +296,11 @@ class Plan(ActionStore):
         slot = self.slot(None, key.lower())
         action = slot.actions[0] if slot is not None else None
         if action is None:
-            action = self.create(key, "stonith", None, node, optional)
+            action = self.create(key, "stonith", None, node, optional=True)
             action.own_meta = {"on_node": node.name, "on_node_uuid": node.id, "stonith_action": operation}
             if self.state.unfencing_in_use:
                 self._add_device_digests(action)
-        if not optional:
+        if not optional and self.fenceable(node):
             action.flags &= ~OPTIONAL
         if reason is not None:
             self.give_reason(action, reason)
@@ -367,7 +367,7 @@ class Plan(ActionStore):
         elif self.unclean[index]:
             return
         self.unclean[index] = True
-        self.fence_op(node, None, optional=not self.fenceable(node), reason=reason)
+        self.fence_op(node, None, optional=False, reason=reason)
 
     # --- losing an assignment -----------------------------------------------------------------------------------------
 

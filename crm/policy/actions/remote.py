@@ -54,7 +54,7 @@ def order_remote(plan: Plan) -> None:
         return
     for action in reversed(list(plan.actions)):
         rsc = action.rsc
-        if rsc is None:
+        if rsc is None or action.task == "cancel":
             continue
         if action.task == "clear_failcount" and isinstance(rsc, Primitive) and rsc.is_connection:
             plan.declare_after(action, rsc, "start", ORD)

@@ -51,15 +51,19 @@ def revised_status(cib: _Element, now: int) -> list[str]:
 
 
 def render_simulation(
-    transition: Transition, cib: _Element, argument: str | None = None, failures: tuple[OperationSpec, ...] = ()
+    transition: Transition,
+    cib: _Element,
+    clock: int,
+    argument: str | None = None,
+    failures: tuple[OperationSpec, ...] = (),
 ) -> str:
-    """What `crm_simulate -S` prints for a scheduled CIB; the CIB is not changed."""
+    """What `crm_simulate -S` prints for a scheduled CIB, which is not changed. Results are dated by the clock (epoch seconds)."""
     date = date_line(cib, argument)
     lines = [date] if date is not None else []
     lines += state_lines(transition.state)
     lines += transition_summary(transition)
     after = deepcopy(cib)
-    lines += executed(execute(after, transition, transition.state.now, failures))
+    lines += executed(execute(after, transition, clock, failures))
     if date is not None:
         lines.append(date)
     lines.append("")
