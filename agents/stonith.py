@@ -10,6 +10,7 @@ arrives here in `parameters` is what is written, except `pcmk_*` and `CRM_meta_*
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Final
 
@@ -20,6 +21,8 @@ from agents.process import Ended
 from agents.types import ExecStatus, OcfCode, Operation, OperationResult
 
 RENAMED: Final[Mapping[str, str]] = {"start": "monitor", "meta-data": "metadata"}
+_LOG_PREFIX = re.compile(r"(?:\d{4}-\d\d-\d\d [\d:,]+ )?(?:(?:ERROR|WARNING|CRITICAL|INFO)(?::root)?:\s*)?")
+"""How the common library of fence agents begins its lines."""
 _OURS: Final = ("pcmk_", "CRM_meta_", "crm_feature_set", "stonith-timeout", "provides")
 
 
@@ -64,6 +67,7 @@ class StonithConvention:
 
 
 def _reason(ended: Ended) -> str:
-    """Fence agents have no agreed form for it: the last line they wrote is the best there is."""
-    lines = [line.strip() for line in ended.stderr.decode("utf-8", "replace").splitlines() if line.strip()]
-    return clean_reason(lines[-1]) if lines else f"the fence agent ended with {ended.code}"
+    """Fence agents have no agreed form for it: the last line they wrote that is not advice is the best there is."""
+    lines = [_LOG_PREFIX.sub("", line.strip()) for line in ended.stderr.decode("utf-8", "replace").splitlines()]
+    said = [line for line in lines if line and not line.startswith("Please use '-h'")]
+    return clean_reason(said[-1]) if said else f"the fence agent ended with {ended.code}"

@@ -31,6 +31,7 @@ from crm.executor import history, state
 from crm.executor.history import Entry
 from crm.executor.types import (
     META,
+    AgentTraits,
     CancelTimer,
     Effect,
     InvariantBroken,
@@ -110,6 +111,7 @@ class Executor:
         self._resources: dict[str, _Resource] = {}
         self._by_call: dict[int, _Resource] = {}
         self._last_call = 0
+        self._traits: dict[AgentId, AgentTraits] = {}
 
     # --- what there is to know ---------------------------------------------------------------------------------------
 
@@ -142,8 +144,13 @@ class Executor:
 
     # --- what happens ------------------------------------------------------------------------------------------------
 
+    def on_traits(self, agent: AgentId, traits: AgentTraits) -> None:
+        """What the agent's meta-data say; it shapes the entries of operations that are ordered from now on."""
+        self._traits[agent] = traits
+
     def on_order(self, order: Order, now_ms: int, epoch_s: int) -> list[Effect]:
         """Carry an order out when its turn comes. One that is under way already (same transition key) is not taken twice."""
+        order = replace(order, traits=self._traits.get(order.agent, order.traits))
         resource = self._resources.get(order.resource)
         if order.action == "cancel":
             return self._cancel(order, resource)

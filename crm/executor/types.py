@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from agents.types import AgentId, ExecStatus, Operation
+
+if TYPE_CHECKING:
+    from agents.metadata import AgentMetadata
 
 DEFAULT_TIMEOUT_MS: Final = 20_000
 META: Final = "CRM_meta_"
@@ -28,6 +31,10 @@ class AgentTraits:
 
 
 NO_TRAITS: Final = AgentTraits()
+
+
+def traits_of(metadata: AgentMetadata) -> AgentTraits:
+    return AgentTraits(metadata.restart_parameters(), metadata.private_parameters())
 
 
 @dataclass(frozen=True, slots=True)

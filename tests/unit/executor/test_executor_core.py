@@ -7,6 +7,8 @@ from collections.abc import Iterable
 import pytest
 from lxml import etree
 
+from agents.metadata import load
+from agents.paths import AgentPaths
 from agents.types import AgentId, ExecStatus, OcfCode, OperationResult
 from crm.cib.digest import operation_digest
 from crm.executor.core import MAX_QUEUED, Executor
@@ -20,6 +22,7 @@ from crm.executor.types import (
     Report,
     Run,
     SetTimer,
+    traits_of,
 )
 
 DUMMY = AgentId.parse("ocf:vigil:Dummy")
@@ -295,6 +298,20 @@ def test_digests_follow_the_traits_of_the_agent(world: World) -> None:
     assert entry["op-restart-digest"] == operation_digest({"state": "/x"})
     assert entry["op-secure-params"] == " passwd "
     assert entry["op-secure-digest"] == operation_digest({"state": "/x", "fake": "1"})
+
+
+def test_traits_that_become_known_shape_the_entries_of_later_orders(world: World) -> None:
+    world.order("start", state="/x")
+    world.done()
+    metadata = load(DUMMY, AgentPaths())
+    world.executor.on_traits(DUMMY, traits_of(metadata))
+    world.order("stop", state="/x", fake="1")
+    world.done()
+    first, second = (report.entry for report in world.reports)
+    assert first is not None
+    assert second is not None
+    assert "op-force-restart" not in first
+    assert second["op-force-restart"] == " state "
 
 
 def test_the_timeout_of_a_recurring_operation_belongs_to_its_digest(world: World) -> None:

@@ -146,6 +146,23 @@ def test_an_agent_in_the_common_style_reads_its_options_from_standard_input(tmp_
     assert status.rc == 2
 
 
+def test_the_reason_of_a_failure_is_what_the_agent_said_without_its_log_prefix(tmp_path: Path) -> None:
+    agent = tmp_path / "fence_chatty"
+    lines = [
+        "WARNING:root:Parse error: Ignoring unknown option 'foo=bar'",
+        "2026-01-01 10:00:00,123 ERROR: Failed: Unable to connect/login to fencing device",
+        "2026-01-01 10:00:00,124 ERROR: Please use '-h' for usage",
+    ]
+    agent.write_text("#!/bin/sh\ncat >&2 <<'END'\n" + "\n".join(lines) + "\n\nEND\nexit 1\n")
+    agent.chmod(0o755)
+
+    async def scene() -> OperationResult:
+        runner = Runner(AgentPaths(fence_search=(tmp_path,), rsctmp=tmp_path))
+        return await runner.run(Operation(AgentId.parse("stonith:fence_chatty"), "off", "power"))
+
+    assert asyncio.run(scene()).exit_reason == "Failed: Unable to connect/login to fencing device"
+
+
 def test_stopping_a_device_needs_no_agent_and_a_missing_one_is_not_installed(tmp_path: Path) -> None:
     async def scene() -> list[OperationResult]:
         runner = Runner(AgentPaths(rsctmp=tmp_path))
