@@ -72,9 +72,17 @@ def best_clique(
     candidates: frozenset[int], graph: Mapping[int, frozenset[int]], vertices: Mapping[int, Vertex]
 ) -> frozenset[int]:
     """The best set in which everybody hears everybody, among the candidates. See the module's text for 'best'."""
-    search = _Search(graph, vertices)
-    search.extend(frozenset(), candidates, frozenset())
-    return search.best
+    return _Search(candidates, graph, vertices).best()
+
+
+def component(node_id: int, graph: Mapping[int, frozenset[int]]) -> frozenset[int]:
+    """The nodes connected to this one by any path, itself included."""
+    found, fringe = {node_id}, [node_id]
+    while fringe:
+        fresh = graph[fringe.pop()] - found
+        found |= fresh
+        fringe.extend(fresh)
+    return frozenset(found)
 
 
 def partition(vertices: Mapping[int, Vertex]) -> list[frozenset[int]]:
@@ -94,34 +102,61 @@ def part_of(node_id: int, vertices: Mapping[int, Vertex]) -> frozenset[int]:
     everyone = frozenset(vertices)
     if all(vertex.hears | {other} >= everyone for other, vertex in vertices.items()):
         return everyone  # the usual case: the matrix is full
-    for part in partition(vertices):
+    graph = edges(vertices)
+    remaining = component(node_id, graph)  # what others do among themselves changes nothing here
+    while True:
+        part = best_clique(remaining, graph, vertices)
         if node_id in part:
             return part
-    raise AssertionError(f"node {node_id} is not in the matrix")
+        remaining -= part
 
 
 class _Search:
-    """Maximal cliques by Bron and Kerbosch (1973) with a pivot, keeping the best."""
+    """Maximal cliques by Bron and Kerbosch (1973) with a pivot, bounded by votes. Sets of nodes are bits of a number."""
 
-    def __init__(self, graph: Mapping[int, frozenset[int]], vertices: Mapping[int, Vertex]) -> None:
-        self._graph = graph
+    def __init__(
+        self, candidates: frozenset[int], graph: Mapping[int, frozenset[int]], vertices: Mapping[int, Vertex]
+    ) -> None:
+        self._ids = sorted(candidates)
         self._vertices = vertices
+        bit = {node_id: 1 << place for place, node_id in enumerate(self._ids)}
+        self._near = [sum(bit[other] for other in graph[node_id] if other in bit) for node_id in self._ids]
+        self._votes = [vertices[node_id].votes for node_id in self._ids]
         self._steps = 0
         self._best_rank: Rank | None = None
-        self.best: frozenset[int] = frozenset()
+        self._best: frozenset[int] = frozenset()
 
-    def extend(self, chosen: frozenset[int], open_: frozenset[int], closed: frozenset[int]) -> None:
+    def best(self) -> frozenset[int]:
+        everybody = (1 << len(self._ids)) - 1
+        self._extend(0, everybody, 0, 0, sum(self._votes))
+        return self._best
+
+    def _extend(self, chosen: int, open_: int, closed: int, votes: int, open_votes: int) -> None:
+        """`chosen` is a clique with `votes`; `open_` (with `open_votes`) may still be added, `closed` was tried."""
         self._steps += 1
         if not open_ and not closed:
-            found = rank(chosen, self._vertices)
+            members = frozenset(self._ids[place] for place in _places(chosen))
+            found = rank(members, self._vertices)
             if self._best_rank is None or found > self._best_rank:
-                self._best_rank, self.best = found, chosen
+                self._best_rank, self._best = found, members
             return
-        if self._steps > MAX_STEPS and self.best:
+        if self._best_rank is not None and (self._steps > MAX_STEPS or votes + open_votes < self._best_rank[0]):
             return
-        pivot = max(sorted(open_ | closed), key=lambda node_id: len(self._graph[node_id] & open_))
-        for node_id in sorted(open_ - self._graph[pivot]):
-            near = self._graph[node_id]
-            self.extend(chosen | {node_id}, open_ & near, closed & near)
-            open_ -= {node_id}
-            closed |= {node_id}
+        near = self._near
+        pivot = max(_places(open_ | closed), key=lambda place: (near[place] & open_).bit_count())
+        for place in _places(open_ & ~near[pivot]):
+            left = open_ & near[place]
+            left_votes = sum(self._votes[each] for each in _places(left))
+            self._extend(chosen | 1 << place, left, closed & near[place], votes + self._votes[place], left_votes)
+            open_ &= ~(1 << place)
+            closed |= 1 << place
+
+
+def _places(bits: int) -> list[int]:
+    """Which bits are set, lowest first."""
+    places = []
+    while bits:
+        low = bits & -bits
+        places.append(low.bit_length() - 1)
+        bits ^= low
+    return places

@@ -26,11 +26,15 @@ _HEARD_BYTES = 9
 
 
 class Matrix:
-    """The rows this node knows. `changed` is set whenever the own row changes; who sends it resets it."""
+    """The rows this node knows.
+
+    `changed` is set whenever the own row changes and `dirty` whenever any does; who has dealt with it resets it.
+    """
 
     def __init__(self, me: Member, votes: Mapping[int, int], deadtime_ms: int) -> None:
         self.own = Row(me.node_id, me.incarnation, 1, 0, NO_VIEW, {me.node_id: me.incarnation})
         self.changed = True
+        self.dirty = True
         self._part: dict[int, Row] | None = None
         self.direct: dict[int, Row] = {}
         self.relayed: dict[int, tuple[Row, int]] = {}
@@ -58,7 +62,7 @@ class Matrix:
     def _write(self, row: Row) -> None:
         self.own = replace(row, version=self.own.version + 1)
         self.changed = True
-        self._part = None
+        self._touch()
 
     # --- rows of others
 
@@ -68,7 +72,7 @@ class Matrix:
             return
         self.direct[row.node_id] = row
         self.relayed.pop(row.node_id, None)
-        self._part = None
+        self._touch()
 
     def learn_relayed(self, row: Row, age_ms: int, now_ms: int) -> None:
         """A row from somebody else; the newest version counts, then the freshest."""
@@ -86,19 +90,19 @@ class Matrix:
                 self.relayed[row.node_id] = (known[0], max(known[1], written_ms))
                 return
         self.relayed[row.node_id] = (row, written_ms)
-        self._part = None
+        self._touch()
 
     def drop(self, node_id: int) -> None:
         """The writer is not heard any more."""
         if self.direct.pop(node_id, None) is not None:
-            self._part = None
+            self._touch()
 
     def expire(self, now_ms: int) -> None:
         """Forget rows of others that nobody has heard for long."""
         for node_id, (_, written_ms) in list(self.relayed.items()):
             if now_ms - written_ms >= self._lifetime_ms:
                 del self.relayed[node_id]
-                self._part = None
+                self._touch()
 
     def to_relay(self, now_ms: int) -> tuple[tuple[Row, int], ...]:
         """The rows worth passing on: all, as soon as any differs from one's own. They take turns when they are many."""
@@ -122,7 +126,18 @@ class Matrix:
         self._turn += len(chosen)
         return tuple(chosen)
 
+    def _touch(self) -> None:
+        self._part = None
+        self.dirty = True
+
     # --- what follows from it
+
+    def may_form(self) -> bool:
+        """Whether a first view can be formed at all: somebody need not wait, or everybody hears everybody."""
+        rows = [self.own, *self.direct.values()]
+        if any(row.flags & RowFlag.READY for row in rows):
+            return True
+        return len(rows) == len(self._votes) and all(row.hears == self.own.hears for row in rows)
 
     def rows(self) -> dict[int, Row]:
         """The best known row of every node, one's own included."""
@@ -136,11 +151,6 @@ class Matrix:
         if self._part is None:
             self._part = self._compute_part()
         return self._part
-
-    @property
-    def dirty(self) -> bool:
-        """Whether any row changed since `part` was last asked for."""
-        return self._part is None
 
     def _compute_part(self) -> dict[int, Row]:
         rows = self.rows()

@@ -206,12 +206,14 @@ class Membership:
 
     def evaluate(self, now_ms: int) -> None:
         """Do what the matrix and the clock ask for. Called after everything that may have changed either."""
-        self.moved = False
+        self.moved = self._matrix.dirty = False
         if self.phase is Phase.LEFT:
             return
         self._time_out(now_ms)
         if self._stragglers_due_ms is not None and now_ms >= self._stragglers_due_ms:
             self._stragglers_due_ms = None
+        if self.view is None and self._held is None and self.phase is Phase.IDLE and not self._matrix.may_form():
+            return
         part = self._matrix.part()
         members = tuple(Member(node_id, self._names[node_id], row.incarnation) for node_id, row in sorted(part.items()))
         leader = members[0].node_id

@@ -64,6 +64,7 @@ from messaging.messages import (
     Heartbeat,
     Message,
     Ordered,
+    Row,
     RowFlag,
     Submit,
     decode,
@@ -123,6 +124,7 @@ class Node:
         self._ready_due_ms: int | None = None
         self._beat_due_ms = 0
         self._last_beat_ms = 0
+        self._relay_due_ms = 0
         self._distrust_until_ms: int | None = None
         self._goodbye_until_ms: int | None = None
         self._holding = False
@@ -412,7 +414,7 @@ class Node:
             self.membership.evaluate(now_ms)
             self._after_install()
             self._update_hears(now_ms)
-            if not self.matrix.dirty or self.membership.phase is Phase.LEFT:
+            if not self.matrix.dirty:
                 return
         invariant(False, "the agreement does not come to rest")
 
@@ -490,7 +492,11 @@ class Node:
         late = tuple(sorted(peer_id for peer_id, peer in self.detector.alive.items() if peer.late))
         spacing_ms = 2 * self._hurry_ms if late else self._timers.keepalive_ms
         self._beat_due_ms = now_ms + (GOODBYE_BEAT_MS if self._goodbye_until_ms is not None else spacing_ms)
-        beat = Heartbeat(self.matrix.own, self.ordering.received, self.matrix.to_relay(now_ms), late)
+        relayed: tuple[tuple[Row, int], ...] = ()
+        if now_ms >= self._relay_due_ms:  # not with every beat: in a large cluster that starts, all change at once
+            self._relay_due_ms = now_ms + self._timers.keepalive_ms
+            relayed = self.matrix.to_relay(now_ms)
+        beat = Heartbeat(self.matrix.own, self.ordering.received, relayed, late)
         return [SendDatagram(encode(beat))]
 
     # --- for people
