@@ -336,9 +336,6 @@ class GraphWriter:
     def _add_host(self, action: Action, node: Node, values: dict[str, str]) -> None:
         rsc = action.rsc
         assert rsc is not None
-        target = rsc.meta.get("container-attribute-target")
-        if target is not None:
-            values.setdefault("CRM_meta_container_attribute_target", target)
         container = self.plan.container_of(node)
         if container is None:
             return
@@ -352,6 +349,9 @@ class GraphWriter:
             host = self.plan.node[container.index]
         if host is not None:
             values.setdefault("CRM_meta_physical_host", host.name)
+            target = rsc.meta.get("container-attribute-target")
+            if target is not None:
+                values.setdefault("CRM_meta_container_attribute_target", target)
 
     def _downed(self, action: Action) -> str:
         node = action.node

@@ -72,7 +72,7 @@ def _unpack(cib: _Element, now: int) -> ClusterState:
         recheck_candidates=config.changes,
     )
     state.digests = DigestStore(state)
-    state.has_fence_device = _has_fence_device(state)
+    state.has_fence_device = state.options.have_watchdog or _has_fence_device(state)
     state.unfencing_in_use = _unfencing_in_use(state)
     read_nodes(state)
     builder = Builder(state)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from crm.policy.actions import notify
 from crm.policy.actions.leaf import create_leaf_actions
-from crm.policy.actions.model import MIGRATABLE, OPTIONAL, PSEUDO, RUNNABLE
+from crm.policy.actions.model import ELEMENTARY, MIGRATABLE, OPTIONAL, PSEUDO, RUNNABLE
 from crm.policy.actions.plan import Plan
 from crm.policy.model import INFINITY, Bundle, Clone, Group, Primitive, Resource
 from crm.policy.values import truthy
@@ -57,7 +57,9 @@ def _bundle(plan: Plan, rsc: Bundle) -> None:
         create_actions(plan, rsc.inner_clone)
         if rsc.inner_clone.promotable:
             for task in ("promote", "promoted", "demote", "demoted"):
-                plan.pseudo(rsc, task, optional=True)
+                action = plan.pseudo(rsc, task, optional=True)
+                if task in ELEMENTARY:
+                    action.priority = INFINITY
 
 
 def _start_and_stop(plan: Plan, rsc: Resource, instances: list[Resource]) -> None:

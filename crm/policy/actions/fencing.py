@@ -105,8 +105,8 @@ def _imply_stops(plan: Plan, fence: Action, leaf: Primitive, target: Node) -> No
             top_stop = plan.newest(top, "stop")
             if top_stop is not None:
                 plan.relate(fence, top_stop, GUESTOK)
-            if leaf.notify:
-                notify.order_after_fencing(plan, leaf, stop, fence)
+        if leaf.notify:
+            notify.order_after_fencing(plan, leaf, stop, fence)
     for demote in plan.find(leaf, "demote", target):
         if not plan.clean(target) or plan.failed[leaf.index]:
             demote.flags |= PSEUDO | RUNNABLE

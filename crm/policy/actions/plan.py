@@ -91,6 +91,9 @@ class Plan(ActionStore):
             if not assignment.unclean[node.index] and node.unclean:
                 self.unclean[node.index] = False
         self.shutdown = list(assignment.shutdown)
+        for rsc in self.state.all_resources:
+            if rsc.kind is Kind.PRIMITIVE and self.node[rsc.index] is None and self.by_rsc[rsc.index]:
+                self._adapt_unassigned(rsc)
 
     # --- what is where ------------------------------------------------------------------------------------------------
 
@@ -367,7 +370,7 @@ class Plan(ActionStore):
         elif self.unclean[index]:
             return
         self.unclean[index] = True
-        self.fence_op(node, None, optional=False, reason=reason)
+        self.fence_op(node, None, optional=True, reason=reason)  # stage 12 decides
 
     # --- losing an assignment -----------------------------------------------------------------------------------------
 
@@ -377,7 +380,12 @@ class Plan(ActionStore):
         had_node = self.node[index] is not None
         self.node[index] = None
         self.next_role[index] = Role.STOPPED
-        for action in self.by_rsc[index]:
+        self._adapt_unassigned(rsc)
+        return had_node
+
+    def _adapt_unassigned(self, rsc: Resource) -> None:
+        """What exists of actions when a leaf gets no node: it must stop, and nothing of it can start or recur."""
+        for action in self.by_rsc[rsc.index]:
             flags = action.flags
             if action.task == "stop":
                 flags &= ~OPTIONAL
@@ -388,7 +396,6 @@ class Plan(ActionStore):
             if flags != action.flags:
                 action.flags = flags
                 action.version = self.clock
-        return had_node
 
 
 def _differs(stored: tuple[str | None, str | None], everything: str, secure: str) -> bool:

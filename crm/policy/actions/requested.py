@@ -40,7 +40,7 @@ def create_requested(plan: Plan) -> None:
 
 
 def fence(plan: Plan, request: FenceNode) -> Action:
-    action = plan.fence_op(request.node, None, optional=not request.required, reason=request.reason)
+    action = plan.fence_op(request.node, None, optional=True, reason=request.reason)  # 14 decides
     if request.priority_delay:
         plan.add_fencing_delay(action)
     return action
