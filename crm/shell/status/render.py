@@ -95,6 +95,14 @@ def render(status: ClusterStatus, style: Style) -> list[Text]:
     return lines
 
 
+def render_resources(status: ClusterStatus, style: Style) -> list[Text]:
+    """Only the resources, and what is to be known about moves and failures."""
+    lines = list(_resources(status, style))
+    lines.extend(_section("Moves and bans", (line for ban in status.bans for line in _ban(ban, style))))
+    lines.extend(_section("Failures", _failures(status, style)))
+    return lines
+
+
 def _section(title: str, body: Iterable[Text]) -> list[Text]:
     lines = list(body)
     return [Text(), Text(title, "bold"), *lines] if lines else []

@@ -1,0 +1,347 @@
+"""`crm cluster`: make a cluster, join one, start and stop this node's part of it, and see how it is."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+
+from crm.api.client import socket_path
+from crm.api.errors import ApiError
+from crm.shell.session import LiveSession, ShellError
+from crm.shell.shell import Shell, shell_of, wait_idle
+
+app = typer.Typer(
+    help="Make a cluster, join one, start and stop this node, see how it is.",
+    invoke_without_command=True,
+    add_completion=False,
+)
+
+CONFIG: Final = "/etc/vigil/vigil.toml"
+START_LIMIT_S: Final = 30.0
+STOP_LIMIT_S: Final = 600.0
+POLL_S: Final = 0.05
+
+ConfigPath = Annotated[str, typer.Option("--config", help="This node's configuration file.")]
+KeyPath = Annotated[str | None, typer.Option("--key-file", help="The key file; beside the configuration unless given.")]
+Force = Annotated[bool, typer.Option("--force", "-F", help="Replace what is there.")]
+
+
+@app.callback()
+def level(context: typer.Context) -> None:
+    if context.invoked_subcommand is None and not shell_of(context).interactive:
+        shell_of(context).start = ("cluster",)
+
+
+# --- making -----------------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def keygen(
+    context: typer.Context,
+    key_file: KeyPath = None,
+    config: ConfigPath = CONFIG,
+    add: Annotated[
+        bool, typer.Option("--add", help="Add a key below the others, to rotate without an outage.")
+    ] = False,
+    force: Force = False,
+) -> None:
+    """Write a key file, mode 0600. All nodes need the same."""
+    from crm.shell import setup
+
+    shell = shell_of(context)
+    path = setup.key_file(key_file, config)
+    if add:
+        setup.write_all([setup.File(path, setup.with_new_key(path), 0o600)], force=True)
+        shell.say(
+            f"added a key to {path}; copy the file to all nodes, then move the new key to the top, on all nodes again"
+        )
+        return
+    setup.write_all([setup.File(path, setup.new_keys(), 0o600)], force=force or shell.force)
+    shell.say(f"wrote {path}; copy it to the other nodes")
+
+
+@app.command()
+def init(
+    context: typer.Context,
+    node: Annotated[list[str], typer.Option("--node", help="NAME=ADDRESS[,ADDRESS], for each node.")],
+    name: Annotated[str, typer.Option("--name", help="The cluster's name.")] = "vigil",
+    this: Annotated[str, typer.Option("--as", help="Which node this machine is; by its host name unless given.")] = "",
+    config: ConfigPath = CONFIG,
+    key_file: KeyPath = None,
+    tie_breaker: Annotated[str, typer.Option("--tie-breaker", help="none or ping.")] = "none",
+    ping: Annotated[list[str] | None, typer.Option("--ping", help="Who is asked in a tie: HOST or HOST:PORT.")] = None,
+    mode: Annotated[str, typer.Option("--mode", help="unicast, multicast or broadcast.")] = "unicast",
+    group: Annotated[str, typer.Option("--group", help="The multicast group, or the broadcast address.")] = "",
+    port: Annotated[int | None, typer.Option("--port", help="UDP and TCP.")] = None,
+    deadtime_ms: Annotated[
+        int | None, typer.Option("--deadtime-ms", help="Silence after which a node is dead.")
+    ] = None,
+    state_dir: Annotated[str, typer.Option("--state-dir", help="What survives a reboot.")] = "",
+    run_dir: Annotated[str, typer.Option("--run-dir", help="Sockets.")] = "",
+    force: Force = False,
+) -> None:
+    """Write this node's configuration and keys for a new cluster."""
+    from crm.shell import setup
+
+    shell = shell_of(context)
+    place = Path(config).absolute()
+    wanted = setup.Wanted(
+        name=name,
+        nodes=tuple(node),
+        this_node=this,
+        config=place,
+        keys=setup.key_file(key_file, config) if key_file is not None else place.with_name("keys"),
+        tie_breaker=tie_breaker,
+        ping=tuple(ping or ()),
+        mode=mode,
+        group=group,
+        state_dir=state_dir,
+        run_dir=run_dir,
+        **{key: value for key, value in (("port", port), ("deadtime_ms", deadtime_ms)) if value is not None},
+    )
+    made = setup.init(wanted, force=force or shell.force)
+    shell.say(f"cluster {made.cluster_name}: wrote {place} for {made.node.name}, keys in {made.key_file}")
+    others = [entry.name for entry in made.nodes if entry.name != made.node.name]
+    if others:
+        shell.say(
+            f"copy both files to {', '.join(others)} and there:  crm cluster join --config FILE --key FILE --node NAME"
+        )
+    shell.say("then on every node:  crm cluster start")
+
+
+@app.command()
+def join(
+    context: typer.Context,
+    config: Annotated[str, typer.Option("--config", help="The vigil.toml of a node of the cluster.")],
+    key: Annotated[str, typer.Option("--key", help="The key file of a node of the cluster.")],
+    node: Annotated[
+        str, typer.Option("--node", help="Which node this machine is; by its host name unless given.")
+    ] = "",
+    to: Annotated[str, typer.Option("--to", help="Where to write the configuration.")] = CONFIG,
+    key_file: KeyPath = None,
+    force: Force = False,
+) -> None:
+    """Write this node's configuration and keys from those of another node. All of it, or nothing."""
+    from crm.shell import setup
+
+    shell = shell_of(context)
+    place = Path(to).absolute()
+    keys = Path(key_file).absolute() if key_file else None
+    made = setup.join(config, key, node, place, keys, force=force or shell.force)
+    shell.say(f"{made.node.name} is part of cluster {made.cluster_name}: wrote {place}; start it:  crm cluster start")
+
+
+@app.command()
+def check(context: typer.Context, config: ConfigPath = CONFIG) -> None:
+    """Say what is wrong with this node's configuration file and keys."""
+    from crm import config as configuration
+    from messaging import keyring
+    from messaging.errors import SetupError
+
+    problems: list[str] = []
+    try:
+        loaded = configuration.load(config)
+    except configuration.ConfigError as error:
+        problems.extend(str(error).splitlines())
+    else:
+        try:
+            keyring.load(Path(loaded.key_file))
+        except SetupError as error:
+            problems.extend(str(error).splitlines())
+    if problems:
+        raise ShellError(f"{len(problems)} problem{'' if len(problems) == 1 else 's'}", tuple(problems))
+    shell_of(context).say(f"{config}: good")
+
+
+# --- running ----------------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def start(context: typer.Context, config: ConfigPath = CONFIG) -> None:
+    """Start this node's daemons, and wait until they answer."""
+    shell = shell_of(context)
+    session = LiveSession(_run_dir(shell, config))
+    if _answers(session):
+        shell.say("the daemons of this node are running already")
+        return
+    how, process = _start_daemons(config)
+    deadline = time.monotonic() + START_LIMIT_S
+    while not _answers(session):
+        if process is not None and process.poll() is not None:
+            raise ShellError(f"vigild ended with code {process.returncode}; see {how}", _last_words(how))
+        if time.monotonic() > deadline:
+            raise ShellError(f"the daemons do not answer within {START_LIMIT_S:.0f} s; see {how}")
+        time.sleep(POLL_S)
+    shell.say("the daemons of this node are running")
+
+
+def _run_dir(shell: Shell, config: str) -> str | None:
+    """The run folder: as told, else as the configuration has it."""
+    if shell.run_dir or os.environ.get("VIGIL_RUN_DIR"):
+        return shell.run_dir
+    from crm import config as configuration
+
+    try:
+        return configuration.load(config).paths.run_dir
+    except configuration.ConfigError as error:
+        raise ShellError(f"{config} cannot be used", tuple(str(error).splitlines())) from None
+
+
+def _answers(session: LiveSession) -> bool:
+    try:
+        session.call("status")
+    except ApiError:
+        return False
+    return True
+
+
+def _last_words(log: str) -> tuple[str, ...]:
+    try:
+        return tuple(Path(log).read_text(encoding="utf-8", errors="replace").splitlines()[-5:])
+    except OSError:
+        return ()
+
+
+def _start_daemons(config: str) -> tuple[str, subprocess.Popen[bytes] | None]:
+    """By systemd where it runs and knows the unit, else as a process of its own. Returns where its words go, and the process."""
+    systemctl = shutil.which("systemctl")
+    if config == CONFIG and systemctl and Path("/run/systemd/system").is_dir() and _has_unit(systemctl):
+        ended = subprocess.run([systemctl, "start", "vigild"], capture_output=True, text=True, check=False)
+        if ended.returncode != 0:
+            raise ShellError(f"systemctl start vigild failed: {ended.stderr.strip()}")
+        return "journalctl -u vigild", None
+    from crm import config as configuration
+
+    loaded = configuration.load(config)
+    loaded.run_dir.mkdir(parents=True, exist_ok=True)
+    log = Path(loaded.paths.log_file or loaded.run_dir / "vigild.log")
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "crm.daemon.supervisor", "--config", config],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    return str(log), process
+
+
+def _has_unit(systemctl: str) -> bool:
+    ended = subprocess.run([systemctl, "cat", "vigild"], capture_output=True, check=False)
+    return ended.returncode == 0
+
+
+@app.command()
+def stop(context: typer.Context) -> None:
+    """Let this node leave the cluster: its resources move, then its daemons end."""
+    shell = shell_of(context)
+    session = shell.live
+    session.call("shutdown")
+    shell.warn("leaving: waiting for the resources of this node to move...")
+    deadline = time.monotonic() + STOP_LIMIT_S
+    while _answers(session):
+        if time.monotonic() > deadline:
+            raise ShellError(f"this node has not left within {STOP_LIMIT_S:.0f} s; crm status says what it waits for")
+        time.sleep(POLL_S * 4)
+    shell.say("this node has left the cluster")
+
+
+@app.command()
+def wait(
+    context: typer.Context,
+    timeout_s: Annotated[int, typer.Option("--timeout", help="Seconds.")] = 300,
+) -> None:
+    """Return when the cluster has nothing left to do."""
+    shell = shell_of(context)
+    wait_idle(shell.live, timeout_s * 1000)
+    shell.say("idle")
+
+
+# --- looking ----------------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def status(context: typer.Context) -> None:
+    """Whether this node's daemons run, what they are called to be, and where they listen."""
+    shell = shell_of(context)
+    about = shell.live.call("status")
+    shell.say(f"node {about.get('node')} of cluster {about.get('cluster')}, on {socket_path(shell.run_dir)}")
+    view = about.get("view") or {}
+    members = ", ".join(str(member.get("name")) for member in view.get("members", []))
+    shell.say(f"view {view.get('id', 'none')}: {members or 'nobody'}")
+    quorum = about.get("quorum") or {}
+    shell.say(f"quorum: {'yes' if quorum.get('quorate') else 'no'} ({quorum.get('reason', '')})")
+    shell.say(f"DC: {about.get('dc') or 'none'}; controller: {(about.get('controller') or {}).get('state', '?')}")
+    shell.say(f"CIB: {about.get('version')}")
+
+
+@app.command()
+def health(context: typer.Context) -> None:
+    """Go through everything that must be right; exit code 1 when something is not."""
+    from crm.shell.status import show
+    from crm.shell.status.model import Level
+
+    shell = shell_of(context)
+    current = show.get(shell.session)
+    offline = [node.name for node in current.nodes if node.state in ("offline", "UNCLEAN", "pending")]
+    failed = sorted({failure.resource for failure in current.failures if not failure.ignored})
+    errors = [notice.text for notice in current.notices if notice.level is not Level.NOTICE]
+    down = [daemon.name for daemon in current.daemons if not daemon.running]
+    points: list[tuple[str, bool, str]] = [
+        ("daemons of this node", not down, f"not running: {', '.join(down)}"),
+        ("quorum", current.quorate, current.quorum_reason or "none"),
+        ("DC", bool(current.dc), "none is elected"),
+        ("nodes", not offline, f"not online: {', '.join(offline)}"),
+        ("resources", not failed, f"failed: {', '.join(failed)}"),
+        ("nothing in the way", not errors, " ".join(errors)),
+    ]
+    for title, good, text in points:
+        shell.say(f"{'good' if good else 'BAD '}  {title}{'' if good else ': ' + text}")
+    if not all(good for _, good, _ in points):
+        raise typer.Exit(1)
+
+
+@app.command()
+def links(context: typer.Context) -> None:
+    """Show the links of this node, and what is heard of the others."""
+    shell = shell_of(context)
+    answer: dict[str, Any] = shell.live.call("messaging.query", name="links")
+    for link in answer.get("links", []):
+        trouble = f", errors {link['send_errors']}" if link.get("send_errors") else ""
+        last = f" ({link['last_error']})" if link.get("last_error") else ""
+        shell.say(
+            f"link {link.get('number')} {link.get('mode')}: sent {link.get('sent')}, received {link.get('received')}{trouble}{last}"
+        )
+    for peer in answer.get("peers", []):
+        heard = "never heard" if peer.get("silent_ms") is None else f"heard {peer['silent_ms']} ms ago"
+        each = ", ".join(f"link {number} {ms} ms" for number, ms in (peer.get("links") or {}).items())
+        stream = "" if peer.get("stream") else ", no stream"
+        shell.say(f"{peer.get('name')}: {peer.get('state')}, {heard}{' (' + each + ')' if each else ''}{stream}")
+    rejected = {reason: count for reason, count in (answer.get("rejected") or {}).items() if count}
+    if rejected:
+        shell.say("packets dropped: " + ", ".join(f"{count} {reason}" for reason, count in rejected.items()))
+
+
+@app.command()
+def quorum(context: typer.Context) -> None:
+    """Show votes, and why there is a quorum or none."""
+    shell = shell_of(context)
+    answer: dict[str, Any] = shell.live.call("messaging.query", name="quorum")
+    shell.say(f"{'quorate' if answer.get('quorate') else 'NOT quorate'}: {answer.get('reason')}")
+    shell.say(f"votes present {answer.get('present_votes')}, expected {answer.get('expected_votes')}")
+    for name, votes in (answer.get("votes") or {}).items():
+        shell.say(f"  {name}: {votes}")
+    rules = [key.replace("_", "-") for key in ("two_node", "wait_for_all") if answer.get(key)]
+    if rules:
+        shell.say(f"rules: {', '.join(rules)}")
+    if answer.get("evidence_detail"):
+        detail = answer["evidence_detail"]
+        words = detail.items() if isinstance(detail, dict) else [("tie-breaker", detail)]
+        shell.say("tie-breaker: " + ", ".join(f"{key} {value}" for key, value in words))
