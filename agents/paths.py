@@ -27,6 +27,7 @@ ENV_FENCE_PATH: Final = "VIGIL_FENCE_PATH"
 """Colon-separated folders of fence agents, searched before the installed ones."""
 ENV_RSCTMP: Final = "HA_RSCTMP"
 ENV_SBIN: Final = "HA_SBIN_DIR"
+DEFAULT_RUN_DIR: Final = Path("/run/vigil")
 SYSTEM_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -45,15 +46,20 @@ class AgentPaths:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> AgentPaths:
-        """What VIGIL_OCF_PATH, VIGIL_FENCE_PATH, VIGIL_RUN_DIR, HA_RSCTMP and HA_SBIN_DIR say; defaults otherwise."""
+        """What OCF_ROOT, VIGIL_OCF_PATH, VIGIL_FENCE_PATH, VIGIL_RUN_DIR, HA_RSCTMP and HA_SBIN_DIR say; defaults otherwise.
+
+        A node with a run folder of its own keeps its agents' state there too: several nodes may share a machine.
+        """
         values = os.environ if environment is None else environment
         default = cls()
         run_dir = values.get("VIGIL_RUN_DIR")
         tools = values.get(ENV_SBIN)
+        own = Path(run_dir) / "resource-agents" if run_dir and Path(run_dir) != DEFAULT_RUN_DIR else default.rsctmp
         return cls(
+            ocf_root=Path(values.get("OCF_ROOT") or default.ocf_root),
             ocf_search=_folders(values.get(ENV_OCF_PATH)),
             fence_search=_folders(values.get(ENV_FENCE_PATH)) + default.fence_search,
-            rsctmp=Path(values.get(ENV_RSCTMP) or default.rsctmp),
+            rsctmp=Path(values.get(ENV_RSCTMP) or own),
             tools=Path(tools) if tools else None,
             run_dir=Path(run_dir) if run_dir else None,
         )

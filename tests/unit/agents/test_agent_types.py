@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from agents.paths import AgentPaths
 from agents.types import AgentError, AgentId, ExecStatus, OcfCode, OperationResult
 
 
@@ -29,6 +32,16 @@ def test_an_agent_is_written_as_it_was_read(text: str) -> None:
 def test_what_names_no_agent_is_refused_with_what_was_expected(text: str, words: str) -> None:
     with pytest.raises(AgentError, match=words.replace("(", "\\(")):
         AgentId.parse(text)
+
+
+def test_paths_follow_the_environment_and_keep_nodes_of_one_machine_apart() -> None:
+    usual = AgentPaths.from_environment({})
+    assert (usual.ocf_root, usual.rsctmp) == (Path("/usr/lib/ocf"), Path("/run/resource-agents"))
+    own = AgentPaths.from_environment({"VIGIL_RUN_DIR": "/lab/n1/run", "VIGIL_OCF_PATH": "/a:/b", "OCF_ROOT": "/o"})
+    assert own.rsctmp == Path("/lab/n1/run/resource-agents")
+    assert own.provider_folders() == (Path("/a"), Path("/b"), Path("/o/resource.d"))
+    told = AgentPaths.from_environment({"VIGIL_RUN_DIR": "/lab/n1/run", "HA_RSCTMP": "/r", "VIGIL_FENCE_PATH": "/f"})
+    assert (told.rsctmp, told.fence_search[0]) == (Path("/r"), Path("/f"))
 
 
 def test_every_code_and_status_has_words() -> None:
