@@ -157,8 +157,8 @@ def _collect(plan: Plan, rsc: Clone) -> tuple[dict[str, str], dict[str, Entries]
     values["notify_available_uname"] = " ".join(allowed) or " "
     values["notify_all_uname"] = " ".join(node.name for node in plan.state.nodes) or " "
     if (rsc.meta.get("container-attribute-target") or "").lower() == "host":
-        hosts = [(plan.host_of(node) if node.is_guest else node) for node in plan.state.nodes]
-        values["notify_all_hosts"] = " ".join(host.name for host in hosts if host is not None) or " "
+        hosts = [(plan.host_of(node) or node) if node.is_guest else node for node in plan.state.nodes]
+        values["notify_all_hosts"] = " ".join(host.name for host in hosts) or " "
     return values, acting
 
 
