@@ -13,12 +13,15 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from crm.policy.assign import assign
-from crm.policy.model import INFINITY, Assignment, Clone, ClusterState, Node, Resource
-from crm.policy.render.reasons import describe, node_state
+from crm.policy.model import INFINITY, Assignment, Bundle, Clone, ClusterState, Node, Resource
+from crm.policy.render.reasons import describe, listed, node_state
 from crm.policy.values import show_score
 
 if TYPE_CHECKING:
     from crm.policy.constraints.model import Colocation, Location, Locations
+
+
+_SHOWN = 4  # relations of one constraint that are spelled out
 
 
 @dataclass(slots=True, frozen=True)
@@ -54,10 +57,11 @@ class _Problem:
 
 
 def is_placed(assignment: Assignment, rsc: Resource) -> bool:
-    """Whether a resource has a node: all of a group's members, some instance of a clone."""
+    """Whether a resource has a node: all of a group's members, some instance of a clone or bundle."""
+    if isinstance(rsc, Bundle):
+        return any(assignment.node[replica.container.index] is not None for replica in rsc.replicas)
     placed = [assignment.node[leaf.index] is not None for leaf in rsc.leaves()]
-    some_will_do = isinstance(rsc, Clone)
-    return any(placed) if some_will_do else all(placed)
+    return any(placed) if isinstance(rsc, Clone) else all(placed)
 
 
 def find_conflict(
@@ -115,7 +119,7 @@ def _sentences(problem: _Problem, constraints: list[str]) -> list[str]:
     rsc = problem.resource
     noun = "constraint" if len(constraints) == 1 else "constraints"
     verb = "leaves" if len(constraints) == 1 else "together leave"
-    names = _listed(constraints)
+    names = listed(constraints)
     lines = [f"The {noun} {names} {verb} no node for {rsc.id}; without any one of them it could run:"]
     if len(constraints) == 1:
         lines = [f"The {noun} {names} {verb} no node for {rsc.id}; without it, {rsc.id} could run:"]
@@ -137,18 +141,16 @@ def _why_not(state: ClusterState, assignment: Assignment, rsc: Resource, node: N
 
 
 def _constraint(problem: _Problem, name: str) -> str:
-    for c in problem.colocations:
-        if c.id == name:
-            return f"{name}: colocation of {c.dependent.id} with {c.primary.id}, score {show_score(c.score)}"
-    found = [record for record in problem.locations.records if record.cause.id == name]
-    return "; ".join(_location(record) for record in found)
+    colocations = [c for c in problem.colocations if c.id == name]
+    if colocations:
+        pairs = [f"{c.dependent.id} with {c.primary.id}" for c in colocations[:_SHOWN]]
+        more = f" and {len(colocations) - _SHOWN} more pairs" if len(colocations) > _SHOWN else ""
+        return f"{name}: colocation of {', '.join(pairs)}{more}, score {show_score(colocations[0].score)}"
+    found = [_location(record) for record in problem.locations.records if record.cause.id == name]
+    return f"{name}: " + "; ".join(found) if found else ""
 
 
 def _location(record: Location) -> str:
     scores = ", ".join(f"{node.name} {show_score(score)}" for node, score in record.scores.items())
     only = f" ({record.discovery.name.lower()} discovery)" if record.discovery.value else ""
-    return f"{record.cause.id}: location of {record.resource.id}: {scores or 'no node'}{only}"
-
-
-def _listed(names: list[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+    return f"location of {record.resource.id}: {scores or 'no node'}{only}"

@@ -27,7 +27,9 @@ from crm.policy.model import (
     Clone,
     ClusterState,
     Contribution,
+    Decision,
     Node,
+    NodeKind,
     Primitive,
     Resource,
     Role,
@@ -98,7 +100,8 @@ class _Answering:
 
 
 _TASKS = frozenset(("start", "stop", "promote", "demote", "migrate_to", "migrate_from", "reload-agent"))
-_CONSEQUENCES = frozenset(("no-slot", "dependent", "colocation"))  # kinds of causes that have a cause of their own
+# Kinds of causes that have a cause of their own.
+_CONSEQUENCES = frozenset(("no-slot", "collective", "dependent", "colocation", "anticolocation"))
 
 
 class Explanation:
@@ -124,7 +127,7 @@ class Explanation:
             self._contributions.setdefault((change.resource, change.node), []).append(change)
 
     @classmethod
-    def of(cls, cib: _Element, now: int | None) -> Explanation:
+    def of(cls, cib: _Element, now: int) -> Explanation:
         """Schedule a CIB and keep the reasons."""
         state = unpack(cib, now)
         constraints = read_constraints(state)
@@ -171,6 +174,8 @@ class Explanation:
         if score >= 0:
             return down
         ban = next((change for change in changes if change.result <= -INFINITY), None)
+        if ban is None and node.kind is NodeKind.BUNDLE:
+            return f"{node.name} is the inside of a container and takes only what belongs there"
         if ban is None:
             return down or f"the score there is {show_score(score)}, below 0"
         if down is not None and ban.cause.kind in _CONSEQUENCES:
@@ -185,6 +190,10 @@ class Explanation:
                 for change in self._contributions.get((follower, ban.node), ()):
                     if change.result <= -INFINITY and change.cause.kind not in _CONSEQUENCES:
                         return f"{follower.id}, which must be with it, cannot run there ({self._describe(change)})"
+        if ban.cause.kind == "collective" and ban.cause.id in self.state.by_id:
+            for change in self._contributions.get((self.state.by_id[ban.cause.id], ban.node), ()):
+                if change.result <= -INFINITY:
+                    return self._root(change)
         return self._describe(ban)
 
     def _followers(self, name: str) -> list[Resource]:
@@ -280,13 +289,17 @@ class Explanation:
             self._say_score(said, leaf, best)
             self._say_score(said, leaf, view)
         else:
-            said.say(f"{leaf.id} could run on {node.name} just as well: {why_chosen(decision.choice, chosen, leaf)}.")
-            if decision.choice is Choice.LOAD:
-                load = decision.load
-                said.say(
-                    f"  when it was placed, {chosen.name} had {load[chosen.index]} resources assigned "
-                    f"and {node.name} {load[node.index]}"
-                )
+            said.say(f"{leaf.id} could run on {node.name} just as well: {self._between(leaf, decision, chosen, node)}.")
+
+    def _between(self, leaf: Primitive, decision: Decision, chosen: Node, other: Node) -> str:
+        """What made the chosen node win against one with the same score."""
+        load = decision.load
+        if decision.choice in (Choice.LOAD, Choice.NAME) and load[chosen.index] != load[other.index]:
+            return (
+                f"when it was placed, {chosen.name} had {load[chosen.index]} resources assigned "
+                f"and {other.name} {load[other.index]}"
+            )
+        return why_chosen(decision.choice, chosen, leaf)
 
     def _say_instances_not(self, said: _Answering, rsc: Clone | Bundle, node: Node) -> None:
         """A clone has no instance there: the clone's own score forbids it, or each instance has its reason."""
@@ -347,6 +360,8 @@ class Explanation:
     def _say_no_node(self, said: _Answering, leaf: Primitive) -> None:
         said.say(f"{leaf.id} cannot run anywhere:")
         for view in self.views(leaf):
+            if view.node.kind is NodeKind.BUNDLE and not leaf.exclusive_discovery:
+                continue
             bans = [change.cause for change in view.contributions if change.result <= -INFINITY]
             said.say(f"  {view.node.name}: {view.obstacle or 'nothing forbids it'}", *bans[:1])
 
@@ -386,7 +401,7 @@ class Explanation:
 # --- for people ---------------------------------------------------------------------------------------------------------
 
 
-def explain_text(cib: _Element, resource: str, node: str | None = None, now: int | None = None) -> str:
+def explain_text(cib: _Element, resource: str, node: str | None, now: int) -> str:
     """What `crm why RESOURCE [NODE]` prints: where the resource is and why, or why not on that node."""
     explanation = Explanation.of(cib, now)
     try:

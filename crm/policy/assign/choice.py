@@ -96,6 +96,8 @@ def _choose(run: Run, rsc: Primitive, table: Scores, prefer: Node | None) -> tup
     current = run.current_node(rsc)
     if current is None or not available[current.index] or current.base_score < 0 or table.get(current) != top:
         return best, Choice.BEST_SCORE
+    if current is best:
+        return best, Choice.BEST_SCORE
     return current, Choice.STAYS
 
 

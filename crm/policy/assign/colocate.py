@@ -44,8 +44,10 @@ def apply(run: Run, colocation: Colocation, dependent: Resource, primary: Resour
     return 0
 
 
-def _cause(colocation: Colocation, primary: Resource) -> Cause:
-    return Cause("colocation", colocation.id, primary.id)
+def _cause(colocation: Colocation, stopped: Resource | None = None) -> Cause:
+    """The colocation, and its primary as configured, or the part of it that is stopped."""
+    kind = "colocation" if colocation.score > 0 else "anticolocation"
+    return Cause(kind, colocation.id, (stopped or colocation.primary).id)
 
 
 # --- with a primitive (9.1 - 9.3) -----------------------------------------------------------------------------------------
@@ -93,7 +95,7 @@ def _change_table(run: Run, colocation: Colocation, dependent: Resource, primary
     if colocation.mandatory or run.has_room(new):
         before = run.before(dependent)
         run.tables[dependent.index] = new
-        run.explain(dependent, before, _cause(colocation, primary))
+        run.explain(dependent, before, _cause(colocation, primary if node is None else None))
 
 
 def _near(table: Scores, score: int, matching: Iterable[Node]) -> Scores:
@@ -161,7 +163,7 @@ def _with_clone(run: Run, colocation: Colocation, dependent: Resource, clone: Cl
     instances = run.children[clone.index]
     if colocation.score >= INFINITY:
         places = {run.location(instance) for instance in instances if not run.is_blocked(instance)}
-        _only_on(run, colocation, dependent, clone, places)
+        _only_on(run, colocation, dependent, places)
         return 0
     return sum(apply(run, colocation, dependent, instance) for instance in instances)
 
@@ -186,7 +188,7 @@ def _near_instances_in_role(run: Run, colocation: Colocation, dependent: Resourc
     if mandatory and not (colocation.dependent_role is Role.PROMOTED and colocation.primary_role is Role.PROMOTED):
         for other, score in table.items():
             table[other] = add_scores(score, hosts[other]) if other in hosts else -INFINITY
-    run.explain(dependent, before, _cause(colocation, clone))
+    run.explain(dependent, before, _cause(colocation))
 
 
 def _score_when_assigned(run: Run, instance: Resource, node: Node) -> int:
@@ -221,6 +223,7 @@ def _pair(run: Run, colocation: Colocation, dependent: Resource, partner: Resour
         return apply(run, colocation, dependent, partner)
     if colocation.score >= INFINITY and isinstance(dependent, Primitive):
         assign_to(run, dependent, None, final=True)
+        run.unpaired[dependent] = colocation
     return 0
 
 
@@ -240,20 +243,18 @@ def _with_bundle(run: Run, colocation: Colocation, dependent: Resource, bundle: 
         ):
             continue
         places.add(run.node[container.index])
-    _only_on(run, colocation, dependent, bundle, places)
+    _only_on(run, colocation, dependent, places)
     return 0
 
 
-def _only_on(
-    run: Run, colocation: Colocation, dependent: Resource, primary: Resource, places: set[Node | None]
-) -> None:
+def _only_on(run: Run, colocation: Colocation, dependent: Resource, places: set[Node | None]) -> None:
     """Ban the dependent from every node but these. Node identity only: attribute and role are not consulted."""
     before = run.before(dependent)
     table = run.tables[dependent.index]
     for node in table:
         if node not in places:
             table[node] = -INFINITY
-    run.explain(dependent, before, _cause(colocation, primary))
+    run.explain(dependent, before, _cause(colocation))
 
 
 # --- partners (9.5) ---------------------------------------------------------------------------------------------------------

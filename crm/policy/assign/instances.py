@@ -205,11 +205,14 @@ def _ban_full_nodes(run: Run, collective: Resource, instance: Resource, per_node
             for node in table
             if not available[node.index] or allowed.get(node, -INFINITY) < 0 or counts.get(node, 0) >= per_node
         ]
-    cause = Cause("no-slot", collective.id)
+    full = [node for node in barred if counts.get(node, 0) >= per_node] if run.explaining else barred
     for rsc in (instance, *instance.children):
-        before = run.before(rsc)
         own = run.tables[rsc.index]
-        for node in barred:
-            if node in own:
-                own[node] = -INFINITY
-        run.explain(rsc, before, cause, replaces=True)
+        for nodes, kind in ((full, "no-slot"), (barred, "collective")):
+            before = run.before(rsc)
+            for node in nodes:
+                if node in own:
+                    own[node] = -INFINITY
+            run.explain(rsc, before, Cause(kind, collective.id), replaces=True)
+            if not run.explaining:
+                break

@@ -83,9 +83,17 @@ def follow(run: Run, rsc: Primitive, colocation: Colocation) -> None:
 def _respect_next_role(run: Run, rsc: Primitive) -> None:
     index = rsc.index
     if run.next_role[index] is Role.STOPPED:
-        run.ban_everywhere(rsc, Cause("target-role", rsc.id, "to be stopped"))
+        run.ban_everywhere(rsc, _why_stopped(run, rsc))
     elif run.next_role[index] > run.role[index] and not run.state.quorate and run.options.no_quorum_policy == "freeze":
         run.next_role[index] = run.role[index]
+
+
+def _why_stopped(run: Run, rsc: Primitive) -> Cause:
+    if rsc in run.unpaired:
+        return Cause("no-partner", run.unpaired[rsc].id, run.unpaired[rsc].primary.id)
+    if rsc.meta.get("target-role", "").lower() == "stopped":
+        return Cause("target-role", rsc.id)
+    return Cause("on-fail", rsc.id, "what a failure (or its node) demands is that it stays stopped")
 
 
 def _freeze(run: Run, rsc: Primitive) -> None:

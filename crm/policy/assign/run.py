@@ -113,6 +113,7 @@ class Run:
         self.gathering = bytearray(count)  # on the current path of 10.3
         self.counts: dict[Resource, dict[Node, int]] = {}  # instances of a collective on a node
         self.over_threshold: dict[Resource, list[Node]] = {}  # where failures ban a leaf (4.3)
+        self.unpaired: dict[Resource, Colocation] = {}  # instances for which an interleaved primary has no partner
         self.assigned_count = [0] * len(state.nodes)  # leaves put on a node so far
         self.capacity: list[dict[str, int]] = [dict(node.utilization) for node in state.nodes]
         self.available = [result.available(node) for node in state.nodes]

@@ -5,8 +5,8 @@ The words are Pacemaker's; a constraint, attribute or resource is always named b
 
 from __future__ import annotations
 
-from crm.policy.model import INFINITY, Assignment, Choice, ClusterState, Contribution, Node, Primitive, Resource
-from crm.policy.values import show_score
+from crm.policy.model import INFINITY, Assignment, Choice, ClusterState, Contribution, Node, Primitive, Resource, Role
+from crm.policy.values import ROLE_NAMES, show_score
 
 
 def signed(score: int) -> str:
@@ -16,12 +16,17 @@ def signed(score: int) -> str:
 
 def place_of(assignment: Assignment, rsc: Resource) -> str:
     """`on n1`, `on n1 and n2`, or `stopped`."""
-    names: dict[str, None] = {}
-    for leaf in rsc.leaves():
-        node = assignment.node[leaf.index]
-        if node is not None:
-            names[node.name] = None
-    return f"on {' and '.join(names)}" if names else "stopped"
+    nodes = {node for leaf in rsc.leaves() if (node := assignment.node[leaf.index]) is not None}
+    return f"on {_names(nodes)}" if nodes else "stopped"
+
+
+def listed(words: list[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def _names(nodes: set[Node]) -> str:
+    return listed([node.name for node in sorted(nodes, key=lambda node: node.index)])
 
 
 def describe(change: Contribution, state: ClusterState, assignment: Assignment) -> str:
@@ -32,7 +37,7 @@ def describe(change: Contribution, state: ClusterState, assignment: Assignment) 
         return f"location constraint {cause.id}" + (f" bans it from {node}" if banned else "")
     if cause.kind == "promotion-location":
         return f"location constraint {cause.id} for the promoted role"
-    if cause.kind == "colocation":
+    if cause.kind in ("colocation", "anticolocation"):
         return _colocation(change, state, assignment, banned)
     if cause.kind == "dependent":
         if cause.id.startswith("#"):
@@ -49,12 +54,15 @@ _FIXED = {
     "stickiness": "resource-stickiness, because it is on {node} now",
     "health": "{detail}",
     "fail-count": "{detail}",
-    "no-slot": "{id} has no place for another instance on {node}, or the node cannot be used",
+    "no-slot": "{id} has all the instances on {node} that it may have there",
+    "collective": "{id} as a whole cannot run on {node}",
     "clone-max": "all instances of {id} that may run are placed ({detail})",
     "exclusive-discovery": "probing of {id} is exclusive to other nodes (resource-discovery=exclusive)",
     "shutdown-lock": "{detail}",
     "ticket": "ticket {id} is not granted",
     "target-role": "its target-role is Stopped",
+    "no-partner": "colocation constraint {id} pairs it with an instance of {detail}, and there is none for it",
+    "on-fail": "{detail}",
     "utilization": "{node} has not enough capacity left for it",
     "remote": "{detail}",
     "container": "{detail}",
@@ -67,11 +75,28 @@ _FIXED = {
 def _colocation(change: Contribution, state: ClusterState, assignment: Assignment, banned: bool) -> str:
     cause = change.cause
     primary = state.by_id.get(cause.detail)
-    where = f", which is {place_of(assignment, primary)}" if primary is not None else ""
+    what = cause.detail if primary is None else _primary(cause.id, primary, assignment)
     if cause.id.startswith("#"):
-        return f"it must be with {cause.detail}{where}"
-    verb = "binds it to" if banned else "relates it to"
-    return f"colocation constraint {cause.id} {verb} {cause.detail}{where}"
+        return f"it must be with {what}"
+    if cause.kind == "anticolocation":
+        verb = "keeps it away from"
+    else:
+        verb = "binds it to" if banned else "relates it to"
+    return f"colocation constraint {cause.id} {verb} {what}"
+
+
+def _primary(constraint: str, primary: Resource, assignment: Assignment) -> str:
+    """The primary of a colocation and where it is; in a role, only the instances in that role count."""
+    role = next((c.primary_role for c in assignment.dependents[primary.index] if c.id == constraint), Role.UNKNOWN)
+    if role is Role.UNKNOWN:
+        return f"{primary.id}, which is {place_of(assignment, primary)}"
+    nodes = {
+        node
+        for leaf in primary.leaves()
+        if assignment.next_role[leaf.index] is role and (node := assignment.node[leaf.index]) is not None
+    }
+    in_role = f"{primary.id} in the role {ROLE_NAMES[role]}"
+    return f"{in_role}, which is on {_names(nodes)}" if nodes else f"{in_role}, which is nowhere"
 
 
 def node_state(node: Node, assignment: Assignment) -> str | None:
@@ -88,15 +113,19 @@ def node_state(node: Node, assignment: Assignment) -> str | None:
     return f"{node.name} is in maintenance mode" if node.maintenance else None
 
 
+def _meant(node: Node, rsc: Primitive) -> str:
+    return f"it is on {node.name} now" if node in rsc.active_nodes else f"{node.name} is where it is meant to be"
+
+
 def why_chosen(choice: Choice, node: Node, rsc: Primitive) -> str:
     """What made this node win."""
     return {
         Choice.ONLY_USABLE: f"{node.name} is the only node it can use",
         Choice.BEST_SCORE: f"{node.name} has the highest score for it",
         Choice.STAYS: f"{node.name} is one of the best, and it is there already",
-        Choice.WANTED: f"no node is better, and {node.name} is where it is meant to be",
+        Choice.WANTED: f"no node is better, and {_meant(node, rsc)}",
         Choice.CAPACITY: f"of the nodes with the highest score, {node.name} has most capacity left",
         Choice.LOAD: f"of the nodes with the highest score, {node.name} has the fewest resources assigned",
-        Choice.NAME: f"nothing tells the best nodes apart, and {node.name} comes first by name",
+        Choice.NAME: f"{node.name} is one of the best and comes first by name",
         Choice.UNMANAGED: f"{rsc.id} is unmanaged and stays on {node.name}, where it is",
     }.get(choice, f"{node.name} was chosen")
