@@ -98,6 +98,8 @@ class PeerState:
     channel: Channel = field(default_factory=Channel)
     dialing: bool = False
     lost_ms: int | None = None
+    unheard_ms: int | None = None
+    """Since when the peer says that it does not hear this node, although the stream stands here."""
 
 
 class Node:
@@ -332,6 +334,26 @@ class Node:
         state.lost_ms = now_ms
         self._out.report(Level.INFO, f"the stream to node {self._names[peer_id]} broke")
 
+    def _break_stream(self, peer_id: int, state: PeerState, now_ms: int) -> None:
+        """End a stream that is of no use; a new one will be dialed."""
+        self._reach_changed = True
+        state.channel.closed()
+        state.lost_ms = now_ms
+        state.unheard_ms = None
+        self._out.add(CloseStream(peer_id))
+
+    def _check_streams(self, now_ms: int) -> None:
+        """A stream that stands at one end only (the other's farewell was lost) would keep the nodes apart for ever."""
+        for peer_id, state in self._peers.items():
+            row = self.matrix.direct.get(peer_id)
+            if not state.channel.open or row is None or row.hears.get(self.me.node_id) == self.me.incarnation:
+                state.unheard_ms = None
+            elif state.unheard_ms is None:
+                state.unheard_ms = now_ms
+            elif now_ms - state.unheard_ms >= self._timers.deadtime_ms:
+                self._out.report(Level.INFO, f"node {self._names[peer_id]} does not hear us: a new stream is tried")
+                self._break_stream(peer_id, state, now_ms)
+
     def _on_stream(self, peer_id: int, payload: bytes, now_ms: int) -> None:
         state = self._peers.get(peer_id)
         if state is None or not state.channel.open:
@@ -355,10 +377,7 @@ class Node:
         except Malformed as error:
             self.malformed += 1
             self._out.report(Level.WARNING, f"node {self._names[peer_id]} sent nonsense ({error}): stream closed")
-            self._reach_changed = True
-            state.channel.closed()
-            state.lost_ms = now_ms
-            self._out.add(CloseStream(peer_id))
+            self._break_stream(peer_id, state, now_ms)
 
     def _on_message(self, sender: int, message: Message, now_ms: int) -> None:
         match message:
@@ -404,6 +423,8 @@ class Node:
         if self._distrust_until_ms is not None and now_ms >= self._distrust_until_ms:
             self._distrust_until_ms = None
             self.matrix.set_flag(RowFlag.DISTRUSTED, False)
+        if now_ms >= self._relay_due_ms:
+            self._check_streams(now_ms)
         self.crm.expire(now_ms, self._agreement_runs())
         if self._goodbye_until_ms is not None and (now_ms >= self._goodbye_until_ms or self._goodbye_heard()):
             self._goodbye_until_ms = None

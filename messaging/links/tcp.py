@@ -31,6 +31,9 @@ BACKLOG = 64
 MAX_PENDING_CONNECTIONS = 64
 """Connections that have not yet proved who they are; more are closed at once."""
 
+KEEPALIVE_IDLE_S = 5
+"""An idle connection whose other end is gone is noticed by the kernel; who is alive is not its question."""
+
 WRITE_HIGH_BYTES = 1024 * 1024
 
 
@@ -55,6 +58,9 @@ class Connection(asyncio.Protocol):
         made: socket.socket = transport.get_extra_info("socket")
         made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         made.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, self._streams.user_timeout_ms)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_IDLE_S)
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE_IDLE_S)
         self._deadline = asyncio.get_running_loop().call_later(HANDSHAKE_TIMEOUT_S, self.close)
         if not self._streams.admit(self):
             self.close()
