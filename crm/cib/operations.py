@@ -24,7 +24,7 @@ from typing import Final
 
 from lxml import etree
 
-from crm.cib import schema, xml
+from crm.cib import patchset, schema, xml
 from crm.cib.editor import UNINDEXED_TAGS, Editor, IdIndex, section_of
 from crm.cib.report import ReportItem, Severity
 from crm.cib.report import errors as errors_of
@@ -221,6 +221,9 @@ def _advance(editor: Editor, before: Version, operation: Operation) -> None:
         text = f"{given} is older than the version of the CIB, {before}"
         raise _RefusedError(Code.OLD, text)
     configuration = editor.sections - {xml.STATUS, "cib"}
+    if operation.kind is Kind.PATCH and given > before:
+        # A patch leads to the version that it names, so that whoever made it and whoever applies it agree.
+        return
     if configuration or operation.kind is Kind.BUMP:
         new = Version(given.admin_epoch, given.epoch + 1, 0)
     elif given > before:
@@ -577,7 +580,16 @@ def _upgrade(editor: Editor, operation: Operation) -> None:
 
 
 def _patch(editor: Editor, operation: Operation) -> None:
-    raise _RefusedError(Code.BAD_REQUEST, "patch is not available yet")
+    """The document that the patch leads to, with the version that it names."""
+    given = _fragment(operation.xml)
+    try:
+        patched = patchset.apply(given, editor.document)
+    except patchset.PatchError as error:
+        code = Code.CONFLICT if error.stale else Code.BAD_REQUEST
+        raise _RefusedError(code, f"the patch cannot be applied: {error}") from None
+    _replace_root(editor, patched)
+    for name in [str(key) for key in editor.document.attrib if key not in patched.attrib]:
+        editor.unset(editor.document, name)
 
 
 def _transaction(editor: Editor, operation: Operation) -> None:
