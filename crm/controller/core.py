@@ -145,6 +145,7 @@ class Controller:
         self._outbox: list[Changes] = []
         self._in_air: dict[int, Message] = {}
         self._tags = 0
+        self._tags_before_view = 0
         self._tokens = 0
         self._fencing: dict[str, FencingJob] = {}
         self._last_synced: View | None = None
@@ -219,6 +220,7 @@ class Controller:
             self._last_synced = self.view
         self._remember_attributes()
         was_dc = self.dc == self.me.node_id
+        self._tags_before_view = self._tags
         self.view = view
         self.coordinator = None
         dead = self.settings.deadtime_ms - DEADTIME_SLACK_MS
@@ -275,18 +277,24 @@ class Controller:
         return []
 
     def on_undelivered(self, tag: int, now_ms: int) -> list[Effect]:
-        """One of ours died with its view. It comes before the next view."""
+        """One of ours died with its view."""
         message = self._in_air.pop(tag, None)
+        effects: list[Effect] = []
         match message:
             case Changes():
                 kept = self._still_true(message)
                 if kept is not None:
                     self._outbox.append(kept)
-            case Orders() if self.coordinator is not None:
-                return self.coordinator.on_not_sent(message, now_ms)
+            case Orders():
+                # It may come after the view that ended it, when nobody coordinates: nothing may wait for such an order.
+                for order in message.orders:
+                    self._memory.forget(order.transition_key)
+                if self.coordinator is not None:
+                    effects = self.coordinator.on_not_sent(message, now_ms)
             case _:
                 pass
-        return []
+        # Within its own view there is no point in sending again: the next view is about to come.
+        return effects + (self._flush() if tag <= self._tags_before_view else [])
 
     def on_disconnected(self, now_ms: int) -> list[Effect]:
         """Messaging is gone, and with it the view. What runs here goes on; a new view begins a new join."""

@@ -66,6 +66,13 @@ class Memory:
     """Nodes that were at work and are missed, and since when."""
     fencing_failures: dict[str, int] = field(default_factory=dict)
 
+    def forget(self, transition_key: str) -> None:
+        """This order is over, or never was."""
+        for known, key in self.ordered.items():
+            if key == transition_key:
+                del self.ordered[known]
+                return
+
 
 @dataclass(slots=True)
 class Coordinator:
@@ -162,7 +169,7 @@ class Coordinator:
         matched: set[str] = set()
         effects: list[Effect] = []
         for result in changes.results:
-            self._ended(result.transition_key)
+            self.memory.forget(result.transition_key)
             number = self._bound.pop(result.transition_key, None)
             if number is None or self.transition is None:
                 continue
@@ -266,7 +273,7 @@ class Coordinator:
     def on_not_sent(self, orders: Orders, now_ms: int) -> list[Effect]:
         """The view ended before these orders were delivered: nobody has them."""
         for order in orders.orders:
-            self._ended(order.transition_key)
+            self.memory.forget(order.transition_key)
             number = self._bound.pop(order.transition_key, None)
             if number is not None and self.transition is not None:
                 self.transition.not_sent(number, "the view changed")
@@ -395,12 +402,6 @@ class Coordinator:
         entry = status.operation_entry(self.cib.document, action.node_id, action.resource.id, f"pending-{action.key}")
         return None if entry is None else entry.get("transition-key")
 
-    def _ended(self, transition_key: str) -> None:
-        for known, key in self.memory.ordered.items():
-            if key == transition_key:
-                del self.memory.ordered[known]
-                return
-
     def _clear_failcount(self, action: Action, key: str) -> Changes:
         resource = action.resource.id if action.resource else ""
         node_id, node = action.node_id or "", action.node or ""
@@ -416,7 +417,7 @@ class Coordinator:
         if action.kind is not ActionKind.RESOURCE or self.transition is None:
             return []
         key = self.transition.key_of(action)
-        self._ended(key)
+        self.memory.forget(key)
         self._bound.pop(key, None)
         record = Record(
             "action_lost", {"operation": action.key, "on": action.node}, f"transition-{self.transition.number}"

@@ -34,6 +34,8 @@ from fencing.devices import AgentAbilities, Device, Problem, read
 from fencing.types import Answer, Effect, Event, FenceAction, Outcome, Request, RunDevice, SetTimer
 
 METADATA_TIMEOUT_MS: Final = 10_000
+CURIOSITY_S: Final = 3.0
+"""After a new agent appears in the configuration, until it is asked what it can do."""
 DEFAULT_TIMEOUT_MS: Final = 60_000
 HOST_ARGUMENTS: Final = ("port", "plug")
 """Parameters that fence agents take the node's name by, in the order of preference."""
@@ -61,6 +63,9 @@ class Fencing:
         self._others = others
         self._abilities: dict[AgentId, AgentAbilities] = {}
         self._asked: set[AgentId] = set()
+        self._told: set[AgentId] = set()
+        self._curious = False
+        self._learning: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
         self._listeners: dict[str, list[Callable[[bool, str], None]]] = {}
         self._answers: dict[int, asyncio.Future[tuple[bool, str]]] = {}
@@ -92,7 +97,7 @@ class Fencing:
             parameters = _values(document, primitive, "instance_attributes")
             if agent not in self._asked:
                 self._asked.add(agent)
-                self._spawn(self._learn(agent))
+                self._curious = True
             priority = _values(document, primitive, "meta_attributes").get("priority", "0")
             device, problems = read(
                 primitive.get("id", ""),
@@ -121,6 +126,9 @@ class Fencing:
             for node in xml.elements(xml.section(document, "nodes"), "node")
         }
         self.core.configure(devices, levels, attributes)
+        if self._curious and self._learning is None:
+            self._learning = asyncio.create_task(self._learn_all(CURIOSITY_S))
+            self._learning.add_done_callback(self._over)
 
     def request(self, fence: Fence) -> None:
         """What the controller asks for."""
@@ -129,19 +137,23 @@ class Fencing:
         if fence.target == self.node and fence.action != "on" and others:
             self._spawn(self._ask_peer(fence, others[0]))
             return
-        self._begin(
-            Request(
-                token=fence.token,
-                target=fence.target,
-                action=FenceAction(fence.action),
-                reason=fence.reason,
-                timeout_ms=fence.timeout_ms or DEFAULT_TIMEOUT_MS,
-                delay_ms=fence.delay_ms,
-                chance=random.random(),
+        self._spawn(
+            self._begin_knowing(
+                Request(
+                    token=fence.token,
+                    target=fence.target,
+                    action=FenceAction(fence.action),
+                    reason=fence.reason,
+                    timeout_ms=fence.timeout_ms or DEFAULT_TIMEOUT_MS,
+                    delay_ms=fence.delay_ms,
+                    chance=random.random(),
+                )
             )
         )
 
     async def close(self) -> None:
+        if self._learning is not None:
+            self._tasks.add(self._learning)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -166,7 +178,7 @@ class Fencing:
         token = self._last_remote
         future: asyncio.Future[tuple[bool, str]] = asyncio.get_running_loop().create_future()
         self._answers[token] = future
-        self._begin(
+        await self._begin_knowing(
             Request(
                 token=token,
                 target=str(params["target"]),
@@ -182,7 +194,10 @@ class Fencing:
 
     # --- effects -----------------------------------------------------------------------------------------------------
 
-    def _begin(self, request: Request) -> None:
+    async def _begin_knowing(self, request: Request) -> None:
+        """Begin when it is known what the agents can do."""
+        if self._curious:
+            await self._learn_all(0)
         self._perform(self.core.request(request, now_ms(), epoch_s()))
 
     def _perform(self, effects: list[Effect]) -> None:
@@ -220,8 +235,18 @@ class Fencing:
         for listener in self._listeners.pop(target, ()):
             listener(ok, text)
 
+    async def _learn_all(self, delay_s: float) -> None:
+        """Ask the agents that are new; not while the node has better things to do, unless one is needed now."""
+        await asyncio.sleep(delay_s)
+        self._curious = False
+        await asyncio.gather(*(self._learn(agent) for agent in self._asked - self._told))
+        self._learning = None
+        if self._document is not None:
+            self.on_configuration(self._document)
+
     async def _learn(self, agent: AgentId) -> None:
         """What the agent can do, from its own description."""
+        self._told.add(agent)
         result = await self._runner.run(Operation(agent, "metadata", str(agent), timeout_ms=METADATA_TIMEOUT_MS))
         try:
             described = xml.parse_fragment(result.stdout[result.stdout.find("<resource-agent") :], comments=False)
@@ -232,8 +257,6 @@ class Fencing:
         names = {parameter.get("name") for parameter in described.iter("parameter")}
         argument = next((name for name in HOST_ARGUMENTS if name in names), "none")
         self._abilities[agent] = AgentAbilities(actions, argument)
-        if self._document is not None:
-            self.on_configuration(self._document)
 
     def _spawn(self, work: Any) -> None:
         task = asyncio.create_task(work)

@@ -18,6 +18,10 @@ from lxml import etree
 
 from crm.daemon import worker
 
+# Neither this daemon nor the policy worker speaks TLS; without this, asyncio loads OpenSSL for nothing (3 MiB).
+if "ssl" not in sys.modules:
+    sys.modules["ssl"] = None  # type: ignore[assignment]
+
 if TYPE_CHECKING:
     from crm.daemon.node import Node
     from crm.daemon.settings import DaemonSettings

@@ -23,8 +23,10 @@ import argparse
 import contextlib
 import ctypes
 import fcntl
+import importlib.util
 import json
 import os
+import re
 import select
 import signal
 import sys
@@ -42,6 +44,7 @@ LOCK_WAIT_S: Final = 10.0
 """How long another vigild of this node may take to end."""
 EX_CONFIG: Final = 78
 DEFAULT_CONFIG: Final = "/etc/vigil/vigil.toml"
+DEFAULT_STATE_DIR: Final = "/var/lib/vigil"
 _PR_SET_NAME: Final = 15
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
@@ -281,7 +284,55 @@ def write_file(path: str, text: str) -> None:
 
 
 def resolve(config: str) -> str:
-    """Have the configuration validated; the path of `RUN_DIR/resolved.json`. Fatal when it is not acceptable."""
+    """Have the configuration validated; the path of `RUN_DIR/resolved.json`. Fatal when it is not acceptable.
+
+    Validation loads libraries that take longer than everything else here, so its result is kept beside the CIB and used again for
+    the same text, the same host and the same code.
+    """
+    try:
+        with open(config, encoding="utf-8") as file:  # noqa: PTH123
+            source = file.read()
+    except (OSError, UnicodeDecodeError):
+        source = ""  # the child says what is wrong with it
+    checker = importlib.util.find_spec("crm.config")
+    code = os.stat(checker.origin).st_mtime_ns if checker is not None and checker.origin else 0  # noqa: PTH116
+    key: list[str | int] = [source, os.uname().nodename, code]
+    kept = _state_dir(source)
+    cache = os.path.join(kept, "resolved.cache") if kept else ""  # noqa: PTH118
+    text = _cached(cache, key) if cache else ""
+    if not text:
+        text = _validate(config)
+        if cache:
+            with contextlib.suppress(OSError):
+                os.makedirs(kept, mode=0o700, exist_ok=True)  # noqa: PTH103
+                write_file(cache, json.dumps({"key": key, "resolved": text}))
+    run_dir: str = json.loads(text)["paths"]["run_dir"]
+    try:
+        os.makedirs(run_dir, mode=0o755, exist_ok=True)  # noqa: PTH103
+        target = os.path.join(run_dir, "resolved.json")  # noqa: PTH118
+        write_file(target, text)
+    except OSError as error:
+        raise Fatal(f"{run_dir} cannot be written: {error.strerror}", EX_CONFIG) from None
+    return target
+
+
+def _state_dir(source: str) -> str:
+    """Where the node keeps its state; empty when the text does not say so in a way that can be read at a glance."""
+    found = re.search(r'^\s*state_dir\s*=\s*"([^"\\]+)"\s*(?:#.*)?$', source, re.MULTILINE)
+    return found.group(1) if found else DEFAULT_STATE_DIR if source else ""
+
+
+def _cached(path: str, key: list[str | int]) -> str:
+    try:
+        with open(path, encoding="utf-8") as file:  # noqa: PTH123
+            kept = json.load(file)
+        return str(kept["resolved"]) if kept["key"] == key else ""
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+
+
+def _validate(config: str) -> str:
+    """The resolved form, as a child of ours makes it."""
     folder = os.path.join("/tmp", f"vigild-{os.getpid()}-{time.monotonic_ns()}")  # noqa: PTH118 (only the file knows RUN_DIR)
     os.mkdir(folder, 0o700)  # noqa: PTH102
     written = os.path.join(folder, "resolved.json")  # noqa: PTH118
@@ -292,19 +343,11 @@ def resolve(config: str) -> str:
         if os.waitstatus_to_exitcode(raw) != 0:
             raise Fatal(f"{config} is not usable, see above", EX_CONFIG)
         with open(written, encoding="utf-8") as file:  # noqa: PTH123
-            text = file.read()
+            return file.read()
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(written)  # noqa: PTH108
         os.rmdir(folder)  # noqa: PTH106
-    run_dir: str = json.loads(text)["paths"]["run_dir"]
-    try:
-        os.makedirs(run_dir, mode=0o755, exist_ok=True)  # noqa: PTH103
-        target = os.path.join(run_dir, "resolved.json")  # noqa: PTH118
-        write_file(target, text)
-    except OSError as error:
-        raise Fatal(f"{run_dir} cannot be written: {error.strerror}", EX_CONFIG) from None
-    return target
 
 
 def lock(run_dir: str) -> int:

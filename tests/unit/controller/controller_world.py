@@ -137,17 +137,17 @@ class World:
         quorate: bool = True,
         deliver: bool = True,
         abrupt: bool = False,
+        late_news: bool = False,
     ) -> View:
         """Everybody named installs the next view; what was on the wire dies with the old one.
 
+        With `late_news` its senders hear of that only after the new view, because they sent when it was agreed already.
         Those who are gone were silent before (`PeerLate`), unless the loss is `abrupt`, as when messaging is restarted.
         """
-        dead = list(self._wire)
+        dead = [entry for entry in self._wire if entry[0] in members]
         self._wire.clear()
-        for sender, _, tag in dead:
-            if sender in members:
-                self._effects(self.nodes[sender], self.nodes[sender].controller.on_undelivered(tag, self.now_ms))
-        self._wire.clear()
+        if not late_news:
+            self._bury(dead)
         self._sequence += 1
         present = tuple(Member(i, self.nodes[i].name, self.nodes[i].incarnation) for i in members)
         old = self.view.members if self.view else ()
@@ -165,9 +165,15 @@ class World:
                 self.nodes[i].controller.on_peer_late(lost.node_id, 1000, self.now_ms)
             if i in self.view.group:
                 self._effects(self.nodes[i], self.nodes[i].controller.on_view(self.view, self.now_ms))
+        if late_news:
+            self._bury(dead)
         if deliver:
             self.deliver()
         return self.view
+
+    def _bury(self, dead: list[tuple[int, Message, int]]) -> None:
+        for sender, _, tag in dead:
+            self._effects(self.nodes[sender], self.nodes[sender].controller.on_undelivered(tag, self.now_ms))
 
     def deliver(self, limit: int = 100_000) -> None:
         """Deliver everything that is on the wire, and what follows from it."""

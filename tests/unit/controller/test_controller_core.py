@@ -325,24 +325,26 @@ def test_a_new_dc_takes_over_what_the_old_one_had_ordered() -> None:
     assert [order.action.key for order in world.nodes[2].orders] == ["web_monitor_10000"]
 
 
-def test_an_order_that_died_with_its_view_is_given_again() -> None:
+@pytest.mark.parametrize("late_news", [False, True])
+def test_an_order_that_died_with_its_view_is_given_again(late_news: bool) -> None:
     world = World(start_web_on(2), deciding=False)
     world.add(1)
     world.add(2)
     world.install(1, 2)
     dc = world.dc()
     number = dc.decisions.pop().number
-
     world._effects(dc, dc.controller.on_decision(number, parse(world.policy(dc.replica.document)), 0, world.now_ms))
     world.deciding = True
-    world.install(1, 2)
+    world.install(1, 2, late_news=late_news)
     assert [order.action.key for order in world.nodes[2].orders] == ["web_start_0"]
+    assert world.equal()
 
 
-def test_a_result_that_died_with_its_view_is_told_in_the_next_one() -> None:
+@pytest.mark.parametrize("late_news", [False, True])
+def test_a_result_that_died_with_its_view_is_told_in_the_next_one(late_news: bool) -> None:
     world = two(start_web_on(2))
     world.finish(world.nodes[2], world.nodes[2].run("web_start_0"), deliver=False)
-    world.install(1, 2)
+    world.install(1, 2, late_news=late_news)
     assert entries(world.nodes[1], 2)["web_last_0"]["rc-code"] == "0"
     assert world.equal()
 
