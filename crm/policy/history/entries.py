@@ -16,8 +16,6 @@ from crm.policy.model import HistoryEntry
 from crm.policy.values import parse_integer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from lxml.etree import _Element
 
 PENDING: Final = -1
@@ -125,11 +123,13 @@ def _compare_pending(a: HistoryEntry, b: HistoryEntry) -> int:
     return 0
 
 
-def sorted_entries(elements: Iterable[_Element]) -> list[HistoryEntry]:
+def sorted_entries(elements: list[_Element]) -> list[HistoryEntry]:
     """All entries of one resource on one node, oldest first."""
+    if len(elements) == 1:
+        return [read_entry(elements[0])]
     entries = [read_entry(element) for element in elements]
     entries.reverse()
-    if len(entries) < 2:
+    if not entries:
         return entries
     first_node = entries[0].on_node
     simple = all(entry.call_id >= 0 and entry.on_node == first_node for entry in entries)

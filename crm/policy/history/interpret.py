@@ -23,7 +23,6 @@ from crm.policy.model import (
     CheckDefinition,
     ClearFailCount,
     FailedOp,
-    ForceStop,
     HistoryEntry,
     Kind,
     Node,
@@ -330,4 +329,4 @@ class Interpreter:
         name = entry.xml.get("migrate_target", "").lower()
         target = self.state.nodes_by_name.get(name)
         if target is not None:
-            self.state.requests.append(ForceStop(self.rsc, target))
+            self.reader.force_stop(self.rsc, target)

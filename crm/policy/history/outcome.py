@@ -9,12 +9,11 @@ Sources: scheduler specification, part 1, section 18.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from crm.policy.history.activity import add_active_node
 from crm.policy.history.bans import ban
-from crm.policy.history.entries import PENDING, active_window, sorted_entries
+from crm.policy.history.entries import DONE, PENDING, active_window, sorted_entries
 from crm.policy.history.fencing import request_fencing
 from crm.policy.history.instances import add_removed, find_resource
 from crm.policy.history.interpret import Interpreter, in_bundle
@@ -22,7 +21,6 @@ from crm.policy.model import (
     Cause,
     DeleteHistory,
     ForceDemote,
-    ForceStop,
     KnownRecurring,
     LrmResource,
     Node,
@@ -64,6 +62,9 @@ def read_resource(reader: Reader, node: Node, element: _Element) -> None:
     if state.options.shutdown_lock:
         _read_lock(reader, rsc, node, element)
     role_before = rsc.role
+    if _is_plain_probe(rsc, history):
+        _take_plain_probe(reader, rsc, node)
+        return
     rsc.role = Role.UNKNOWN
     interpreter = Interpreter(reader, rsc, node)
     for entry in history.entries:
@@ -74,6 +75,39 @@ def read_resource(reader: Reader, node: Node, element: _Element) -> None:
     if role is not Role.UNKNOWN and (rsc.next_role is Role.UNKNOWN or rsc.next_role > role):
         rsc.next_role = role
     rsc.role = max(role_before, rsc.role)
+
+
+def _is_plain_probe(rsc: Primitive, history: LrmResource) -> bool:
+    """Nothing but a probe that found the resource not running, as for most resources on most nodes?"""
+    if len(history.entries) != 1 or rsc.failure_timeout_s:
+        return False
+    entry = history.entries[0]
+    return entry.rc == 7 and entry.status == DONE and entry.is_probe and not entry.id.endswith("_last_failure_0")
+
+
+def _take_plain_probe(reader: Reader, rsc: Primitive, node: Node) -> None:
+    """What the long way comes to for a plain probe."""
+    _note_known(rsc, node)
+    rsc.next_role = target_role(reader.state, rsc)
+    _settle_inactive(reader, rsc, node)
+    if rsc.role < Role.STOPPED:
+        rsc.role = Role.STOPPED
+
+
+def _note_known(rsc: Resource, node: Node) -> None:
+    """The node's state is known for the resource and for every ancestor that shares the knowledge."""
+    current: Resource | None = rsc
+    while current is not None:
+        current.known_on.add(node)
+        if current.unique:
+            return
+        current = current.parent
+
+
+def _settle_inactive(reader: Reader, rsc: Primitive, node: Node) -> None:
+    if rsc.history_name is not None and ":" in rsc.history_name:
+        reader.set_history_name(rsc, None)
+    reader.relax_stops(rsc, node)
 
 
 def _read_lock(reader: Reader, rsc: Primitive, node: Node, element: _Element) -> None:
@@ -116,7 +150,7 @@ class _Outcome:
     def settle(self) -> None:
         rsc, node = self.rsc, self.node
         if rsc.role is not Role.UNKNOWN:
-            self._note_known()
+            _note_known(rsc, node)
         if self.active and not node.online and not node.maintenance and rsc.managed:
             self._fence_lost_node()
         failed_result = self.reaction is not OnFail.IGNORE
@@ -133,24 +167,13 @@ class _Outcome:
             elif self.reaction is not OnFail.IGNORE:
                 self._recover(rsc)
         else:
-            if rsc.history_name is not None and ":" in rsc.history_name:
-                self.reader.set_history_name(rsc, None)
-            self._relax_stops()
+            _settle_inactive(self.reader, rsc, node)
         if rsc.role is Role.STOPPED and rsc.active_nodes and rsc.partial_migration_source is node:
             rsc.role = Role.STARTED
 
     @staticmethod
     def _recover(rsc: Resource) -> None:
         rsc.failed = rsc.stop_required = True
-
-    def _note_known(self) -> None:
-        """The node's state is known for the resource and for every ancestor that shares the knowledge."""
-        current: Resource | None = self.rsc
-        while current is not None:
-            current.known_on.add(self.node)
-            if current.unique:
-                return
-            current = current.parent
 
     def _fence_lost_node(self) -> None:
         rsc, node, state = self.rsc, self.node, self.state
@@ -167,12 +190,6 @@ class _Outcome:
                     "be re-established elsewhere)"
                 )
             request_fencing(state, node, reason)
-
-    def _relax_stops(self) -> None:
-        requests = self.state.requests
-        for index, request in enumerate(requests):
-            if isinstance(request, ForceStop) and request.resource is self.rsc and request.node is self.node:
-                requests[index] = replace(request, required=False)
 
     def _apply_reaction(self) -> None:
         rsc, node, state, reaction = self.rsc, self.node, self.state, self.reaction
@@ -195,7 +212,7 @@ class _Outcome:
         elif reaction is OnFail.RESTART:
             if self.active:
                 self._recover(rsc)
-                state.requests.append(ForceStop(rsc, node))
+                self.reader.force_stop(rsc, node)
         elif reaction is OnFail.RESTART_CONTAINER:
             self._restart_container()
         else:
@@ -209,9 +226,9 @@ class _Outcome:
             if in_bundle(launcher):
                 self.reader.deferred_stops.append(launcher)
             else:
-                self.state.requests.append(ForceStop(launcher, None))
+                self.reader.force_stop(launcher, None)
         elif self.active:
-            self.state.requests.append(ForceStop(rsc, self.node))
+            self.reader.force_stop(rsc, self.node)
 
     def _reset_remote(self) -> None:
         rsc = self.rsc
@@ -225,6 +242,6 @@ class _Outcome:
         ):
             request_fencing(self.state, remote, "remote connection is unrecoverable")
         if self.active:
-            self.state.requests.append(ForceStop(rsc, self.node))
+            self.reader.force_stop(rsc, self.node)
         if rsc.reconnect_interval_ms:
             rsc.next_role = Role.STOPPED

@@ -8,11 +8,12 @@ Sources: scheduler specification, part 1, sections 10, 12, 17.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from crm.policy.history.entries import read_entry
 from crm.policy.history.failcounts import FailCounts
-from crm.policy.model import HistoryEntry, Node, Primitive, Resource
+from crm.policy.model import ForceStop, HistoryEntry, Node, Primitive, Resource
 
 if TYPE_CHECKING:
     from lxml.etree import _Element
@@ -33,6 +34,7 @@ class Reader:
         self.deferred_stops: list[Primitive] = []  # containers of bundles
         self.remote_done: set[Node] = set()  # Remote nodes whose status is computed
         self.leftovers: list[Primitive] = []  # removed connections whose container is not yet known
+        self._stops: dict[Primitive, list[int]] = {}  # where in the requests
         self._named: dict[str, list[Primitive]] = {}
         self._histories: dict[str, dict[str, list[HistoryEntry]]] | None = None
 
@@ -52,6 +54,20 @@ class Reader:
         rsc.history_name = name
         if name is not None:
             self._named.setdefault(name, []).append(rsc)
+
+    # --- stops --------------------------------------------------------------------------------------------------------
+
+    def force_stop(self, rsc: Primitive, node: Node | None) -> None:
+        """A failure demands a stop; without a node wherever the resource is."""
+        self._stops.setdefault(rsc, []).append(len(self.state.requests))
+        self.state.requests.append(ForceStop(rsc, node))
+
+    def relax_stops(self, rsc: Primitive, node: Node) -> None:
+        """The resource turned out not to be active there: a stop is not required any more (18.8)."""
+        for index in self._stops.get(rsc, ()):
+            request = self.state.requests[index]
+            if isinstance(request, ForceStop) and request.node is node:
+                self.state.requests[index] = replace(request, required=False)
 
     # --- histories of other nodes -------------------------------------------------------------------------------------
 

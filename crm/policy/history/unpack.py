@@ -17,7 +17,7 @@ from crm.policy.history.instances import attach_leftovers
 from crm.policy.history.nodestate import compute_remote_status, note_fenced, read_cluster_node, read_remote_node
 from crm.policy.history.outcome import read_resource
 from crm.policy.history.reader import Reader
-from crm.policy.model import ForceStop, Node, NodeKind, Role
+from crm.policy.model import Node, NodeKind, Role
 from crm.policy.nodes import find_node
 from crm.policy.tickets import read_tickets
 
@@ -43,7 +43,7 @@ def read_status(state: ClusterState, builder: Builder, status: _Element) -> Read
             message = f"there is no node {element.get('uname')}; its status is ignored"
             state.config.report("warning", "unknown-node", element, message)
     for container in reader.deferred_stops:
-        state.requests.append(ForceStop(container, None))
+        reader.force_stop(container, None)
     _finish_remote_nodes(reader)
     return reader
 
