@@ -54,7 +54,9 @@ class Probe:
     async def fetch(self) -> str | None:
         """The node that answered, or None."""
         try:
-            return await asyncio.wait_for(self._fetch(), FETCH_LIMIT_S)
+            # Not wait_for: that can lose a cancellation which comes together with the result (Python 3.11).
+            async with asyncio.timeout(FETCH_LIMIT_S):
+                return await self._fetch()
         except (OSError, TimeoutError, ValueError):
             return None
 
