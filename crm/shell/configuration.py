@@ -134,8 +134,9 @@ class Configuration:
             touched.append(statement)
         if mode is Mode.REPLACE:
             self._clear(statements, touched)
+        taken = _all_ids(self.root)
         for statement in touched:
-            problem = self._put(statement, mode)
+            problem = self._put(statement, mode, taken)
             if problem:
                 problems.append(problem)
         if not problems:
@@ -149,7 +150,7 @@ class Configuration:
             if element is not None:
                 ids.complete(element, old.get(_key(statement.element)))
 
-    def _put(self, statement: Parsed, mode: Mode) -> str:
+    def _put(self, statement: Parsed, mode: Mode, taken: set[str]) -> str:
         """Puts the element where it belongs; members are nested later. Returns the problem, if any."""
         element = statement.element
         existing = self._element(statement)
@@ -158,6 +159,8 @@ class Configuration:
                 _make_promotable(element)
             if element.tag == "fencing-topology":
                 _replace_section(self.root, element)
+            elif statement.identity in taken and (holder := _holder(self.root, element)) is not None:
+                return f"the id {element.get('id')} is in use already, in {_name(holder)}"
             else:
                 xml.ensure_section(self.root, statement.section).append(element)
             return ""
@@ -549,6 +552,22 @@ def _all_ids(root: etree._Element) -> set[str]:
         return set()
     references = ("resource_ref", "obj_ref", "role")
     return {element.get("id", "") for element in configuration.iter("*") if element.tag not in references}
+
+
+def _holder(root: etree._Element, new: etree._Element) -> etree._Element | None:
+    """The object that has an element with the id of `new` in it. A node's id does not count: remote nodes are called like their resources."""
+    if new.tag == "node":
+        return None
+    identity = new.get("id", "")
+    configuration = xml.section(root, xml.CONFIGURATION)
+    for element in () if configuration is None else configuration.iter("*"):
+        if element.get("id") != identity or element.tag in ("resource_ref", "obj_ref", "role", "node"):
+            continue
+        current = element
+        while (parent := current.getparent()) is not None and parent.get("id") is not None:
+            current = parent
+        return current
+    return None
 
 
 def _section_bytes(root: etree._Element, name: str) -> bytes:

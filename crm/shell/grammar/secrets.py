@@ -27,9 +27,11 @@ def restore(new: etree._Element, old: etree._Element | None) -> list[str]:
         if not is_secret(name):
             continue
         known = values.get(name, [])
-        value = known.pop(0) if known else HIDDEN
-        if pair.get("value") == HIDDEN:
-            if value == HIDDEN and old is None:
-                missing.append(name)
+        value = known.pop(0) if known else None
+        if pair.get("value") != HIDDEN:
+            continue
+        if value is None:
+            missing.append(name)
+        else:
             pair.set("value", value)
     return missing
