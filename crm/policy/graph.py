@@ -16,6 +16,7 @@ from crm.policy.actions.model import ALWAYS, OPTIONAL, PSEUDO, RUNNABLE, Action
 from crm.policy.actions.plan import Plan
 from crm.policy.actions.remote import router
 from crm.policy.model import Bundle, Clone, Group, Node, Primitive, Resource, Role
+from crm.policy.ordering.executable import Inputs, make_executable
 from crm.policy.ordering.propagate import Propagation
 from crm.policy.ordering.validate import counts, merged_inputs
 
@@ -44,6 +45,7 @@ class GraphWriter:
         self.operations = plan.state.operations
         self.synapses: list[Action] = []
         self.inputs: list[list[Action]] = []
+        self._inputs: Inputs = {}
         self._meta_names: dict[int, tuple[dict[str, str], dict[str, str]]] = {}
         self._resource_lines: dict[Resource, str] = {}
         self._above: dict[Resource, dict[str, str]] = {}
@@ -57,6 +59,17 @@ class GraphWriter:
         self._maintenance_nodes()
         for action in reversed(self.plan.actions):
             self._consider(action)
+        self._make_executable()
+
+    def _make_executable(self) -> None:
+        inputs = self._inputs
+        if make_executable(self.plan, inputs):
+            for action in self.synapses:
+                action.synapse = -1
+            self.synapses = [action for action in self.synapses if action in inputs]
+            for number, action in enumerate(self.synapses):
+                action.synapse = number
+        self.inputs = [[first for first, _ in inputs[action]] for action in self.synapses]
 
     def _collect_resource(self, rsc: Resource) -> None:
         plan = self.plan
@@ -95,10 +108,11 @@ class GraphWriter:
         if action.synapse >= 0 or not self._is_written(action):
             return
         plan = self.plan
-        inputs = [first for first, bits in merged_inputs(action) if counts(plan, first, action, bits)]
+        self._inputs[action] = [
+            (first, bits) for first, bits in merged_inputs(action) if counts(plan, first, action, bits)
+        ]
         action.synapse = len(self.synapses)
         self.synapses.append(action)
-        self.inputs.append(inputs)
 
     def _is_written(self, action: Action) -> bool:
         flags = action.flags
@@ -364,11 +378,15 @@ class GraphWriter:
                 for active in node.running:
                     if isinstance(active, Primitive) and active.remote_node is not None and active.remote_node.is_guest:
                         ids.append(active.remote_node.id)
-        elif action.task == "stop" and isinstance(action.rsc, Primitive) and action.rsc.is_connection:
-            if not any(
+        elif (
+            action.task == "stop"
+            and isinstance(action.rsc, Primitive)
+            and action.rsc.is_connection
+            and not any(
                 relation.first.task == "migrate_from" and relation.first.rsc is action.rsc for relation in action.inputs
-            ):
-                ids = [action.rsc.id]
+            )
+        ):
+            ids = [action.rsc.id]
         if not ids:
             return ""
         nodes = "".join(f'          <node id="{escape(identity)}"/>\n' for identity in ids)

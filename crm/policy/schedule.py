@@ -176,6 +176,8 @@ def plan_transition(state: ClusterState, constraints: Constraints, assignment: A
     summary = summarize(plan)
     writer = GraphWriter(plan, propagation)
     writer.collect()
+    if plan.unreachable:
+        summary = summarize(plan)
     return Transition(state, assignment, plan, writer, summary)
 
 

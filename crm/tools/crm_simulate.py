@@ -78,26 +78,29 @@ def _parser() -> argparse.ArgumentParser:
     add("-U", "--show-utilization", action="store_true", help="show utilization information")
     add("-P", "--profile", metavar="DIR", help="time the scheduling of every XML file in a directory")
     add("-N", "--repeat", type=int, default=1, metavar="N", help="with --profile, repeat each N times")
-    add = parser.add_argument_group("Synthetic Cluster Events").add_argument
-    many = {"action": "append", "default": []}
-    add("-u", "--node-up", metavar="NODE", help="simulate bringing a node online", **many)
-    add("-d", "--node-down", metavar="NODE", help="simulate taking a node offline", **many)
-    add("-f", "--node-fail", metavar="NODE", help="simulate a node failing", **many)
-    add("-i", "--op-inject", metavar="OPSPEC", help="generate a failure for the cluster to react to", **many)
-    add(
+    events = parser.add_argument_group("Synthetic Cluster Events")
+    add = events.add_argument
+
+    def many(*names: str, metavar: str, help: str) -> None:
+        events.add_argument(*names, metavar=metavar, help=help, action="append", default=[])
+
+    many("-u", "--node-up", metavar="NODE", help="simulate bringing a node online")
+    many("-d", "--node-down", metavar="NODE", help="simulate taking a node offline")
+    many("-f", "--node-fail", metavar="NODE", help="simulate a node failing")
+    many("-i", "--op-inject", metavar="OPSPEC", help="generate a failure for the cluster to react to")
+    many(
         "-F",
         "--op-fail",
         metavar="OPSPEC",
         help="if this task occurs in the simulation, it fails with that code",
-        **many,
     )
     add("-t", "--set-datetime", metavar="DATETIME", help="set date and time (ISO 8601)")
     add("-q", "--quorum", metavar="QUORUM", help="'1' (or 'true'): the cluster has quorum")
     add("-w", "--watchdog", metavar="DEVICE", help="'1' (or 'true'): the cluster has an active watchdog device")
-    add("-g", "--ticket-grant", metavar="TICKET", help="simulate granting a ticket", **many)
-    add("-r", "--ticket-revoke", metavar="TICKET", help="simulate revoking a ticket", **many)
-    add("-b", "--ticket-standby", metavar="TICKET", help="simulate making a ticket standby", **many)
-    add("-e", "--ticket-activate", metavar="TICKET", help="simulate activating a ticket", **many)
+    many("-g", "--ticket-grant", metavar="TICKET", help="simulate granting a ticket")
+    many("-r", "--ticket-revoke", metavar="TICKET", help="simulate revoking a ticket")
+    many("-b", "--ticket-standby", metavar="TICKET", help="simulate making a ticket standby")
+    many("-e", "--ticket-activate", metavar="TICKET", help="simulate activating a ticket")
     add = parser.add_argument_group("Artifact Options").add_argument
     add("-I", "--save-input", metavar="FILE", help="save the input configuration")
     add("-O", "--save-output", metavar="FILE", help="save the output configuration")
@@ -123,7 +126,7 @@ def _parser() -> argparse.ArgumentParser:
 def _read_cib(options: argparse.Namespace) -> _Element:
     from crm.cib import xml
 
-    source = options.xml_file or os.environ.get("CIB_file")
+    source = options.xml_file or os.environ.get("CIB_file")  # noqa: SIM112 - Pacemaker's own spelling
     try:
         if options.xml_pipe or source == "-":
             return xml.parse(sys.stdin.buffer.read(), comments=False)

@@ -70,8 +70,7 @@ def create_leaf_actions(plan: Plan, rsc: Primitive) -> None:
         elif plan.blocked[i]:
             need_stop = True
         elif plan.role[i] > Role.STARTED and current is not None and assigned is not None:
-            if not start(plan, rsc, assigned, optional=True).flags & OPTIONAL:
-                need_stop = True
+            need_stop = need_stop or not start(plan, rsc, assigned, optional=True).flags & OPTIONAL
     _restart_walk(plan, rsc, assigned, need_stop, need_promote)
     _role_walk(plan, rsc, assigned)
     recurring.create(plan, rsc)

@@ -138,9 +138,10 @@ def _collect(plan: Plan, rsc: Clone) -> tuple[dict[str, str], dict[str, Entries]
             elif role is Role.PROMOTED:
                 states["promoted"].append(entry)
         for action in plan.by_rsc[leaf.index]:
-            if action.task in acting and not action.flags & OPTIONAL and action.node is not None:
-                if action.flags & RUNNABLE or (action.task == "stop" and plan.unclean[action.node.index]):
-                    acting[action.task].append((leaf.id, action.node))
+            if action.task not in acting or action.flags & OPTIONAL or action.node is None:
+                continue
+            if action.flags & RUNNABLE or (action.task == "stop" and plan.unclean[action.node.index]):
+                acting[action.task].append((leaf.id, action.node))
     values: dict[str, str] = {}
     for name in ("stop", "start", "demote", "promote"):
         values[f"notify_{name}_resource"], values[f"notify_{name}_uname"] = _texts(acting[name])

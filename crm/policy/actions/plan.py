@@ -30,6 +30,7 @@ from crm.policy.model import (
 
 if TYPE_CHECKING:
     from crm.policy.actions.notify import NotifySet
+    from crm.policy.ordering.executable import Dropped, Unreachable
 
 
 class Plan(ActionStore):
@@ -71,6 +72,8 @@ class Plan(ActionStore):
         self.restarting: Resource | None = None
         self.partners: dict[tuple[int, bool], dict[Node, Resource]] = {}  # see `ordering.interleave`
         self.problems: list[str] = []
+        self.dropped: list[Dropped] = []  # orderings that contradicted others, and actions that nothing could reach:
+        self.unreachable: list[Unreachable] = []  # see `ordering.executable`
         self.clock = 0  # propagation's
         self._devices: list[Primitive] | None = None
 
