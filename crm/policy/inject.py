@@ -161,6 +161,7 @@ def operation(cib: _Element, text: str, spec: OperationSpec, now: int) -> list[s
             "transition-key": f"{call}:-1:{expected}:{NO_UUID}",
             "transition-magic": f"0:{spec.rc};{call}:-1:{expected}:{NO_UUID}",
             "exit-reason": "Simulated action result",
+            "on_node": spec.node,
             "call-id": str(call),
             "rc-code": str(spec.rc),
             "op-status": "0",

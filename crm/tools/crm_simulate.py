@@ -72,8 +72,6 @@ def _parser() -> argparse.ArgumentParser:
         help="like --run, but also take them in simulation; show the new status",
     )
     add("-X", "--in-place", action="store_true", help="like --simulate, but also store the results in the input file")
-    add("-A", "--show-attrs", action="store_true", help="show node attributes")
-    add("-c", "--show-failcounts", action="store_true", help="show resource fail counts")
     add("-s", "--show-scores", action="store_true", help="show allocation scores")
     add("-U", "--show-utilization", action="store_true", help="show utilization information")
     add("-P", "--profile", metavar="DIR", help="time the scheduling of every XML file in a directory")
