@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from crm.cib import xml
-from crm.controller import failures, properties, status
+from crm.controller import failures, membership, properties, status
 from crm.controller.dc import Coordinator, Memory
 from crm.controller.effects import (
     CibPort,
@@ -64,6 +64,8 @@ MAX_IN_AIR: Final = 4
 """Own changes that may be undelivered at a time; the rest waits and is sent together."""
 DEADTIME_SLACK_MS: Final = 50
 """Of the failure detector's deadtime: its clock and ours are read at different moments."""
+FENCE_HOLD_BACK_MS: Final = 500
+"""Head start of the half of an even split that has the lowest node id; longer than a power switch takes to act on a request."""
 MAX_BATCH: Final = 500
 """Updates in one message."""
 
@@ -81,13 +83,16 @@ class Identity:
 class Settings:
     """`expected_nodes`: names from the node's configuration. `attributes`: transient ones kept over a restart of crm.
 
-    `action_limit`: operations that this node takes at a time from a transition. `deadtime_ms`: of the failure detector.
+    `action_limit`: operations that this node takes at a time from a transition. `deadtime_ms`: of the failure detector. `votes` by
+    node id and `expected_votes` tell an even split, in which both halves may be quorate.
     """
 
     expected_nodes: frozenset[str] = frozenset()
     action_limit: int = 0
     attributes: Mapping[str, str] = field(default_factory=dict)
     deadtime_ms: int = 1000
+    votes: Mapping[int, int] = field(default_factory=dict)
+    expected_votes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +151,7 @@ class Controller:
         self._in_air: dict[int, Message] = {}
         self._tags = 0
         self._tags_before_view = 0
+        self._open = False
         self._tokens = 0
         self._fencing: dict[str, FencingJob] = {}
         self._last_synced: View | None = None
@@ -221,6 +227,7 @@ class Controller:
         self._remember_attributes()
         was_dc = self.dc == self.me.node_id
         self._tags_before_view = self._tags
+        self._open = False
         self.view = view
         self.coordinator = None
         dead = self.settings.deadtime_ms - DEADTIME_SLACK_MS
@@ -306,6 +313,7 @@ class Controller:
         self.coordinator = None
         self._join = None
         self._in_air.clear()
+        self._open = False
         return [Synchronised(False)]
 
     # --- joining -----------------------------------------------------------------------------------------------------
@@ -381,7 +389,7 @@ class Controller:
         agreement = join.agreement
         name = next((member.name for member in view.members if member.node_id == agreement.dc), str(agreement.dc))
         fields = {"dc": name, "cib": str(self._cib.version), "source": agreement.source}
-        effects: list[Effect] = [Synchronised(True), Record("dc", fields, f"view-{view.view_id}")]
+        effects: list[Effect] = [Record("dc", fields, f"view-{view.view_id}"), *self._open_if_allowed()]
         if agreement.dc == self.me.node_id:
             self.coordinator = Coordinator(
                 me=self.me.node_id,
@@ -397,6 +405,16 @@ class Controller:
             effects += self.coordinator.begin(now_ms)
         return effects
 
+    def _open_if_allowed(self) -> list[Effect]:
+        """Let changes of the configuration through, from the same place in the order at every member."""
+        if self._open or self.view is None:
+            return []
+        nodes = len(self.settings.expected_nodes) or len(self.view.members)
+        if not membership.may_change(self._cib.document, self.view, nodes):
+            return []
+        self._open = True
+        return [Synchronised(True)]
+
     def _remember_attributes(self) -> None:
         """Our transient attributes are ours to keep: another partition's CIB may not know them."""
         if self._last_synced is not None:
@@ -409,6 +427,7 @@ class Controller:
         effects: list[Effect] = []
         for result in message.results:
             self._orders.pop(result.transition_key, None)
+        effects += self._open_if_allowed()
         effects += self._about_me(sender, message, effective)
         if self.coordinator is not None:
             effects += self.coordinator.on_changes(sender, message, effective, now_ms)
@@ -550,7 +569,20 @@ class Controller:
             return []
         how = action.meta("stonith_action") or "reboot"
         timeout_ms = max(action.timeout_ms, 0)
+        delay_ms = max(delay_ms, self._hold_back_ms(target))
         return self._start_fencing(target, how, f"{action.key}", transition_key, timeout_ms, delay_ms)
+
+    def _hold_back_ms(self, target: str) -> int:
+        """In an even split both halves may be quorate, and would fence each other at the same moment: both off.
+
+        So the half without the lowest node id waits; when the other half is alive, it fences in that time.
+        """
+        view, votes = self.view, self.settings.votes
+        if view is None or not votes or any(member.name == target for member in view.members):
+            return 0
+        present = sum(votes.get(node_id, 0) for node_id in view.member_ids)
+        even = 2 * present == self.settings.expected_votes
+        return FENCE_HOLD_BACK_MS if even and min(votes) not in view.member_ids else 0
 
     def fence_on_request(self, target: str, how: str) -> list[Effect]:
         """Fencing that somebody asked for; one that is under way already is the answer to this request too."""

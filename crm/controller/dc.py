@@ -99,6 +99,8 @@ class Coordinator:
     _begun: bool = False
     _given_up: int = 0
     _grace_ms: int = 0
+    _not_yet: frozenset[int] = frozenset()
+    """Members whose crm is still expected at a cold start."""
 
     # --- states ------------------------------------------------------------------------------------------------------
 
@@ -139,6 +141,7 @@ class Coordinator:
         awaited = self._awaited()
         if self.agreement.cold_start and awaited:
             self._startup_until_ms = now_ms + properties.dc_deadtime_ms(document)
+            self._not_yet = self.view.member_ids - self.view.group
         effects: list[Effect] = []
         if self._patience or self._startup_until_ms is not None:
             waiting = sorted([names.get(node, str(node)) for node in self._patience] or awaited)
@@ -159,7 +162,8 @@ class Coordinator:
         return sorted((self.expected_nodes | membership.configured_nodes(self.cib.document)) - there)
 
     def _write_membership(self, reason: str) -> list[Effect]:
-        updates = membership.updates_for(self.cib.document, self.view, self.facts, self.me, self._patience)
+        patience = set(self._patience) | self._not_yet
+        updates = membership.updates_for(self.cib.document, self.view, self.facts, self.me, patience)
         return self.hands.publish(Changes(tuple(updates), (), reason, True))
 
     # --- what happens ------------------------------------------------------------------------------------------------
@@ -290,7 +294,10 @@ class Coordinator:
             self.need("the crm of a member did not come back")
         if self._startup_until_ms is not None and self._startup_until_ms <= now_ms:
             self._startup_until_ms = None
+            self._not_yet = frozenset()
+            self._begun = False
             effects.append(Record("started_without", {"nodes": self._awaited()}, self._cause))
+            effects += self._write_membership("nodes that were waited for did not come")
         if self._recheck_ms is not None and self._recheck_ms <= now_ms:
             self._recheck_ms = None
             self.need("the time of a rule, a failure timeout or the recheck interval has come")

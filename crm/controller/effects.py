@@ -58,7 +58,7 @@ class AddNodes:
 
 @dataclass(frozen=True, slots=True)
 class Synchronised:
-    """Whether changes of the CIB may be made now: false while a view is being joined."""
+    """Whether changes of the CIB may be made now: not while a view is being joined, or the group is too small a part of it."""
 
     now: bool
 

@@ -39,6 +39,19 @@ def updates_for(
     return updates
 
 
+def may_change(document: etree._Element, view: View, nodes: int) -> bool:
+    """Whether the configuration may be changed in this view, whose group may lack the crm of some members.
+
+    What one group has accepted, the next must know. So a group must be the whole view, or more than half of all `nodes`: any
+    two of these share a crm, as any two quorate views share a node. A member whose crm is known to be gone (written down as such
+    after its grace) is waited for no longer; it has been, or will be, fenced.
+    """
+    absent = view.member_ids - view.group
+    if not absent or (view.quorate and 2 * len(view.group) > nodes):
+        return True
+    return all(_written_off(document, str(node_id)) for node_id in absent)
+
+
 def missed(document: etree._Element, view: View, died: Collection[int]) -> frozenset[int]:
     """Nodes that were at work and may be back at once, with their resources running.
 
@@ -77,6 +90,11 @@ def configured_nodes(document: etree._Element) -> frozenset[str]:
         for node in xml.elements(xml.section(document, "nodes"), "node")
         if node.get("type", "member") in ("member", "normal")
     )
+
+
+def _written_off(document: etree._Element, node_id: str) -> bool:
+    state = node_state(document, node_id)
+    return state is not None and state.get("crmd") == "offline"
 
 
 def _was_at_work(document: etree._Element, node_id: str) -> bool:

@@ -17,7 +17,7 @@ DC_DEADTIME_MS: Final = 20_000
 RECHECK_INTERVAL_MS: Final = 15 * 60_000
 SHUTDOWN_ESCALATION_MS: Final = 20 * 60_000
 FENCING_MAX_ATTEMPTS: Final = 10
-CRM_RESTART_GRACE_MS: Final = 2_000
+CRM_RESTART_GRACE_MS: Final = 5_000
 """How long the crm of a member may be absent (it is being restarted) before the node counts as without one."""
 
 

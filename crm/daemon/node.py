@@ -102,6 +102,8 @@ class Node:
                 action_limit=max(4, ACTIONS_PER_CORE * (os.cpu_count() or 1)),
                 attributes=_load_attributes(self._attributes_file),
                 deadtime_ms=settings.deadtime_ms,
+                votes=dict(settings.votes),
+                expected_votes=settings.expected_votes,
             ),
         )
         self.attributes = AttributeManager()

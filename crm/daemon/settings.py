@@ -20,6 +20,8 @@ class DaemonSettings:
     node_id: int
     node_name: str
     nodes: tuple[tuple[int, str], ...]
+    votes: tuple[tuple[int, int], ...]
+    expected_votes: int
     state_dir: Path
     run_dir: Path
     ocf_root: Path
@@ -55,6 +57,8 @@ def from_document(document: dict[str, Any]) -> DaemonSettings:
         node_id=int(document["node"]["id"]),
         node_name=str(document["node"]["name"]),
         nodes=tuple((int(node["id"]), str(node["name"])) for node in document["nodes"]),
+        votes=tuple((int(node["id"]), int(node["votes"])) for node in document["nodes"]),
+        expected_votes=int(document["quorum"]["expected_votes"]),
         state_dir=Path(paths["state_dir"]),
         run_dir=Path(paths["run_dir"]),
         ocf_root=Path(document.get("agents", {}).get("ocf_root", "/usr/lib/ocf")),

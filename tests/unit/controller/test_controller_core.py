@@ -14,6 +14,7 @@ from crm.controller.core import OperationReport, Settings
 from crm.controller.effects import Forget, KeepAttributes
 from crm.controller.graph import ResourceDefinition, parse
 from crm.controller.messages import Changes
+from crm.controller.properties import CRM_RESTART_GRACE_MS
 
 WEB = ResourceDefinition("web", None, "ocf", "vigil", "Dummy")
 
@@ -169,7 +170,7 @@ def test_an_absent_crm_is_given_its_grace_before_anything_is_decided() -> None:
     assert decided == 1
     assert status_of(world.nodes[1], "n2")["crmd"] == "online"
     assert world.nodes[1].controller.state == "S_INTEGRATION"
-    world.pass_time(1999)
+    world.pass_time(CRM_RESTART_GRACE_MS - 1)
     assert status_of(world.nodes[1], "n2")["crmd"] == "online"
     world.pass_time(2)
     state = status_of(world.nodes[1], "n2")
@@ -205,8 +206,53 @@ def test_a_node_that_vanished_and_does_not_come_back_is_fenced_after_its_grace()
     world.pass_time(1000)
     world.install(1)
     assert world.nodes[1].fences == []
-    world.pass_time(1001)
+    world.pass_time(CRM_RESTART_GRACE_MS - 999)
     assert [fence.target for fence in world.nodes[1].fences] == ["n2"]
+
+
+def trio(**kwargs: Any) -> World:
+    world = World(idle, **kwargs)
+    names = frozenset(("n1", "n2", "n3"))
+    for number in (1, 2, 3):
+        world.add(number, settings=Settings(expected_nodes=names))
+    world.install(1, 2, 3)
+    return world
+
+
+def test_the_configuration_waits_while_half_of_two_nodes_has_no_crm_and_for_no_longer_than_the_grace() -> None:
+    world = World(idle)
+    for number in (1, 2):
+        world.add(number, settings=Settings(expected_nodes=frozenset(("n1", "n2"))))
+    world.install(1, 2)
+    assert world.nodes[1].synced and world.nodes[2].synced
+    world.install(1, 2, group=[1])
+    assert not world.nodes[1].synced
+    world.pass_time(2001)
+    assert world.nodes[1].synced
+
+
+def test_a_crm_that_starts_alone_beside_a_member_without_crm_accepts_nothing() -> None:
+    world = World(idle)
+    for number in (1, 2):
+        world.add(number, settings=Settings(expected_nodes=frozenset(("n1", "n2"))))
+    world.install(1, 2, group=[2])
+    assert not world.nodes[2].synced
+    world.install(1, 2)
+    assert world.nodes[1].synced and world.nodes[2].synced
+
+
+def test_most_of_all_nodes_may_go_on_changing_the_configuration() -> None:
+    world = trio()
+    world.install(1, 2, 3, group=[1, 2])
+    assert world.nodes[1].synced and world.nodes[2].synced
+    world.install(1, 2, 3, group=[1])
+    assert not world.nodes[1].synced
+
+
+def test_a_view_without_the_lost_node_may_change_the_configuration_at_once() -> None:
+    world = two()
+    world.install(1)
+    assert world.nodes[1].synced
 
 
 def test_a_cold_start_waits_for_the_other_configured_nodes_but_not_for_ever() -> None:
