@@ -113,10 +113,13 @@ def _touched_objects(editor: Editor) -> Iterator[tuple[etree._Element, str]]:
         if len(path) == 3 and element not in editor.touched:
             continue  # a section may lose any of its objects
         if len(path) > 3:
-            chosen, kind = path[3], _KIND_OF_SECTION_CHILD.get(str(path[3].tag), "")
-            if not kind or path[2].tag == "nodes":
-                # An unknown object is its section's fault; nodes are few, and compared with one another.
+            section = KINDS.get(str(path[2].tag))
+            child = None if section is None else section.children.get(str(path[3].tag))
+            if child is None or path[2].tag == "nodes":
+                # What does not belong there is its section's fault; nodes are few, and compared with one another.
                 chosen, kind = path[2], str(path[2].tag)
+            else:
+                chosen, kind = path[3], child.kind
         if chosen not in seen:
             seen.add(chosen)
             yield chosen, kind

@@ -126,6 +126,7 @@ def parse_fragment(data: str | bytes, *, comments: bool = True, source: str = ""
     except etree.XMLSyntaxError as error:
         _refuse(error, source)
     _check_tree(root, source)
+    _drop_blank_text(root)
     return root
 
 
@@ -289,6 +290,21 @@ def _refuse(error: etree.XMLSyntaxError, source: str) -> NoReturn:
         message = f"the document exceeds a limit on depth ({MAX_DEPTH} levels) or on the length of a text"
     message = re.sub(r", line \d+, column \d+(?: \(.*\))?\Z", "", message)
     raise CibSyntaxError(message, line, column, source) from None
+
+
+_WITH_BLANK_TEXT = etree.XPath("//*[text()[not(normalize-space())]]")
+
+
+def _drop_blank_text(root: etree._Element) -> None:
+    """The parser leaves white space in elements that have nothing else, or text beside it."""
+    found = _WITH_BLANK_TEXT(root)
+    for element in found if isinstance(found, list) else []:
+        if isinstance(element, etree._Element):
+            if element.text and not element.text.strip():
+                element.text = None
+            for child in element:
+                if child.tail and not child.tail.strip():
+                    child.tail = None
 
 
 def _check_tree(root: etree._Element, source: str) -> None:

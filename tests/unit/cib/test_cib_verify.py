@@ -234,6 +234,11 @@ def test_a_mistake_elsewhere_does_not_stop_a_change_here() -> None:
     assert isinstance(apply(document, touching, check=check_changes), Refusal)
 
 
+def test_an_object_in_the_wrong_section_is_refused() -> None:
+    misplaced = Operation(Kind.REPLACE, xml='<primitive id="l1" class="lsb" type="x"/>', xpath="//rsc_location[1]")
+    assert "<primitive> does not belong in <constraints>" in str(_refused(misplaced).items)
+
+
 def test_warnings_do_not_stop_a_change_and_are_handed_on() -> None:
     document = xml.parse(GOOD)
     pair = '<nvpair id="a-meta-y" name="prioritty" value="1"/>'
