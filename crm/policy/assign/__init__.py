@@ -20,6 +20,7 @@ from crm.policy.assign.group import assign_group
 from crm.policy.assign.implicit import add_implicit_constraints
 from crm.policy.assign.order import sort_resources
 from crm.policy.assign.primitive import assign_primitive
+from crm.policy.assign.quiet import Quiet
 from crm.policy.assign.run import Run
 from crm.policy.constraints.model import Colocation, Locations
 from crm.policy.model import Assignment, ClusterState, Kind, NodeKind, Primitive
@@ -58,6 +59,7 @@ def assign(
         add_implicit_constraints(run)
         if run.strategy != "default":
             run.result.resource_order = sort_resources(run)
+        run.quiet = Quiet(run)
         _assign_all(run)
     return run.result
 

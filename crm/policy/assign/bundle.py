@@ -24,6 +24,7 @@ def assign_bundle(run: Run, rsc: Resource, prefer: Node | None, final: bool) -> 
     for replica in rsc.replicas:
         _assign_replica(run, inner, replica, prefer, final)
     if inner is not None:
+        run.changing(inner)
         table = run.tables[inner.index]
         own = {replica.node for replica in rsc.replicas}
         for node in table:
@@ -61,6 +62,7 @@ def _follow_nested(run: Run, connection: Primitive, outer: Primitive) -> None:
 def _confine(run: Run, instance: Primitive, home: Node) -> None:
     """An instance inside runs on its own bundle node, or nowhere."""
     before = run.before(instance)
+    run.changing(instance)
     table = run.tables[instance.index]
     for node in table:
         if node is not home:

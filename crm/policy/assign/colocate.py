@@ -94,6 +94,8 @@ def _change_table(run: Run, colocation: Colocation, dependent: Resource, primary
         new = _near(table, score, {n for n in table if run.value(n, attribute, dependent) == wanted})
     if colocation.mandatory or run.has_room(new):
         before = run.before(dependent)
+        if new != table:
+            run.changing(dependent)
         run.tables[dependent.index] = new
         run.explain(dependent, before, _cause(colocation, primary if node is None else None))
 
@@ -172,6 +174,7 @@ def _near_instances_in_role(run: Run, colocation: Colocation, dependent: Resourc
     """A promotable clone's instances in the wanted role, before the dependent is placed (9.4, clone 1)."""
     hosts: dict[Node, int] = {}  # node -> score that the instance had there
     before = run.before(dependent)
+    run.changing(dependent)
     table = run.tables[dependent.index]
     mandatory = colocation.score >= INFINITY
     for instance in run.children[clone.index]:
@@ -250,6 +253,7 @@ def _with_bundle(run: Run, colocation: Colocation, dependent: Resource, bundle: 
 def _only_on(run: Run, colocation: Colocation, dependent: Resource, places: set[Node | None]) -> None:
     """Ban the dependent from every node but these. Node identity only: attribute and role are not consulted."""
     before = run.before(dependent)
+    run.changing(dependent)
     table = run.tables[dependent.index]
     for node in table:
         if node not in places:

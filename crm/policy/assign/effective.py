@@ -68,6 +68,7 @@ class EffectiveColocations:
         """The lists of a resource and of everything below it may have changed."""
         self._dependent[rsc.index] = None
         self._primary[rsc.index] = None
+        self.run.changing(rsc)
         for child in rsc.children:
             self.forget(child)
 

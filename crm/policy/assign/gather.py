@@ -49,6 +49,7 @@ def absorb(run: Run, rsc: Resource, colocation: Colocation, soft: bool = False) 
     if merged is table:
         return
     before = run.before(rsc)
+    run.changing(rsc)
     run.tables[rsc.index] = merged
     run.explain(rsc, before, Cause("dependent", colocation.id, colocation.dependent.id))
 
@@ -69,6 +70,10 @@ def gather(
     guard = source.index
     if gathering[guard]:
         return table
+    if run.quiet is not None and run.quiet.quiet[guard]:
+        short = _gather_quiet(run, source, target, table, colocation, factor, prune, soft)
+        if short is not None:
+            return short
     gathering[guard] = 1
     result = table
     if isinstance(source, Group):
@@ -88,6 +93,28 @@ def gather(
                 result = {node: 1 if score == MARKER else score for node, score in result.items()}
     gathering[guard] = 0
     return result
+
+
+def _gather_quiet(
+    run: Run, source: Resource, target: Resource, table: Scores, c: Colocation, factor: float, prune: bool, soft: bool
+) -> Scores | None:
+    """The same for a source that is indifferent with all that follows it; None when it has to be done the long way."""
+    while isinstance(source, Group):
+        source = source.children[0]
+        if run.gathering[source.index]:
+            return table
+    if not (run.by_identity(c.attribute, source, target) and table.keys() <= run.tables[source.index].keys()):
+        return None
+    if run.all_available:
+        return table
+    if not (prune and factor == 1.0 and run.quiet is not None and run.quiet.mandatory[source.index]):
+        return None
+    work = merge(run, source, target, table, c, factor, soft)
+    if not run.has_room(work):
+        return table
+    if soft and MARKER in work.values():
+        return {node: 1 if score == MARKER else score for node, score in work.items()}
+    return work
 
 
 def own_scores(run: Run, source: Resource, colocation: Colocation) -> Scores:

@@ -207,6 +207,7 @@ def _ban_full_nodes(run: Run, collective: Resource, instance: Resource, per_node
         ]
     full = [node for node in barred if counts.get(node, 0) >= per_node] if run.explaining else barred
     for rsc in (instance, *instance.children):
+        run.changing(rsc)
         own = run.tables[rsc.index]
         for nodes, kind in ((full, "no-slot"), (barred, "collective")):
             before = run.before(rsc)

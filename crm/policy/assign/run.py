@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 
 from crm.policy.assign.effective import EffectiveColocations
+from crm.policy.assign.quiet import Quiet
 from crm.policy.constraints.model import Colocation, Location, Locations
 from crm.policy.model import (
     INFINITY,
@@ -110,6 +111,7 @@ class Run:
         count = len(state.all_resources)
         self.settled = [False] * count
         self.busy = [False] * count  # being assigned further up the stack
+        self.quiet: Quiet | None = None  # from when tables are complete but for assigning itself
         self.gathering = bytearray(count)  # on the current path of 10.3
         self.counts: dict[Resource, dict[Node, int]] = {}  # instances of a collective on a node
         self.over_threshold: dict[Resource, list[Node]] = {}  # where failures ban a leaf (4.3)
@@ -138,6 +140,11 @@ class Run:
         names = self.values(UNAME)
         self.distinct_names = None not in names and len(set(names)) == len(names)
         self._plain: dict[Resource, bool] = {}
+
+    def changing(self, rsc: Resource) -> None:
+        """The table of a resource, or the colocations that count for it, will not stay as they are."""
+        if self.quiet is not None:
+            self.quiet.end(rsc)
 
     # --- procedures ----------------------------------------------------------------------------------------------------
 
@@ -272,6 +279,7 @@ class Run:
     def ban(self, rsc: Resource, nodes: Iterable[Node], cause: Cause) -> None:
         """Minus infinity for a resource and everything below it; missing entries are created (1.6)."""
         before = self.before(rsc)
+        self.changing(rsc)
         table = self.tables[rsc.index]
         for node in nodes:
             table[node] = -INFINITY
@@ -284,6 +292,7 @@ class Run:
 
     def add(self, rsc: Resource, node: Node, score: int, cause: Cause) -> None:
         """Add to one entry of a resource's own table, creating it from the node's base score."""
+        self.changing(rsc)
         table = self.tables[rsc.index]
         result = table[node] = add_scores(table.get(node, node.base_score), score)
         if self.explaining:
