@@ -227,7 +227,7 @@ def test_the_configuration_waits_while_half_of_two_nodes_has_no_crm_and_for_no_l
     assert world.nodes[1].synced and world.nodes[2].synced
     world.install(1, 2, group=[1])
     assert not world.nodes[1].synced
-    world.pass_time(2001)
+    world.pass_time(CRM_RESTART_GRACE_MS + 1)
     assert world.nodes[1].synced
 
 
