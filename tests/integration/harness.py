@@ -112,6 +112,13 @@ while clean < 2:
         except ProcessLookupError:
             pass
     time.sleep(0.005)
+for part in ("run", "rsctmp"):  # what a reboot would lose
+    for folder, _, names in os.walk("{folder}/" + target + "/" + part, topdown=False):
+        for name in names:
+            try:
+                os.unlink(os.path.join(folder, name))
+            except OSError:
+                pass
 with open("{log}", "a") as file:
     file.write("%.3f %s %s\\n" % (time.time(), action, target))
 """
@@ -219,7 +226,7 @@ class Cluster:
         (self.folder / "keys").chmod(0o600)
         agents = self.folder / "fence"
         agents.mkdir()
-        script = FENCE_AGENT.format(python=sys.executable, mark=MARK, secret=self.secret, log=self.fence_log)
+        script = FENCE_AGENT.format(python=sys.executable, mark=MARK, secret=self.secret, log=self.fence_log, folder=self.folder)
         (agents / "fence_test").write_text(script)
         (agents / "fence_test").chmod(0o755)
         names = [f"n{number}" for number in range(1, self.count + 1)]

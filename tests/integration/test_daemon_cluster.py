@@ -123,8 +123,7 @@ def test_a_crm_that_does_not_come_back_is_fenced_and_its_resource_moves(cluster:
     cluster.kill(where, "vigild")
     cluster.kill(where, "crm")
     survivor = other(where)
-    # The state file of the fenced node stays: nobody ran a stop there.
-    wait_for(lambda: survivor in cluster.running("web"), "web to be moved")
+    wait_for(lambda: cluster.running("web") == [survivor], "web to be moved")
     assert cluster.fenced() == [where]
 
 
