@@ -264,7 +264,7 @@ def section_of(element: etree._Element) -> str:
         return "cib"
     if below[-1] == xml.CONFIGURATION and len(below) > 1:
         return below[-2]
-    return below[-1]
+    return below[-1] if below[-1] in (xml.CONFIGURATION, xml.STATUS) else "cib"
 
 
 def _ids(root: etree._Element) -> set[str]:

@@ -362,6 +362,8 @@ def _create(editor: Editor, operation: Operation) -> None:
     given = _fragment(operation.xml)
     if operation.xpath:
         parent = _select_some(editor.document, operation.xpath)[0]
+        if parent is editor.document:
+            raise _RefusedError(Code.BAD_REQUEST, f"<{given.tag}> cannot be added to <cib> itself")
         _add(editor, parent, [given])
         return
     if given.tag == "cib":
@@ -492,6 +494,10 @@ def _replace(editor: Editor, operation: Operation) -> None:
         target = _select_some(editor.document, operation.xpath)[0]
         if target is editor.document and given.tag != "cib":
             raise _RefusedError(Code.BAD_REQUEST, f"the root can be replaced by <cib> only, not by <{given.tag}>")
+        if target.getparent() is editor.document and given.tag != target.tag:
+            raise _RefusedError(
+                Code.BAD_REQUEST, f"<{target.tag}> can be replaced by its like only, not by <{given.tag}>"
+            )
     elif given.tag in xml.SECTIONS or given.tag in (xml.CONFIGURATION, xml.STATUS):
         target = _scope_created(editor, str(given.tag))
     else:

@@ -272,7 +272,6 @@ class CibReplica:
             effects += self._again(number)
         for number in self._applied_numbers():
             self._pending[number].durable &= (view.group - view.gone) | {self._me}
-            effects += self._settle(number)
         return effects
 
     def synchronised(self) -> list[Effect]:
@@ -284,6 +283,8 @@ class CibReplica:
             self._lineage = self._lineage.confirmed((self._view.sequence, self._view.leader))
             self._dirty = True
         effects = self._announce()
+        for number in self._applied_numbers():
+            effects += self._settle(number)
         while self._waiting:
             effects += self._execute(*self._waiting.popleft())
         return effects
@@ -478,6 +479,8 @@ class CibReplica:
 
     def _settle(self, number: int) -> list[Effect]:
         """The reply, if nobody is waited for any more. This member counts even when its crm is not part of the group just now."""
+        if not self._synchronised:
+            return []  # this view's group may be too small a part of it, or agree on a document without the change
         waited_for = {self._me} if self._view is None else self._view.group | {self._me}
         return [self._end(number)] if waited_for <= self._pending[number].durable else []
 

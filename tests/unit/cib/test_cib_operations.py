@@ -295,6 +295,8 @@ def test_within_a_transaction_an_id_may_move() -> None:
         (Operation(Kind.CREATE, xml='<nvpair id="x"/>', xpath="count(//*)"), Code.BAD_REQUEST),
         (Operation(Kind.CREATE, xml='<nvpair id="x"/>', xpath="//nope"), Code.NOT_FOUND),
         (Operation(Kind.REPLACE, xml="<resources/>", xpath="/cib"), Code.BAD_REQUEST),
+        (Operation(Kind.REPLACE, xml="<resources/>", xpath="/cib/status"), Code.BAD_REQUEST),
+        (Operation(Kind.CREATE, xml="<resources/>", xpath="/cib"), Code.BAD_REQUEST),
         (Operation(Kind.TRANSACTION, steps=(Operation(Kind.BUMP),)), Code.BAD_REQUEST),
     ],
 )
