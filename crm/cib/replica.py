@@ -77,7 +77,7 @@ class Persist:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """The end of a request. `error` is empty when it was done; then `version` is the one that the change led to."""
+    """The end of a request. `error` is empty when it was done: `version` is the one that the change led to, `items` are warnings."""
 
     request: int
     version: Version
@@ -152,6 +152,7 @@ class _Pending:
     attempts: int = 1
     mark: Mark | None = None
     version: Version = field(default_factory=Version)
+    warnings: tuple[ReportItem, ...] = ()
     durable: set[int] = field(default_factory=set)
     """Members that have it on disk."""
 
@@ -472,6 +473,7 @@ class CibReplica:
         pending = self._pending[number]
         pending.version = result.version
         pending.mark = mark
+        pending.warnings = result.warnings
         return self._settle(number) if result.durable else [self._end(number)]
 
     def _applied_numbers(self) -> list[int]:
@@ -512,7 +514,7 @@ class CibReplica:
     def _end(self, number: int, error: str = "", message: str = "", items: tuple[ReportItem, ...] = ()) -> Reply:
         pending = self._pending.pop(number)
         del self._numbers[pending.request]
-        return Reply(pending.request, pending.version, error, message, items)
+        return Reply(pending.request, pending.version, error, message, items if error else pending.warnings)
 
     def _refusal(self, request: int, error: str, message: str) -> Reply:
         return Reply(request, self.version, error, message)

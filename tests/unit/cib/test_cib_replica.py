@@ -88,6 +88,15 @@ def test_a_refused_change_is_answered_with_what_is_wrong() -> None:
     assert replica.pending == 0
 
 
+def test_warnings_of_a_change_reach_the_client_with_the_good_news() -> None:
+    replica = _replica()
+    typo = '<rsc_defaults><meta_attributes id="m"><nvpair id="n" name="prioritty" value="1"/></meta_attributes></rsc_defaults>'
+    replica.on_delivered(1, 1, _payload(replica.request(7, Operation(Kind.CREATE, xml=typo))))
+    (reply,) = _persist(replica)
+    assert isinstance(reply, Reply)
+    assert (reply.error, [item.code for item in reply.items]) == ("", ["unknown-option"])
+
+
 def test_many_changes_delivered_together_are_written_once() -> None:
     replica = _replica()
     for number in range(50):
