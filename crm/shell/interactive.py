@@ -251,6 +251,7 @@ def loop(shell: Shell, path: tuple[str, ...] = ()) -> int:
     """Asks for lines until `quit` or the end of input."""
     from prompt_toolkit import PromptSession
     from prompt_toolkit.history import FileHistory, History, InMemoryHistory
+    from prompt_toolkit.shortcuts import CompleteStyle
 
     from crm.shell.completion import ShellCompleter
 
@@ -264,7 +265,10 @@ def loop(shell: Shell, path: tuple[str, ...] = ()) -> int:
     except OSError:
         pass
     prompt: PromptSession[str] = PromptSession(
-        history=history, completer=ShellCompleter(walker), complete_while_typing=False
+        history=history,
+        completer=ShellCompleter(walker),
+        complete_while_typing=False,
+        complete_style=CompleteStyle.READLINE_LIKE,
     )
     while True:
         try:

@@ -6,6 +6,7 @@ configuration or the one it had before.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 from collections.abc import Sequence
@@ -42,8 +43,8 @@ def write_all(files: Sequence[File], *, force: bool = False) -> None:
             made.extend(_make_folder(file.path.parent))
             old = file.path.read_bytes() if file.path.exists() else None
             mode = file.path.stat().st_mode & 0o777 if old is not None else file.mode
-            before.append((file.path, old, mode))
             _write(file.path, file.text.encode(), file.mode)
+            before.append((file.path, old, mode))
     except OSError as error:
         for path, old, mode in reversed(before):
             _restore(path, old, mode)
@@ -74,7 +75,8 @@ def _write(path: Path, data: bytes, mode: int) -> None:
             os.fsync(handle)
         fresh.replace(path)
     except OSError:
-        fresh.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            fresh.unlink()
         raise
 
 
@@ -251,14 +253,21 @@ def _with_keys(config: configuration.Config, place: Path) -> configuration.Confi
 
 def _check_address(config: configuration.Config) -> None:
     """One of the node's addresses must be this machine's, or it is the wrong machine or the wrong name."""
-    reasons: list[str] = []
     for endpoint in config.node.endpoints:
-        family = socket.AF_INET6 if ":" in endpoint.host else socket.AF_INET
-        with socket.socket(family, socket.SOCK_DGRAM) as probe:
-            try:
-                probe.bind((endpoint.host, 0))
-            except OSError as error:
-                reasons.append(f"{endpoint.host}: {error.strerror}")
-            else:
-                return
-    raise ShellError(f"this machine has no address of {config.node.name}", tuple(reasons))
+        if _is_local(endpoint.host):
+            return
+    addresses = ", ".join(endpoint.host for endpoint in config.node.endpoints)
+    raise ShellError(f"this machine has no address of {config.node.name} ({addresses}); is it the right machine?")
+
+
+def _is_local(host: str) -> bool:
+    """Whether an address (or what a name resolves to) is one of this machine's: only those can be bound to."""
+    try:
+        found = socket.getaddrinfo(host, 0, type=socket.SOCK_DGRAM)
+    except OSError:
+        return False
+    for family, kind, protocol, _, address in found:
+        with socket.socket(family, kind, protocol) as probe, contextlib.suppress(OSError):
+            probe.bind(address)
+            return True
+    return False

@@ -8,6 +8,7 @@ crm -f FILE                        the commands of a file, one a line, until one
 from __future__ import annotations
 
 import importlib
+import re
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -33,6 +34,7 @@ LEVELS: Final[dict[str, str]] = {
 }
 """Each level (or single command) and the module that has it as `app`."""
 ABBREVIATIONS: Final = {"st": "status", "cfg": "configure", "rsc": "resource"}
+_PRINTABLE: Final = re.compile("[\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]*")
 CONTEXT: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
@@ -105,6 +107,10 @@ def root(
 
 def run(arguments: list[str], shell: Shell | None = None) -> int:
     """One command line. Returns the exit code; whatever goes wrong has been printed."""
+    strange = next((word for word in arguments if not _PRINTABLE.fullmatch(word)), None)
+    if strange is not None:
+        print(f"crm: {strange!r} has characters in it that no configuration can hold", file=sys.stderr)
+        return 2
     command = typer.main.get_command(app)
     try:
         command.main(args=arguments, prog_name="crm", obj=shell or Shell())

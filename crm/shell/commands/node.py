@@ -124,10 +124,11 @@ def fence(
         raise ShellError(f"{action!r} is no fencing action; expected reboot, off or on")
     name = _name(shell, node)
     shell.force = shell.force or force
+    session = shell.live
     if not shell.confirm(f"Fence {name} ({action})? What runs there dies."):
         shell.say("nothing was done")
         return
-    shell.live.patient().call("node.fence", node=name, action=action)
+    session.patient().call("node.fence", node=name, action=action)
     shell.say(f"{name}: {action} confirmed")
 
 
@@ -141,10 +142,11 @@ def clearstate(
     shell = shell_of(context)
     name = _name(shell, node)
     shell.force = shell.force or force
+    session = shell.live
     if not shell.confirm(f"Is {name} certainly off? If it is not, data will be damaged."):
         shell.say("nothing was done")
         return
-    shell.live.call("node.confirm_fenced", node=name)
+    session.call("node.confirm_fenced", node=name)
     shell.say(f"{name} is taken to be off")
 
 

@@ -10,11 +10,14 @@ Quoted text may run over several lines. A quote that never ends is reported wher
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Final
 
 XML: Final = "xml"
 _BLANK: Final = " \t\r"
+_FORBIDDEN: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""What XML 1.0 does not allow, section 2.2."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,12 +123,22 @@ class _Reader:
 def split(text: str) -> tuple[list[Statement], list[Problem]]:
     """All statements of a text, and the quotes that never end."""
     reader = _Reader(text)
+    _refuse_characters(reader)
     statements: list[Statement] = []
     while not reader.at_end:
         statement = _statement(reader)
         if statement is not None:
             statements.append(statement)
     return statements, reader.problems
+
+
+def _refuse_characters(reader: _Reader) -> None:
+    """Characters that no XML document can hold are reported and left out."""
+    for number, line in enumerate(reader.text.split("\n"), start=1):
+        for match in _FORBIDDEN.finditer(line):
+            message = f"the character {match[0]!r} cannot be part of a configuration"
+            reader.problems.append(Problem(number, match.start() + 1, message))
+    reader.text = _FORBIDDEN.sub("", reader.text)
 
 
 def _statement(reader: _Reader) -> Statement | None:

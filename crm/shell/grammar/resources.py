@@ -205,7 +205,7 @@ def _read_bundle_part(cursor: Cursor, tag: str) -> etree._Element:
         cursor.advance()
         if word.text == _MAPPINGS.get(tag):
             target = etree.SubElement(part, word.text)
-        elif word.equals > 0:
+        elif word.equals > 0 and words.is_id(word.name):
             target.set(word.name, word.value)
         else:
             cursor.report(word, f"{word.text!r} is not an attribute of {tag}; expected name=value")

@@ -55,11 +55,11 @@ class Bracketed:
 def collect(cursor: Cursor, suffix: str) -> list[Bracketed]:
     """All words and brackets here, up to the first attribute or the end."""
     found: list[Bracketed] = []
-    while (word := cursor.peek()) is not None and (word.equals < 0 or word.text[0] in _CLOSING):
+    while (word := cursor.peek()) is not None and (word.equals < 0 or word.text[:1] in _CLOSING):
         cursor.advance()
-        if word.text[0] in _CLOSING and not word.quoted:
+        if word.text[:1] in _CLOSING and not word.quoted:
             found.append(_bracket(cursor, word, suffix))
-        elif word.text[0] in ")]}":
+        elif word.text and word.text[0] in ")]}":
             cursor.refuse(word, f"{word.text!r} closes nothing; expected a resource")
         else:
             found.append(Bracketed("", (_member(cursor, word, word.text, suffix),)))
@@ -111,7 +111,7 @@ def _member(cursor: Cursor, word: Word, text: str, suffix: str) -> Member:
 def read(cursor: Cursor, element: etree._Element, suffix: str) -> None:
     """Bracketed sets up to the next word that opens none (for location constraints)."""
     found: list[Bracketed] = []
-    while (word := cursor.peek()) is not None and not word.quoted and word.text[0] in _CLOSING:
+    while (word := cursor.peek()) is not None and not word.quoted and word.text[:1] in _CLOSING:
         cursor.advance()
         found.append(_bracket(cursor, word, suffix))
     build(element, found, suffix)

@@ -84,7 +84,8 @@ def read(cib: etree._Element, overview: Mapping[str, Any] | None, now: int) -> C
     live = overview is not None
     about: Mapping[str, Any] = overview or {}
     quorum = about.get("quorum") or {}
-    quorate = bool(quorum.get("quorate")) if live else state.quorate
+    # A file that was only ever configured says nothing of quorum, which is no reason for alarm.
+    quorate = bool(quorum.get("quorate")) if live else state.quorate or cib.get("have-quorum") is None
     dc = about.get("dc") if live else (state.dc_node.name if state.dc_node is not None else "")
     return ClusterStatus(
         name=state.options.cluster_name or str(about.get("cluster") or ""),

@@ -139,7 +139,8 @@ def _head(status: ClusterStatus, style: Style) -> Iterable[Text]:
     online = sum(node.state == "online" for node in status.nodes)
     parts: list[tuple[str, str]] = [(status.name or "cluster", "bold")]
     parts.append((f"{online} of {len(status.nodes)} nodes online", "" if online == len(status.nodes) else "yellow"))
-    parts.append(("quorum", "green") if status.quorate else ("NO QUORUM", "bold red"))
+    if status.live or not status.quorate:
+        parts.append(("quorum", "green") if status.quorate else ("NO QUORUM", "bold red"))
     parts.append((f"DC {status.dc}" if status.dc else "no DC", "" if status.dc else "yellow"))
     if status.live:
         parts.append((status.activity or "idle", "cyan" if status.activity else ""))
@@ -269,7 +270,7 @@ def _resource(row: _Row, names: int, places: int, style: Style) -> list[Text]:
 
 
 def _ban(ban: Ban, style: Style) -> list[Text]:
-    what = f"{ban.resource}{' (' + ban.role + ')' if ban.role else ''}"
+    what = f"{ban.resource}{' (' + ban.role + ')' if ban.role not in ('', 'Started') else ''}"
     verb = "is to run on" if ban.prefers else "must not run on"
     until = f"until {ban.until}" if ban.until else "until it is cleared"
     if ban.expired:
@@ -296,7 +297,7 @@ def _failures(status: ClusterStatus, style: Style) -> Iterable[Text]:
     for count in status.fail_counts:
         yield from _wrapped(_fail_count(count), style, 6)
     if status.failures or status.fail_counts:
-        yield Text("    forget them: crm resource cleanup [RESOURCE]", "dim")
+        yield from _wrapped(Text("    forget them: crm resource cleanup [RESOURCE]", "dim"), style, 6)
 
 
 def _failure(failure: Failure, status: ClusterStatus, style: Style) -> Text:
@@ -352,8 +353,8 @@ def _daemons(status: ClusterStatus, style: Style) -> Iterable[Text]:
         if daemon.detail:
             piece.append(f" ({daemon.detail})", "dim")
         if line.plain.strip() and line.cell_len + 1 + piece.cell_len > style.width:
-            yield line
+            yield from _wrapped(line, style, 6)
             line = Text(" ")
         line.append_text(piece).append(" ")
     line.rstrip()
-    yield line
+    yield from _wrapped(line, style, 6)

@@ -259,7 +259,7 @@ WORDS = st.sampled_from(
 
 
 @given(st.lists(WORDS, max_size=25))
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=300, deadline=None)
 def test_any_words_of_the_language_are_parsed_or_refused(words: list[str]) -> None:
     try:
         objects = parse(" ".join(words))
@@ -346,7 +346,7 @@ def constraints(draw: st.DrawFn) -> etree._Element:
 
 
 @given(st.one_of(primitives(), constraints()))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_the_parse_of_what_is_printed_is_the_same_configuration(element: etree._Element) -> None:
     root = xml.empty()
     xml.ensure_section(root, "resources" if element.tag == "primitive" else "constraints").append(element)
