@@ -480,10 +480,13 @@ class CibReplica:
         return [number for number, pending in self._pending.items() if pending.mark is not None]
 
     def _settle(self, number: int) -> list[Effect]:
-        """The reply, if nobody is waited for any more. This member counts even when its crm is not part of the group just now."""
-        if not self._synchronised:
-            return []  # this view's group may be too small a part of it, or agree on a document without the change
-        waited_for = {self._me} if self._view is None else self._view.group | {self._me}
+        """The reply, if nobody is waited for any more. This member counts even when its crm is not part of the group just now.
+
+        Between views nothing is settled: the configuration that is taken may be one without the change.
+        """
+        if not self._synchronised or self._view is None:
+            return []
+        waited_for = self._view.group | {self._me}
         return [self._end(number)] if waited_for <= self._pending[number].durable else []
 
     def _acknowledged(self, node: int, mark: Mark) -> list[Effect]:

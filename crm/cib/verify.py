@@ -104,25 +104,27 @@ def verify_object(element: etree._Element, ids: IdIndex) -> list[ReportItem]:
 
 def _touched_objects(editor: Editor) -> Iterator[tuple[etree._Element, str]]:
     """What is to be looked at again, each once: objects (children of sections), or a section where that changed itself."""
-    seen: set[etree._Element] = set()
+    chosen: dict[etree._Element, str] = {}
     for element in [*editor.touched, *editor.pruned]:
         path = _path(element)
         if path[0] is not editor.document or (len(path) > 1 and path[1].tag == xml.STATUS):
             continue  # removed again by the same operation, or not judged
-        chosen, kind = element, str(element.tag)
         if len(path) == 3 and element not in editor.touched:
             continue  # a section may lose any of its objects
-        if len(path) > 3:
-            section = KINDS.get(str(path[2].tag))
-            child = None if section is None else section.children.get(str(path[3].tag))
-            if child is None or path[2].tag == "nodes":
-                # What does not belong there is its section's fault; nodes are few, and compared with one another.
-                chosen, kind = path[2], str(path[2].tag)
-            else:
-                chosen, kind = path[3], child.kind
-        if chosen not in seen:
-            seen.add(chosen)
-            yield chosen, kind
+        if len(path) <= 3:
+            chosen[element] = str(element.tag)
+            continue
+        section = KINDS.get(str(path[2].tag))
+        child = None if section is None else section.children.get(str(path[3].tag))
+        if child is None or path[2].tag == "nodes":
+            # What does not belong there is its section's fault; nodes are few, and compared with one another.
+            chosen[path[2]] = str(path[2].tag)
+        else:
+            chosen[path[3]] = child.kind
+    for element, kind in chosen.items():
+        # Of the root only the attributes are looked at; everything else is looked at with all that is in it.
+        if not any(above in chosen for above in element.iterancestors() if above is not editor.document):
+            yield element, kind
 
 
 def _path(element: etree._Element) -> list[etree._Element]:
