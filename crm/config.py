@@ -235,17 +235,29 @@ class _Agents(_Section):
     ocf_root: str = Field(default="/usr/lib/ocf", min_length=1)
 
 
+_MODELS: dict[str, type[_Section]] = {
+    "cluster": _Cluster,
+    "node": _ThisNode,
+    "nodes": _Node,
+    "links": _Link,
+    "timers": _Timers,
+    "quorum": _Quorum,
+    "paths": _Paths,
+    "agents": _Agents,
+}
+_TABLES = ("nodes", "links")
 _SECTIONS: dict[str, TypeAdapter[Any]] = {
-    "cluster": TypeAdapter(_Cluster),
-    "node": TypeAdapter(_ThisNode),
-    "nodes": TypeAdapter(list[_Node]),
-    "links": TypeAdapter(list[_Link]),
-    "timers": TypeAdapter(_Timers),
-    "quorum": TypeAdapter(_Quorum),
-    "paths": TypeAdapter(_Paths),
-    "agents": TypeAdapter(_Agents),
+    name: TypeAdapter(list[model] if name in _TABLES else model)  # type: ignore[valid-type]
+    for name, model in _MODELS.items()
 }
 _OPTIONAL: dict[str, Any] = {"node": {}, "links": [{}], "timers": {}, "quorum": {}, "paths": {}, "agents": {}}
+
+
+def all_keys() -> list[str]:
+    """Every key of the file, dotted; docs/reference/vigil-toml.md explains these and no others."""
+    keys = [f"{section}.{name}" for section, model in _MODELS.items() for name in model.model_fields]
+    keys.remove("quorum.tie_breaker")
+    return keys + [f"quorum.tie_breaker.{name}" for name in _TieBreaker.model_fields]
 
 
 # --- loading --------------------------------------------------------------------------------------------------------
@@ -345,16 +357,7 @@ class _Check:
 
     @staticmethod
     def _known_keys(section: str, loc: tuple[int | str, ...]) -> str:
-        model: Any = {
-            "cluster": _Cluster,
-            "node": _ThisNode,
-            "nodes": _Node,
-            "links": _Link,
-            "timers": _Timers,
-            "quorum": _TieBreaker if "tie_breaker" in loc[:-1] else _Quorum,
-            "paths": _Paths,
-            "agents": _Agents,
-        }[section]
+        model = _TieBreaker if "tie_breaker" in loc[:-1] else _MODELS[section]
         return ", ".join(model.model_fields)
 
     def _check_absolute(self, key: str) -> None:

@@ -17,7 +17,10 @@ from messaging.messages import ChannelAck, ChannelData, ChannelHello, encode
 
 ACK_EVERY_MESSAGES = 64
 ACK_EVERY_BYTES = 256 * 1024
-MAX_UNACKED_BYTES = 256 * 1024 * 1024
+HOLD_BYTES = 16 * 1024 * 1024
+"""Beyond this, crm must wait before it sends more."""
+
+MAX_UNACKED_BYTES = 512 * 1024 * 1024
 """A peer that takes this much without acknowledging is beyond help; the caller gives it up."""
 
 
@@ -33,6 +36,10 @@ class Channel:
         self._hello_seen = False
         self._since_ack = 0
         self._bytes_since_ack = 0
+
+    @property
+    def full(self) -> bool:
+        return self.unacked_bytes > HOLD_BYTES
 
     @property
     def overflowing(self) -> bool:

@@ -8,6 +8,11 @@
 hears events, and it must `vouch()` at least every `vouch_interval_ms`. With `attach=False` the connection can only
 `query`. The iterator ends when the connection does; `lost_reason` says why, when the daemon said so.
 
+Messages of any size up to `MAX_MESSAGE_BYTES` may be sent. Beyond `FRAGMENT_BYTES` they travel in fragments, so that the
+daemons handle small pieces only; this side takes them apart and puts them together. A message stands in the order where
+its last fragment does. As all members see the same fragments in the same order, they still see the same messages in the
+same order, and a message whose last fragment missed its view is delivered nowhere.
+
 A multicast belongs to the view that this client has last handed out through `events()`. If the cluster has gone on, the
 answer is `Undelivered` and the view that explains it is next in the iterator.
 """
@@ -16,7 +21,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections import deque
+from collections.abc import AsyncIterator, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +31,16 @@ from messaging import ipc
 from messaging.errors import Malformed, MessagingError
 from messaging.ipc import Kind
 from messaging.messages import NO_VIEW
-from messaging.types import MessagingEvent, View, ViewId
+from messaging.ordering import MAX_PAYLOAD_BYTES
+from messaging.types import Delivered, Direct, MessagingEvent, Undelivered, View, ViewId
 
 CONNECT_TIMEOUT_S = 10.0
 QUERY_TIMEOUT_S = 10.0
+FRAGMENT_BYTES = MAX_PAYLOAD_BYTES - 1
+MAX_MESSAGE_BYTES = 64 * 1024 * 1024
+
+_FIRST, _LAST = 1, 2
+"""Bits of the byte before each fragment."""
 
 
 class AttachRefused(MessagingError):
@@ -36,6 +49,44 @@ class AttachRefused(MessagingError):
 
 class QueryFailed(MessagingError):
     """The daemon could not answer a query."""
+
+
+class _Puzzle:
+    """Puts fragments together, sender by sender."""
+
+    def __init__(self) -> None:
+        self._parts: dict[int, list[bytes]] = {}
+
+    def add(self, sender: int, fragment: bytes) -> bytes | None:
+        """The whole message when this was its last fragment."""
+        if not fragment:
+            raise Malformed("a fragment without a head")
+        flags, body = fragment[0], fragment[1:]
+        if flags == _FIRST | _LAST:
+            return body
+        if flags & _FIRST:
+            self._parts[sender] = []
+        parts = self._parts.get(sender)
+        if parts is None:
+            return None  # the beginning was before our time
+        parts.append(body)
+        if not flags & _LAST:
+            return None
+        del self._parts[sender]
+        return b"".join(parts)
+
+    def drop(self, senders: Iterable[int] | None = None) -> None:
+        """Forget what is not whole: of these senders, or of all."""
+        for sender in list(self._parts) if senders is None else senders:
+            self._parts.pop(sender, None)
+
+
+def _fragments(payload: bytes) -> Iterator[bytes]:
+    if len(payload) > MAX_MESSAGE_BYTES:
+        raise ValueError(f"a message of {len(payload)} bytes; at most {MAX_MESSAGE_BYTES} can be sent")
+    for start in range(0, max(1, len(payload)), FRAGMENT_BYTES):
+        flags = (_FIRST if start == 0 else 0) | (_LAST if start + FRAGMENT_BYTES >= len(payload) else 0)
+        yield bytes([flags]) + payload[start : start + FRAGMENT_BYTES]
 
 
 class MessagingClient:
@@ -52,6 +103,10 @@ class MessagingClient:
         self._events: asyncio.Queue[MessagingEvent | None] = asyncio.Queue()
         self._queries: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self._last_token = 0
+        self._on_the_way: deque[tuple[int, int]] = deque()  # first and last token of each multicast
+        self._multicasts = _Puzzle()
+        self._directs = _Puzzle()
+        self._place = 0
         self._last_query = 0
         self._view_id: ViewId = NO_VIEW
         self._task = asyncio.create_task(self._read())
@@ -87,14 +142,21 @@ class MessagingClient:
             yield event
 
     def multicast(self, payload: bytes) -> int:
-        """Send to the whole group, this node included. Returns the token that `Delivered` or `Undelivered` will carry."""
-        self._last_token += 1
-        self._writer.write(ipc.multicast_frame(self._last_token, self._view_id, payload))
+        """Send to the whole group, this node included. Returns the token that `Delivered` or `Undelivered` will carry.
+
+        ValueError when the payload is larger than `MAX_MESSAGE_BYTES`.
+        """
+        first = self._last_token + 1
+        for fragment in _fragments(payload):
+            self._last_token += 1
+            self._writer.write(ipc.multicast_frame(self._last_token, self._view_id, fragment))
+        self._on_the_way.append((first, self._last_token))
         return self._last_token
 
     def send(self, node_id: int, payload: bytes) -> None:
-        """Send to the crm of one member. Lost when it is not in the group; views tell."""
-        self._writer.write(ipc.send_frame(node_id, payload))
+        """Send to the crm of one member. Lost when it is not in the group; views tell. ValueError as for `multicast`."""
+        for fragment in _fragments(payload):
+            self._writer.write(ipc.send_frame(node_id, fragment))
 
     def vouch(self) -> None:
         """This crm is well. Due every `vouch_interval_ms`."""
@@ -131,6 +193,39 @@ class MessagingClient:
             await self._writer.wait_closed()
         await self._task
 
+    def _whole(self, event: MessagingEvent) -> MessagingEvent | None:
+        """The event as crm knows it: whole messages, each with its place and one fate."""
+        match event:
+            case Delivered(sender=sender, payload=payload, token=token):
+                whole = self._multicasts.add(sender, payload)
+                if whole is None:
+                    return None
+                self._place += 1
+                if sender == self.node_id:
+                    self._settle(token)
+                return replace(event, payload=whole, sequence=self._place)
+            case Direct(sender, payload):
+                whole = self._directs.add(sender, payload)
+                return None if whole is None else Direct(sender, whole)
+            case Undelivered(token):
+                last = self._settle(token)
+                return None if last is None else Undelivered(last)
+            case View():
+                self._place = 0
+                self._multicasts.drop()
+                self._directs.drop([member.node_id for member in event.left])
+        return event
+
+    def _settle(self, token: int) -> int | None:
+        """The multicast that this token is part of has its fate: its own token, or None when it had it before."""
+        for place, (first, last) in enumerate(self._on_the_way):
+            if first <= token <= last:
+                del self._on_the_way[place]
+                return last
+            if token < first:
+                break
+        return None
+
     async def _read(self) -> None:
         try:
             while True:
@@ -144,7 +239,9 @@ class MessagingClient:
                 elif kind is Kind.DROPPED:
                     self.lost_reason = str(ipc.read_json(body).get("reason", ""))
                 else:
-                    self._events.put_nowait(ipc.read_event(kind, body))
+                    event = self._whole(ipc.read_event(kind, body))
+                    if event is not None:
+                        self._events.put_nowait(event)
         except (asyncio.IncompleteReadError, OSError):
             self.lost_reason = self.lost_reason or "the messaging daemon closed the connection"
         except Malformed as error:

@@ -1,7 +1,7 @@
 """What crm and the messaging daemon say to each other over the Unix socket.
 
 Frames: 4 bytes length, 1 byte kind, body. Control bodies are JSON, messages are binary so that large ones cost nothing
-extra. Both ends are ours and on one machine; a frame that does not decode raises `Malformed` and ends the connection.
+extra (a large one of crm's travels in fragments, see `messaging.client`). Both ends are ours and on one machine; a frame that does not decode raises `Malformed` and ends the connection.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from messaging.ordering import MAX_PAYLOAD_BYTES
 from messaging.types import Delivered, Direct, Member, MessagingEvent, PeerLate, Undelivered, View, ViewId
 
 HEAD = struct.Struct(">IB")
-MAX_BODY_BYTES = MAX_PAYLOAD_BYTES + 1024
+MAX_BODY_BYTES = MAX_PAYLOAD_BYTES + 4096
 
 _MULTICAST = struct.Struct(">QQB")
 _DELIVERED = struct.Struct(">QBQBQ")

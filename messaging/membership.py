@@ -270,6 +270,10 @@ class Membership:
             return False  # the others may still be installing it
         return any(row.view_id != self.view.view_id for row in part.values())
 
+    def give_up(self, peer: int, now_ms: int) -> None:
+        """The peer is heard but takes nothing: go on without it."""
+        self._penalize(peer, now_ms, "takes no messages")
+
     def _penalize(self, peer: int, now_ms: int, why: str) -> None:
         _, last_ms = self._penalties.get(peer, (0, 0))
         for_ms = min(MAX_PENALTY_MS, max(2 * last_ms, self._config.timers.deadtime_ms, 4 * self.round_ms))

@@ -486,22 +486,27 @@ class Node:
         persists: list[Effect] = []
         for entry in self._out.take():
             if isinstance(entry, ToMember):
-                self._send(entry, effects)
+                self._send(entry, effects, now_ms)
             elif isinstance(entry, Persist):
                 persists.append(entry)
             else:
                 effects.append(entry)
-        if self.ordering.full != self._holding:
-            self._holding = self.ordering.full
+        full = self.ordering.full or any(state.channel.full for state in self._peers.values())
+        if full != self._holding:
+            self._holding = full
             self.crm.hold(self._holding, now_ms)
             effects.append(HoldCrm(self._holding))
         return persists + self._beat(now_ms) + effects
 
-    def _send(self, entry: ToMember, effects: list[Effect]) -> None:
+    def _send(self, entry: ToMember, effects: list[Effect], now_ms: int) -> None:
         state = self._peers.get(entry.target)
         if state is None:
             return
         effects.extend(SendStream(entry.target, payload) for payload in state.channel.send(encode(entry.message)))
+        if state.channel.overflowing:
+            state.channel.forget()
+            self.membership.give_up(entry.target, now_ms)
+            self._reach_changed = True
 
     def _beat(self, now_ms: int) -> list[Effect]:
         if self.matrix.changed:

@@ -26,7 +26,8 @@ from messaging.types import Delivered, Undelivered, ViewId
 
 WINDOW_BYTES = 16 * 1024 * 1024
 WINDOW_MESSAGES = 4096
-MAX_PAYLOAD_BYTES = 64 * 1024 * 1024
+MAX_PAYLOAD_BYTES = 60 * 1024
+"""With all headers still one record of a stream."""
 
 
 class Ordering:

@@ -9,8 +9,8 @@ Each handshake message carries cluster, sender, target, incarnation and key id, 
 have then proved that they hold a key *now*. Every later record has an HMAC over the session (the hash of both nonces),
 the direction and a counter, so a record is good in one place only:
 
-    4  length of the body; the top bit says that the message goes on in the next record
-    n  body
+    4  length of the body
+    n  body: one message
     32 HMAC-SHA256
 
 `StreamCodec` turns bytes into messages and messages into bytes. A fault raises `StreamRejected` with the counter to
@@ -21,25 +21,23 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Iterator
 
-from messaging.errors import MessagingError
+from messaging.errors import MessagingError, invariant
 from messaging.frame import Rejection, cluster_tag
 from messaging.keyring import MAC_BYTES, Key, Keyring
-from messaging.ordering import MAX_PAYLOAD_BYTES
 
 MAGIC = b"VS"
 VERSION = 1
 NONCE_BYTES = 16
 HANDSHAKE = struct.Struct(">2sBBHHHQQ16s16s")
 HANDSHAKE_BYTES = HANDSHAKE.size + MAC_BYTES
-RECORD_BYTES = 64 * 1024
-MAX_MESSAGE_BYTES = MAX_PAYLOAD_BYTES + 1024
+MAX_MESSAGE_BYTES = 64 * 1024
+"""The largest message between members. What crm sends beyond goes in fragments (`messaging.client`), so that handling
+one message never keeps a heartbeat waiting."""
 
 _HELLO, _ANSWER, _CONFIRM = 1, 2, 3
 _LENGTH = struct.Struct(">I")
 _PLACE = struct.Struct(">BQ")
-_MORE = 0x80000000
 _NO_NONCE = bytes(NONCE_BYTES)
 
 
@@ -78,8 +76,6 @@ class StreamCodec:
         self._key: Key = keyring.sending
         self._session = b""
         self._buffer = bytearray()
-        self._parts: list[bytes] = []
-        self._parts_bytes = 0
         self._sent = 0
         self._taken = 0
 
@@ -97,16 +93,13 @@ class StreamCodec:
             reply += self._on_handshake(head)
         return (self._records() if self.open else []), reply
 
-    def encode(self, message: bytes) -> Iterator[bytes]:
-        """The records of one message. Each must be sent before the next is asked for."""
-        view = memoryview(message)
-        for start in range(0, max(1, len(message)), RECORD_BYTES):
-            body = view[start : start + RECORD_BYTES]
-            more = start + RECORD_BYTES < len(message)
-            head = _LENGTH.pack(len(body) | (_MORE if more else 0))
-            place = _PLACE.pack(self._dials, self._sent)
-            self._sent += 1
-            yield b"".join((head, body, self._key.mac(self._session, place, head, body)))
+    def encode(self, message: bytes) -> bytes:
+        """The record of one message. Records must be sent in the order in which they were made."""
+        invariant(len(message) <= MAX_MESSAGE_BYTES, f"a message of {len(message)} bytes")
+        head = _LENGTH.pack(len(message))
+        place = _PLACE.pack(self._dials, self._sent)
+        self._sent += 1
+        return b"".join((head, message, self._key.mac(self._session, place, head, message)))
 
     # --- handshake
 
@@ -169,9 +162,8 @@ class StreamCodec:
         messages: list[bytes] = []
         at = 0
         while len(self._buffer) - at >= _LENGTH.size:
-            (word,) = _LENGTH.unpack_from(self._buffer, at)
-            size = word & ~_MORE
-            if size > RECORD_BYTES:
+            (size,) = _LENGTH.unpack_from(self._buffer, at)
+            if size > MAX_MESSAGE_BYTES:
                 raise StreamRejected(Rejection.OVERSIZED)
             end = at + _LENGTH.size + size + MAC_BYTES
             if len(self._buffer) < end:
@@ -184,13 +176,6 @@ class StreamCodec:
                 raise StreamRejected(Rejection.BAD_MAC)
             self._taken += 1
             at = end
-            self._parts.append(body)
-            self._parts_bytes += size
-            if self._parts_bytes > MAX_MESSAGE_BYTES:
-                raise StreamRejected(Rejection.OVERSIZED)
-            if not word & _MORE:
-                messages.append(b"".join(self._parts))
-                self._parts.clear()
-                self._parts_bytes = 0
+            messages.append(body)
         del self._buffer[:at]
         return messages

@@ -4,7 +4,7 @@ The node with the lower id dials. It tries the links in turn, beginning with the
 stream stands or is no longer wanted. A connection whose data is not acknowledged for `deadtime` is given up by the
 kernel (TCP_USER_TIMEOUT); the channel above then goes on over the next one.
 
-What is sent while the socket is full waits as messages, not as bytes, so that large ones exist once.
+What is sent while the socket is full waits as messages, not as bytes, so that a message for many exists once.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import functools
 import os
 import socket
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from messaging.config import MessagingConfig
 from messaging.effects import Event, StreamClosed, StreamOpened, StreamReceived
@@ -47,7 +47,6 @@ class Connection(asyncio.Protocol):
         self._streams = streams
         self._transport: asyncio.Transport | None = None
         self._queue: deque[bytes] = deque()
-        self._records: Iterator[bytes] | None = None
         self._paused = False
         self._deadline: asyncio.TimerHandle | None = None
 
@@ -92,16 +91,8 @@ class Connection(asyncio.Protocol):
         self._pump()
 
     def _pump(self) -> None:
-        while not self._paused and self._transport is not None:
-            if self._records is None:
-                if not self._queue:
-                    return
-                self._records = self.codec.encode(self._queue.popleft())
-            record = next(self._records, None)
-            if record is None:
-                self._records = None
-            else:
-                self._transport.write(record)
+        while self._queue and not self._paused and self._transport is not None:
+            self._transport.write(self.codec.encode(self._queue.popleft()))
 
     def pause_writing(self) -> None:
         self._paused = True

@@ -1,0 +1,204 @@
+"""Real messaging daemons on loopback, and a small crm for each: what the tests with real sockets share."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from crm import config as vigil_toml
+from messaging.client import MessagingClient
+from messaging.types import MessagingEvent, View
+
+KEY = "1 " + "ab" * 32 + "\n"
+START_TIMEOUT_S = 15.0
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that are free for UDP and TCP on loopback, below the range the kernel hands out."""
+    found: list[int] = []
+    start = 21000 + os.getpid() % 400 * 20
+    for port in range(start, start + 4000):
+        if len(found) == count:
+            return found
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp, socket.socket() as tcp:
+            try:
+                udp.bind(("127.0.0.1", port))
+                tcp.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        found.append(port)
+    raise RuntimeError("no free ports")
+
+
+class RealNode:
+    """One daemon process and its files."""
+
+    def __init__(self, folder: Path, config: vigil_toml.Config) -> None:
+        self.config = config
+        self.folder = folder
+        self.process: subprocess.Popen[bytes] | None = None
+        folder.mkdir(parents=True, exist_ok=True)
+        config.run_dir.mkdir(parents=True, exist_ok=True)
+        self.resolved = config.run_dir / "resolved.json"
+        self.resolved.write_text(config.to_resolved_json(), encoding="utf-8")
+        self.log = folder / "log"
+
+    @property
+    def socket(self) -> Path:
+        return self.config.run_dir / "messaging.sock"
+
+    def start(self) -> None:
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "messaging", "--config", str(self.resolved)],
+                stderr=log,
+                stdout=log,
+                cwd=Path(__file__).parents[3],
+            )
+
+    def kill(self, number: int = signal.SIGKILL) -> None:
+        assert self.process is not None
+        self.process.send_signal(number)
+        if number not in (signal.SIGSTOP, signal.SIGCONT):
+            self.process.wait(10)
+
+    def stop(self) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.process.kill()
+            self.process.wait(10)
+
+
+class Crm:
+    """A crm that vouches for itself and remembers what it is told."""
+
+    def __init__(self, client: MessagingClient) -> None:
+        self.client = client
+        self.seen: list[MessagingEvent] = []
+        self.vouching = True
+        self.ended = False
+        self._changed = asyncio.Event()
+        self._tasks = [asyncio.create_task(self._listen()), asyncio.create_task(self._vouch())]
+
+    @classmethod
+    async def on(cls, node: RealNode) -> Crm:
+        """Attach, as soon as the daemon listens."""
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while True:
+            try:
+                return cls(await MessagingClient.connect(node.socket))
+            except OSError:
+                if time.monotonic() > deadline or (node.process is not None and node.process.poll() is not None):
+                    raise AssertionError(f"no daemon: {node.log.read_text()}") from None
+                await asyncio.sleep(0.02)
+
+    async def _listen(self) -> None:
+        async for event in self.client.events():
+            self.seen.append(event)
+            self._changed.set()
+        self.ended = True
+        self._changed.set()
+
+    async def _vouch(self) -> None:
+        while not self.ended:
+            if self.vouching:
+                self.client.vouch()
+            await asyncio.sleep(self.client.vouch_interval_ms / 4000)
+
+    @property
+    def views(self) -> list[View]:
+        return [event for event in self.seen if isinstance(event, View)]
+
+    @property
+    def view(self) -> View:
+        return self.views[-1]
+
+    async def until(self, condition: Callable[[], Any], what: str, timeout_s: float = 10.0) -> float:
+        """Wait for a condition on what was seen; how many seconds it took."""
+        start = time.monotonic()
+        while True:
+            with contextlib.suppress(IndexError):  # no view yet
+                if condition():
+                    return time.monotonic() - start
+            left = start + timeout_s - time.monotonic()
+            if left <= 0:
+                raise AssertionError(f"not within {timeout_s} s: {what}; last seen: {self.seen[-3:]}")
+            self._changed.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(left):
+                    await self._changed.wait()
+
+    async def until_together(self, count: int, timeout_s: float = 10.0) -> float:
+        """Wait for a view of so many members with all their crms."""
+        return await self.until(
+            lambda: len(self.view.members) == count and len(self.view.group) == count, f"a view of {count}", timeout_s
+        )
+
+    async def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await self.client.close()
+
+
+class RealCluster:
+    """Some nodes on loopback. Use as an async context manager; leaves nothing behind."""
+
+    def __init__(self, folder: Path, count: int, *, links: int = 1, **options: Any) -> None:
+        self.key = folder / "keys"
+        self.key.write_text(KEY, encoding="ascii")
+        self.key.chmod(0o600)
+        ports = free_ports(count * links)
+        nodes = [
+            (f"n{n}", [f"127.0.0.{1 + link}:{ports[n - 1 + link * count]}" for link in range(links)])
+            for n in range(1, count + 1)
+        ]
+        link = vigil_toml.Link("unicast", 5410, "", "", 1)
+        self.nodes: dict[int, RealNode] = {}
+        for n in range(1, count + 1):
+            config = vigil_toml.example(
+                "real",
+                nodes,
+                this_node=f"n{n}",
+                links=[link] * links,
+                deadtime_ms=options.get("deadtime_ms", 1000),
+                key_file=str(self.key),
+                paths=vigil_toml.Paths(str(folder / f"n{n}/state"), str(folder / f"n{n}/run"), "", "info"),
+                tie_breaker=options.get("tie_breaker"),
+            )
+            timers = dataclasses.replace(
+                config.timers,
+                vouch_ms=options.get("vouch_ms", 15_000),
+                initdead_ms=options.get("initdead_ms", config.timers.initdead_ms),
+            )
+            config = dataclasses.replace(config, timers=timers)
+            self.nodes[n] = RealNode(folder / f"n{n}", config)
+        self.crms: dict[int, Crm] = {}
+
+    async def start(self, *numbers: int) -> None:
+        """Start nodes (all without numbers) with a crm each, and wait until those that run are together."""
+        for n in numbers or self.nodes:
+            self.nodes[n].start()
+        for n in numbers or self.nodes:
+            self.crms[n] = await Crm.on(self.nodes[n])
+        running = [n for n, node in self.nodes.items() if node.process is not None and node.process.poll() is None]
+        for n in running:
+            await self.crms[n].until_together(len(running))
+
+    async def __aenter__(self) -> RealCluster:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for crm in self.crms.values():
+            with contextlib.suppress(OSError):
+                await crm.close()
+        for node in self.nodes.values():
+            node.stop()
