@@ -620,9 +620,7 @@ class Controller:
     ) -> list[Effect]:
         """A node is known to be off (fenced, or on the operator's word): what it ran is no more."""
         results = (Result(transition_key, True),) if transition_key else ()
-        state = status.node_state_by_name(self._cib.document, target)
-        member = next((m for m in self.view.members if m.name == target), None) if self.view else None
-        identity = state.get("id", "") if state is not None else str(member.node_id) if member else ""
+        identity = membership.id_of(self._cib.document, self.view, target)
         came_back = self._incarnation(target) not in (None, incarnation)
         updates: tuple[Update, ...] = ()
         if action != "on" and identity and not came_back:

@@ -14,7 +14,7 @@ from lxml import etree
 
 from crm.cib import xml
 from crm.controller.election import Facts
-from crm.controller.status import NodeState, Quorum, Update, node_state
+from crm.controller.status import NodeState, Quorum, Update, node_state, node_state_by_name
 from messaging.types import View
 
 
@@ -90,6 +90,17 @@ def configured_nodes(document: etree._Element) -> frozenset[str]:
         for node in xml.elements(xml.section(document, "nodes"), "node")
         if node.get("type", "member") in ("member", "normal")
     )
+
+
+def id_of(document: etree._Element, view: View | None, name: str) -> str:
+    """The id of a node that the configuration, the status or the view knows; empty when none does."""
+    for node in xml.elements(xml.section(document, "nodes"), "node"):
+        if node.get("uname") == name:
+            return node.get("id", "")
+    state = node_state_by_name(document, name)
+    if state is not None:
+        return state.get("id", "")
+    return next((str(member.node_id) for member in view.members if member.name == name), "") if view else ""
 
 
 def _written_off(document: etree._Element, node_id: str) -> bool:

@@ -498,6 +498,26 @@ def test_a_node_that_came_back_meanwhile_keeps_its_new_state() -> None:
     assert world.equal()
 
 
+def test_a_node_that_was_never_seen_is_known_to_be_off_once_it_was_fenced() -> None:
+    cib = (
+        '<cib epoch="5"><configuration><nodes><node id="1" uname="n1"/><node id="2" uname="n2"/></nodes></configuration>'
+        "<status/></cib>"
+    )
+
+    def policy(document: etree._Element) -> str:
+        if status.node_state(document, "2") is None:
+            return graph((crm_event(1, "stonith", 2, stonith_action="reboot"), ()))
+        return NOTHING
+
+    world = World(policy)
+    world.add(1, cib)
+    world.install(1)
+    world.pass_time(20_001)
+    world.fenced(world.nodes[1])
+    assert status_of(world.nodes[1], "n2")["expected"] == "down"
+    assert world.nodes[1].fences == [] and world.dc().controller.state == "S_IDLE"
+
+
 def test_the_operators_word_counts_as_fencing() -> None:
     world = two(idle)
     world.install(1)
