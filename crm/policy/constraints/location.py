@@ -14,7 +14,18 @@ from typing import TYPE_CHECKING
 
 from crm.policy.constraints.model import Location, Locations
 from crm.policy.constraints.sets import References, read_role, read_sets
-from crm.policy.model import Cause, ClusterState, Discovery, Node, Primitive, ReportItem, Resource, Role, Scores
+from crm.policy.model import (
+    INFINITY,
+    Cause,
+    ClusterState,
+    Discovery,
+    Node,
+    Primitive,
+    ReportItem,
+    Resource,
+    Role,
+    Scores,
+)
 from crm.policy.options import health_colours
 from crm.policy.rules import Context, passes
 from crm.policy.values import parse_score
@@ -22,9 +33,21 @@ from crm.policy.values import parse_score
 if TYPE_CHECKING:
     from lxml.etree import _Element
 
-Parameters = Callable[[Primitive, Node], Mapping[str, str]]
+Parameters = Callable[[Resource, Node], Mapping[str, str]]
 
 _DISCOVERY = {"always": Discovery.ALWAYS, "never": Discovery.NEVER, "exclusive": Discovery.EXCLUSIVE}
+_CLASSES = {
+    "alpha": "a-zA-Z",
+    "digit": "0-9",
+    "alnum": "a-zA-Z0-9",
+    "upper": "A-Z",
+    "lower": "a-z",
+    "space": r"\s",
+    "blank": " \t",
+    "punct": r"!-/:-@\[-`{-~",
+    "xdigit": "0-9A-Fa-f",
+}
+_CLASS = re.compile(r"\[:(\w+):\]")
 _SUBMATCH = re.compile(r"%([0-9])")
 
 
@@ -59,6 +82,17 @@ class LocationReader:
                 for rule in xml.iterchildren("rule"):
                     self._read_rule(xml, rule, target, discovery)
 
+    def read_ping_nodes(self) -> None:
+        """Nodes that only answer pings, as old configurations list them: nothing runs there, nothing is probed (part 1, 2.1)."""
+        section = self.state.config.section("nodes")
+        for element in () if section is None else section.iterchildren("node"):
+            node = self.state.nodes_by_id.get(element.get("id", "").lower())
+            if element.get("type") == "ping" and node is not None:
+                cause = Cause("node-type", node.name, f"{node.name} is a ping node")
+                self.result.records.extend(
+                    Location(rsc, {node: -INFINITY}, cause, discovery=Discovery.NEVER) for rsc in self.state.resources
+                )
+
     def report(self, xml: _Element, code: str, attribute: str, message: str) -> None:
         self.problems.append(ReportItem("error", code, str(xml.tag), xml.get("id", ""), attribute, message))
 
@@ -90,7 +124,7 @@ class LocationReader:
         """Top-level resources whose id the pattern is found in; `!` turns it round."""
         inverted = pattern.startswith("!")
         try:
-            expression = re.compile(pattern[1:] if inverted else pattern)
+            expression = re.compile(_as_python(pattern[1:] if inverted else pattern))
         except re.error as error:
             self.report(xml, "invalid-pattern", "rsc-pattern", f"'{pattern}' is not a regular expression: {error}")
             return []
@@ -115,9 +149,33 @@ class LocationReader:
         if node is None:
             self.report(xml, "unknown-node", "node", f"there is no node '{name}'")
         if node is not None and score is not None:
-            self._add(xml, target, target.role_text, discovery, {node: score})
+            holds = self._in_its_lifetime(xml, node, self._context(target))
+            self._add(xml, target, target.role_text, discovery, {node: score} if holds else {})
+
+    def _context(self, target: _Target) -> Context:
+        return Context(
+            now=self.state.now,
+            changes=self.result.recheck,
+            meta=target.resource.meta,
+            submatches=target.submatches,
+            resolve=self.state.config.resolve,
+        )
+
+    @staticmethod
+    def _in_its_lifetime(xml: _Element, node: Node, context: Context) -> bool:
+        """Before schema 4.0 a constraint could have a `lifetime`: rules of which one must hold as well (part 1, 2.1)."""
+        rules = [rule for lifetime in xml.iterchildren("lifetime") for rule in lifetime.iterchildren("rule")]
+        context.attributes = node.attributes
+        return not rules or any(passes(rule, context) for rule in rules)
 
     def _read_rule(self, xml: _Element, rule: _Element, target: _Target, discovery: Discovery) -> None:
+        reference = rule.get("id-ref")
+        if reference is not None:
+            found = self.state.config.resolve("rule", reference)
+            if found is None:
+                self.report(rule, "unknown-reference", "id-ref", f"there is no rule '{reference}'")
+                return
+            rule = found
         role_text = rule.get("role")
         by_attribute = rule.get("score-attribute")
         score = self._score(rule.get("score"))
@@ -125,18 +183,13 @@ class LocationReader:
             self.report(rule, "invalid-score", "score", f"'{rule.get('score')}' is not a score; 0 is used")
         rsc = target.resource
         scores: Scores = {}
-        context = Context(
-            now=self.state.now,
-            changes=self.result.recheck,
-            meta=rsc.meta,
-            submatches=target.submatches,
-        )
+        context = self._context(target)
         needs_parameters = any(each.get("value-source") == "param" for each in rule.iter("expression"))
         for node in self.state.nodes:
             context.attributes = node.attributes
-            if needs_parameters and isinstance(rsc, Primitive):
+            if needs_parameters:
                 context.parameters = self.parameters_of(rsc, node)
-            if passes(rule, context):
+            if passes(rule, context) and self._in_its_lifetime(xml, node, context):
                 value = score or 0 if by_attribute is None else self._attribute_score(rule, by_attribute, target, node)
                 if value is not None:
                     scores[node] = value
@@ -179,3 +232,8 @@ class LocationReader:
         if found is None:
             self.report(xml, "invalid-value", "resource-discovery", f"'{text}' is not one of {', '.join(_DISCOVERY)}")
         return found or Discovery.ALWAYS
+
+
+def _as_python(pattern: str) -> str:
+    """A POSIX extended regular expression as Python's `re` reads it: the character classes are spelled out."""
+    return _CLASS.sub(lambda found: _CLASSES.get(found[1], found[0]), pattern)

@@ -40,6 +40,7 @@ def read_constraints(state: ClusterState) -> Constraints:
     for element in elements:
         if element.tag == "rsc_location":
             reader.read(element)
+    reader.read_ping_nodes()
     state.recheck_candidates += reader.result.recheck
     colocations = unpack_colocations(state, elements, references, state.problems)
     return Constraints(elements, references, reader.result, colocations)

@@ -53,6 +53,7 @@ def describe(change: Contribution, state: ClusterState, assignment: Assignment) 
 _FIXED = {
     "stickiness": "resource-stickiness, because it is on {node} now",
     "health": "{detail}",
+    "node-type": "{detail}",
     "fail-count": "{detail}",
     "no-slot": "{id} has all the instances on {node} that it may have there",
     "collective": "{id} as a whole cannot run on {node}",

@@ -351,3 +351,61 @@ def test_stop_all_resources_stops_all() -> None:
     found = placed(cib(primitive("A"), options={"stop-all-resources": "true"}, active={"n2": ("A",)}))
     assert found.node("A") is None
     assert found.role("A") is Role.STOPPED
+
+
+def test_a_lifetime_limits_a_location_to_its_time() -> None:
+    def score(end: str) -> int:
+        constraint = (
+            '<rsc_location id="l" rsc="A" node="n2" score="30"><lifetime><rule id="r">'
+            f'<date_expression id="d" operation="lt" end="{end}"/></rule></lifetime></rsc_location>'
+        )
+        return placed(cib(primitive("A"), constraints=(constraint,))).scores("A")[1]
+
+    assert score("2100-01-01") == 30
+    assert score("2001-01-01") == 0
+
+
+def test_a_pattern_may_use_posix_classes_and_be_turned_round() -> None:
+    def scores(pattern: str) -> list[int]:
+        constraint = f'<rsc_location id="l" rsc-pattern="{pattern}" node="n1" score="9"/>'
+        found = placed(cib(primitive("web1"), primitive("db"), constraints=(constraint,)))
+        return [found.scores(name)[0] for name in ("web1", "db")]
+
+    assert scores("[[:digit:]]$") == [9, 0]
+    assert scores("!^web") == [0, 9]
+
+
+def test_a_rule_may_be_a_reference_to_another_constraints_rule() -> None:
+    rule = '<rule id="r" score="40"><expression id="e" attribute="#uname" operation="eq" value="n2"/></rule>'
+    constraints = (
+        f'<rsc_location id="l1" rsc="A">{rule}</rsc_location>',
+        '<rsc_location id="l2" rsc="B"><rule id-ref="r"/></rsc_location>',
+    )
+    found = placed(cib(primitive("A"), primitive("B"), constraints=constraints))
+    assert found.scores("B") == (0, 40, 0)
+
+
+def test_a_score_may_come_from_a_node_attribute() -> None:
+    rule = (
+        '<rsc_location id="l" rsc="A"><rule id="r" score-attribute="weight">'
+        '<expression id="e" attribute="weight" operation="defined"/></rule></rsc_location>'
+    )
+    found = placed(
+        cib(primitive("A"), constraints=(rule,), attributes={"n1": {"weight": "7"}, "n2": {"weight": "heavy"}})
+    )
+    assert found.scores("A") == (7, 0, 0)
+
+
+def test_every_problem_of_a_constraint_is_reported_at_once_and_loses_nothing_else() -> None:
+    constraints = (
+        '<rsc_location id="bad" rsc="A" node="n9" score="many"/>',
+        '<rsc_colocation id="worse" rsc="A" with-rsc="B" score="INFINITY" with-rsc-role="Boss"/>',
+        location("A", "n3", 5),
+    )
+    found = placed(cib(primitive("A"), primitive("B"), constraints=constraints))
+    assert found.node("A") == "n3"
+    assert [(item.element, item.id, item.attribute) for item in found.state.problems] == [
+        ("rsc_location", "bad", "score"),
+        ("rsc_location", "bad", "node"),
+        ("rsc_colocation", "worse", "with-rsc-role"),
+    ]
