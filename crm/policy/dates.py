@@ -14,7 +14,7 @@ import re
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Final
 
-from crm.policy.values import parse_integer
+from crm.policy.values import parse_integer, to_integer
 
 if TYPE_CHECKING:
     from lxml.etree import _Element
@@ -23,16 +23,18 @@ DAY: Final = 86400
 MAX_INTERVAL_MS: Final = 2**32 - 1
 DEFAULT_TIMEOUT_MS: Final = 20_000
 _MAX_ISO_SECONDS: Final = 4_294_967
+EARLIEST: Final = -62_135_596_800  # the year 1
+LATEST: Final = 253_402_300_799  # the end of the year 9999
 _EPOCH: Final = date(1970, 1, 1).toordinal()
 
-_SPEC = re.compile(r"\s*([+-]?\d+)[\d.]*\s*(.*)\Z", re.DOTALL)
-_DURATION = re.compile(r"([+-]?\d+)([YMWDHMS])|(T)")
+_SPEC = re.compile(r"\s*([+-]?[0-9]+)[0-9.]*\s*(.*)\Z", re.DOTALL)
+_DURATION = re.compile(r"([+-]?[0-9]+)([YMWDHMS])|(T)")
 _ISO_SECONDS = {"Y": 365 * DAY, "M": 30 * DAY, "W": 7 * DAY, "D": DAY, "H": 3600, "S": 1}
 
-_DATE = re.compile(r"(\d{4})(?:-W(\d{2})-(\d)|-(\d{2})-(\d{2})|-(\d{3})|(\d{2})(\d{2}))(?=[ T]|\Z)")
+_DATE = re.compile(r"([0-9]{4})(?:-W([0-9]{2})-([0-9])|-([0-9]{2})-([0-9]{2})|-([0-9]{3})|([0-9]{2})([0-9]{2}))(?=[ T]|\Z)")
 _TIME = re.compile(
-    r"(\d{2})(?::?(\d{2})(?::?(\d{2}))?)?"
-    r"\s*(?:(Z)|([+-])(\d{2})(?::?(\d{2}))?)?\s*\Z"
+    r"([0-9]{2})(?::?([0-9]{2})(?::?([0-9]{2}))?)?"
+    r"\s*(?:(Z)|([+-])([0-9]{2})(?::?([0-9]{2}))?)?\s*\Z"
 )
 
 
@@ -54,7 +56,7 @@ def _plain_ms(text: str) -> int | None:
     match = _SPEC.match(text)
     if match is None:
         return None
-    number, unit = int(match.group(1)), match.group(2).lower()
+    number, unit = to_integer(match.group(1)), match.group(2).lower()
     if not unit or unit.startswith("s"):
         return number * 1000
     if unit.startswith("ms"):
@@ -100,7 +102,7 @@ def parse_iso_duration(text: str) -> int | None:
             in_time = True
             continue
         unit = match.group(2)
-        total += int(match.group(1)) * (60 if unit == "M" and in_time else _ISO_SECONDS[unit])
+        total += to_integer(match.group(1)) * (60 if unit == "M" and in_time else _ISO_SECONDS[unit])
     return total
 
 
@@ -184,7 +186,7 @@ def add_duration(start: int, duration: _Element) -> int | None:
 
 # --- date_spec --------------------------------------------------------------------------------------------------------
 
-_RANGE = re.compile(r"(\d+)?(-)?(\d+)?\Z")
+_RANGE = re.compile(r"([0-9]+)?(-)?([0-9]+)?\Z")
 _SPEC_UNITS = (
     "years",
     "months",
@@ -206,8 +208,8 @@ def in_text_range(text: str, value: int) -> bool:
         return False
     low, dash, high = match.groups()
     if dash is None:
-        return value == int(low)
-    return (low is None or value >= int(low)) and (high is None or value <= int(high))
+        return value == to_integer(low)
+    return (low is None or value >= to_integer(low)) and (high is None or value <= to_integer(high))
 
 
 def matches_spec(spec: _Element, now: int) -> bool:
@@ -232,6 +234,7 @@ def matches_spec(spec: _Element, now: int) -> bool:
 
 def show_utc(epoch: int) -> str:
     """`2020-01-06 21:59:11Z`"""
+    epoch = max(EARLIEST, min(LATEST, epoch))
     day = date.fromordinal(_EPOCH + epoch // DAY)
     clock = epoch % DAY
     return f"{day.isoformat()} {clock // 3600:02}:{clock // 60 % 60:02}:{clock % 60:02}Z"

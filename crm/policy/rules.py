@@ -19,15 +19,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from crm.policy.dates import add_duration, matches_spec, parse_date, parse_interval_ms
-from crm.policy.values import compare_versions
+from crm.policy.values import compare_versions, to_integer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from lxml.etree import _Element
 
-_NUMBER = re.compile(r"\s*([+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?)")
-_WHOLE = re.compile(r"\s*([+-]?\d+)")
+_NUMBER = re.compile(r"\s*([+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)")
+_WHOLE = re.compile(r"\s*([+-]?[0-9]+)")
 _SUBMATCH = re.compile(r"%([0-9])")
 _CONDITIONS = frozenset(("rule", "expression", "date_expression", "rsc_expression", "op_expression"))
 _ORDERED = frozenset(("lt", "lte", "gt", "gte"))
@@ -158,7 +158,7 @@ def _order(a: str, b: str, kind: str) -> int:
         pattern = _WHOLE if kind == "integer" else _NUMBER
         left, right = pattern.match(a), pattern.match(b)
         if left and right:
-            convert = int if kind == "integer" else float
+            convert = to_integer if kind == "integer" else float
             x, y = convert(left[1]), convert(right[1])
             return (x > y) - (x < y)
     left_text, right_text = a.lower(), b.lower()

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from crm.policy.configuration import Configuration
-from crm.policy.dates import parse_date
+from crm.policy.dates import EARLIEST, LATEST, parse_date
 from crm.policy.digests import DigestStore
 from crm.policy.history.reader import Reader
 from crm.policy.history.unpack import read_status
@@ -43,6 +43,7 @@ def effective_now(cib: _Element, argument: str | None, wall_clock: int) -> tuple
 
 def unpack(cib: _Element, now: int) -> ClusterState:
     """Everything that the CIB says, as of `now` (seconds since 1970)."""
+    now = max(EARLIEST, min(LATEST, now))
     state = _unpack(cib, now)
     if apply_tickets(state):
         state.before_tickets = _unpack(cib, now)

@@ -10,9 +10,10 @@ import re
 
 from crm.policy.model import INFINITY, Role
 
-_INTEGER = re.compile(r"\s*([+-]?\d+)")
-_VERSION = re.compile(r"\s*(\d+(?:\.\d+)*)")
-_CHUNKS = re.compile(r"\d+|\D")
+_INTEGER = re.compile(r"\s*([+-]?[0-9]+)")
+_VERSION = re.compile(r"\s*([0-9]+(?:\.[0-9]+)*)")
+_MAX_INTEGER = 2**63 - 1
+_CHUNKS = re.compile(r"[0-9]+|[^0-9]", re.DOTALL)
 _TRUE = frozenset(("true", "on", "yes", "y", "1"))
 _FALSE = frozenset(("false", "off", "no", "n", "0"))
 _ROLES = {
@@ -48,10 +49,19 @@ def show_score(score: int) -> str:
     return "-INFINITY" if score <= -INFINITY else str(score)
 
 
+def to_integer(digits: str) -> int:
+    """A number of 64 bits; text of any length is safe."""
+    if len(digits) <= 18:
+        return int(digits)
+    return max(-_MAX_INTEGER - 1, min(_MAX_INTEGER, int(digits[:4000])))
+
+
 def parse_integer(text: str | None) -> int | None:
     """Base-10 prefix; None when there is none."""
     match = _INTEGER.match(text) if text else None
-    return int(match.group(1)) if match else None
+    if match is None:
+        return None
+    return to_integer(match.group(1))
 
 
 def parse_count(text: str | None, default: int) -> int:
@@ -98,7 +108,7 @@ def parse_role(text: str | None) -> Role:
 def compare_versions(a: str, b: str) -> int:
     def numbers(text: str) -> list[int]:
         match = _VERSION.match(text)
-        return [int(part) for part in match.group(1).split(".")] if match else []
+        return [to_integer(part) for part in match.group(1).split(".")] if match else []
 
     left, right = numbers(a), numbers(b)
     length = max(len(left), len(right))
@@ -110,7 +120,7 @@ def compare_versions(a: str, b: str) -> int:
 def name_key(name: str) -> tuple[tuple[int, int, int, str], ...]:
     """Sort key of the node name order (1.6): digit runs by number, then fewer digits; the rest lower-cased."""
     return tuple(
-        (ord("0"), int(chunk), len(chunk), "") if chunk.isdigit() else (ord(chunk.lower()), 0, 0, "")
+        (ord("0"), to_integer(chunk), len(chunk), "") if "0" <= chunk[0] <= "9" else (ord(chunk.lower()), 0, 0, "")
         for chunk in _CHUNKS.findall(name)
     )
 

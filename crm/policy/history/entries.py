@@ -28,11 +28,10 @@ OPERATIONS: Final = frozenset(
 def _number(text: str | None, default: int) -> int:
     if text is None:
         return default
-    try:
+    if text.isdecimal() and len(text) < 19:
         return int(text)
-    except ValueError:
-        value = parse_integer(text)
-        return default if value is None else value
+    value = parse_integer(text)
+    return default if value is None else value
 
 
 def read_entry(xml: _Element) -> HistoryEntry:

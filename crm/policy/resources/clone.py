@@ -8,7 +8,7 @@ Sources: scheduler specification, part 1, section 7.7.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from crm.policy.model import Clone, Resource
 from crm.policy.resources.meta import check_target_role, interpret
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from lxml.etree import _Element
 
     from crm.policy.resources.unpack import Builder
+
+MAX_INSTANCES: Final = 4096
+"""More instances of one clone or replicas of one bundle are taken for a mistake: every one costs memory and time."""
 
 
 def build(builder: Builder, element: _Element, parent: Resource | None, child: _Element | None = None) -> Clone | None:
@@ -79,6 +82,10 @@ def _read_counts(builder: Builder, clone: Clone, element: _Element) -> None:
     unique = meta.get("globally-unique")
     clone.unique = truthy(unique) if unique is not None else clone.clone_node_max > 1
     clone.clone_max = parse_count(meta.get("clone-max"), max(1, len(builder.state.nodes)))
+    if clone.clone_max > MAX_INSTANCES:
+        message = f"clone {clone.id}: clone-max {clone.clone_max} is reduced to {MAX_INSTANCES}"
+        builder.state.config.report("warning", "clone-max", element, message, attribute="clone-max")
+        clone.clone_max = MAX_INSTANCES
     clone.clone_min = parse_count(meta.get("clone-min"), 0)
     if not clone.unique:
         clone.clone_node_max = 1
