@@ -497,7 +497,7 @@ class _Check:
     def _resolve_tie_breaker(self, given: _TieBreaker, nodes: list[_Node], timers: Timers | None) -> TieBreaker:
         key = "quorum.tie_breaker"
         slack_ms = timers.deadtime_ms - timers.warntime_ms if timers else 60_000
-        timeout_ms = given.timeout_ms or max(10, min(500, given.interval_ms - 1, slack_ms))
+        timeout_ms = given.timeout_ms or max(10, min(500, given.interval_ms - 1, slack_ms * 4 // 5))
         resolved = TieBreaker(given.type, tuple(given.targets), given.interval_ms, timeout_ms, given.tko)
         if given.type == "none":
             if given.targets:

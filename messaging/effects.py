@@ -86,7 +86,7 @@ class CrmSend:
 
 @dataclass(frozen=True, slots=True)
 class EvidenceChanged:
-    """The tie-breaker's evidence appeared or went."""
+    """The tie-breaker's evidence appeared or went, or this is the answer to `AskTieBreaker`."""
 
     holds: bool
 
@@ -180,7 +180,7 @@ class HoldCrm:
 
 @dataclass(frozen=True, slots=True)
 class AskTieBreaker:
-    """Evidence may be needed soon: look now, not at the next interval."""
+    """Evidence may be needed soon: look now, and answer with `EvidenceChanged`. Until then there is none."""
 
 
 class Level:

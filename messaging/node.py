@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from messaging.channel import Channel
-from messaging.config import MessagingConfig
+from messaging.config import MessagingConfig, TieBreakerType
 from messaging.crm_session import CrmSession
 from messaging.effects import (
     AskTieBreaker,
@@ -263,7 +263,9 @@ class Node:
         match change.liveness:
             case Liveness.LATE:
                 self._out.report(Level.WARNING, f"node {name} is late: silent for {change.silent_ms} ms")
-                self._out.add(AskTieBreaker())
+                if self.config.quorum.tie_breaker.kind is not TieBreakerType.NONE:
+                    self._out.add(AskTieBreaker())
+                    self.matrix.set_flag(RowFlag.EVIDENCE, False)  # until it is seen now; the answer sets it
                 self._beat_due_ms = min(self._beat_due_ms, self._last_beat_ms + BEAT_SPACING_MS)  # ask it to speak up
                 if self._view is not None and change.peer in self._view.member_ids:
                     self._out.notify(PeerLate(change.peer, change.silent_ms))

@@ -2,7 +2,8 @@
 
 A tie-breaker has *evidence* for its own half, or not. It looks at its own pace while all is well, and at once when the
 core asks (`ask`, at the first sign of a silent peer), because what it saw a while ago says nothing about the split.
-It reports changes through a callback; the verdict is `messaging.quorum`'s.
+It reports changes, and the outcome of every look it was asked for, through a callback; the verdict is
+`messaging.quorum`'s.
 
 `Evidence` is the part without I/O: it takes the outcome of each round and says whether evidence holds.
 """

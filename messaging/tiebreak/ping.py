@@ -154,7 +154,7 @@ class PingTieBreaker:
             urgent, self._urgent = self._urgent, False
             self._wake.clear()
             answered = await self._round(urgent)
-            if self._evidence.round(answered, urgent):
+            if self._evidence.round(answered, urgent) or urgent:
                 self._on_change(self._evidence.holds)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._config.interval_ms / 1000):

@@ -22,6 +22,7 @@ from messaging.config import (
     Timers,
 )
 from messaging.effects import (
+    AskTieBreaker,
     CloseStream,
     CrmAttached,
     CrmDetached,
@@ -289,6 +290,10 @@ class World:
         if self.machines[node_id].core is not None:
             self.give(node_id, EvidenceChanged(holds))
 
+    def _evidence(self, machine: Machine, life: int) -> None:
+        if machine.life == life and machine.core is not None:
+            self.give(machine.node_id, EvidenceChanged(machine.evidence))
+
     # --- running the cores
 
     def give(self, node_id: int, event: Event) -> None:
@@ -333,6 +338,9 @@ class World:
                 machine.durable = durable
             case Notify(event):
                 self._crm_event(machine, event)
+            case AskTieBreaker():
+                life = machine.life
+                self.at(self.now + self.random.randint(1, 300), lambda: self._evidence(machine, life))
             case Report(_, text):
                 self.note(f"n{machine.node_id}   {text}")
             case DropCrm(_):
