@@ -100,6 +100,7 @@ class _Answering:
 
 
 _TASKS = frozenset(("start", "stop", "promote", "demote", "migrate_to", "migrate_from", "reload-agent"))
+_FOR_ROLES = frozenset(("promotion-location", "promotion-colocation"))
 # Kinds of causes that have a cause of their own.
 _CONSEQUENCES = frozenset(("no-slot", "collective", "dependent", "colocation", "anticolocation"))
 
@@ -233,6 +234,7 @@ class Explanation:
         if choice is Choice.UNMANAGED:
             return
         self._say_score(said, leaf, view)
+        self._say_role(said, leaf, node)
         if choice is Choice.ONLY_USABLE:
             for other in self.views(leaf):
                 if other.node is not node and other.obstacle is not None:
@@ -241,7 +243,7 @@ class Explanation:
     def _say_score(self, said: _Answering, leaf: Resource, view: NodeView) -> None:
         if view.score is None:
             return
-        parts = [change for change in view.contributions if change.change]
+        parts = [change for change in view.contributions if change.change and change.cause.kind not in _FOR_ROLES]
         if not parts:
             said.say(f"  score of {leaf.id} on {view.node.name}: {show_score(view.score)}")
             return
@@ -249,6 +251,23 @@ class Explanation:
         for change in parts:
             amount = f"= {show_score(change.result)}" if change.replaces else signed(change.change)
             said.say(f"    {amount:>10}  {self._describe(change)}", change.cause)
+
+    def _say_role(self, said: _Answering, leaf: Primitive, node: Node) -> None:
+        """Why an instance is promoted, or is not (part 2, 13)."""
+        instance = next((rsc for rsc in (leaf, *_ancestors(leaf)) if rsc in self.assignment.promotion), None)
+        if instance is None:
+            return
+        score = self.assignment.promotion[instance]
+        promoted = self.assignment.next_role[leaf.index] is Role.PROMOTED
+        if promoted:
+            said.say(f"  promoted, because its promotion score, {show_score(score)}, is among the highest")
+        elif score < 0:
+            said.say(f"  not promoted: its promotion score is {show_score(score)}, which is below 0")
+        else:
+            said.say(f"  not promoted: its promotion score is {show_score(score)}, and others come first")
+        for change in self._contributions.get((instance, node), ()):
+            if change.cause.kind in _FOR_ROLES:
+                said.say(f"    {signed(change.change):>10}  {self._describe(change)}", change.cause)
 
     # --- why not there ---------------------------------------------------------------------------------------------------
 

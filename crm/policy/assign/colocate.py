@@ -14,7 +14,20 @@ from crm.policy.assign.choice import best_node, sorted_nodes
 from crm.policy.assign.settle import assign_to
 from crm.policy.assign.utilization import is_promotable
 from crm.policy.constraints.model import Colocation
-from crm.policy.model import INFINITY, Bundle, Cause, Clone, Group, Node, NodeKind, Primitive, Resource, Role, Scores
+from crm.policy.model import (
+    INFINITY,
+    Bundle,
+    Cause,
+    Clone,
+    Contribution,
+    Group,
+    Node,
+    NodeKind,
+    Primitive,
+    Resource,
+    Role,
+    Scores,
+)
 from crm.policy.values import add_scores
 
 if TYPE_CHECKING:
@@ -135,7 +148,10 @@ def _change_priority(run: Run, colocation: Colocation, dependent: Resource, prim
         delta = -score
     else:
         delta = -score if colocation.dependent_role is Role.UNPROMOTED else score
-    run.priority[dependent.index] = add_scores(delta, run.priority[dependent.index])
+    result = run.priority[dependent.index] = add_scores(delta, run.priority[dependent.index])
+    if run.explaining and delta:
+        cause = Cause("promotion-colocation", colocation.id, colocation.primary.id)
+        run.result.contributions.append(Contribution(dependent, mine, delta, result, cause))
     return delta
 
 

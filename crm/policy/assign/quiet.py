@@ -50,7 +50,9 @@ class Quiet:
     def _is_indifferent(run: Run, rsc: Resource) -> bool:
         if not run.is_plain(rsc) or any(run.tables[rsc.index].values()):
             return False
-        return not (isinstance(rsc.parent, Group) and rsc.parent in run.locations_of)  # may count for members, too (10.4)
+        return not (
+            isinstance(rsc.parent, Group) and rsc.parent in run.locations_of
+        )  # may count for members, too (10.4)
 
     def end(self, rsc: Resource) -> None:
         """The table of a resource, or what follows it, is going to change."""

@@ -69,6 +69,7 @@ _FIXED = {
     "container": "{detail}",
     "bundle": "an instance of {id} runs only inside its own container",
     "promotion-score": "promotion score {id} of {node}",
+    "promotion-colocation": "colocation constraint {id} with {detail} for the promoted role",
     "promotion": "the promotion score of {id}",
 }
 

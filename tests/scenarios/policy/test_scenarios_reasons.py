@@ -200,3 +200,17 @@ def test_explaining_changes_no_decision() -> None:
 
 def names(assignment: Assignment) -> list[str | None]:
     return [None if node is None else node.name for node in assignment.node]
+
+
+def test_an_instance_says_why_it_is_promoted_or_not() -> None:
+    text = cib(
+        clone("ms", primitive("x", stateful=True), {"promotable": "true"}),
+        constraints=(location("ms", "n3", 100, role="Promoted"),),
+        attributes={"n1": {"master-x": "10"}},
+        active={"n1": ("x promoted",), "n2": ("x unpromoted",), "n3": ("x unpromoted",)},
+    )
+    lines = explain_text(parsed(text), "ms", None, NOW).splitlines()
+    assert "  promoted, because its promotion score, 99, is among the highest" in lines
+    assert "          +100  location constraint ms-on-n3-100 for the promoted role" in lines
+    assert "  not promoted: its promotion score is 10, and others come first" in lines
+    assert "  not promoted: its promotion score is -1, which is below 0" in lines
