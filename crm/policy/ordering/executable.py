@@ -5,19 +5,21 @@ for ever, and the transition with them. So the chosen synapses are executed once
 all of them fire, nothing is changed; that is nearly always so, and it is so for every consistent configuration.
 
 Otherwise each loop loses its weakest link, as long as one of its links is only a preference: an optional or serializing
-ordering, one that keeps resources apart while they change places, one that waits for free capacity, or one that lets a
-probe of another resource go first. Links that hold data together are never dropped: fencing before recovery, stop before start,
-what a resource's own structure demands, mandatory orderings. A loop made of these alone is contradictory: its actions, and whatever
-must follow them or follow something that cannot happen, are left out, as they would never have been reached. Both are named in the plan.
+ordering, one that keeps resources apart while they change places, one that waits for free capacity, one that lets a
+probe of another resource go first; or, last, a mandatory ordering that only holds up a stop (a failed guest whose host must stop after
+something inside it would otherwise never be recovered). Links that hold data together are never dropped: fencing before recovery, stop before
+start, what a resource's own structure demands, mandatory orderings of starts. A loop made of these alone is contradictory: its actions,
+and whatever must follow them or follow something that cannot happen, are left out, as they would never have been reached. All of this is
+named in the plan.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from crm.policy.actions.model import ANTI, IFUNMIG, LOAD, ORD, RUNNABLE, SAMENODE, SERIAL, Action
+from crm.policy.actions.model import ANTI, FIRSTREQ, IFUNMIG, LOAD, OPTIONAL, ORD, RUNNABLE, SAMENODE, SERIAL, Action
 from crm.policy.actions.plan import Plan
-from crm.policy.model import Kind, Primitive, Resource
+from crm.policy.model import Primitive
 
 _PREFERENCES = ORD | SERIAL | ANTI | LOAD | IFUNMIG | SAMENODE
 
@@ -70,11 +72,21 @@ def make_executable(plan: Plan, inputs: Inputs) -> bool:
         stuck = _stuck(inputs)
     while stuck:
         for action in stuck:
-            missing = next((first for first, _ in inputs[action] if first not in inputs), None)
-            if missing is not None:
-                _leave_out(plan, action, missing, inputs, in_loop=False)
+            _settle_missing(plan, action, inputs)
         stuck = _stuck(inputs)
     return True
+
+
+def _settle_missing(plan: Plan, action: Action, inputs: Inputs) -> None:
+    """What an action waits for is not in the graph: it need not wait for what need not happen, else it cannot happen either."""
+    for first, bits in inputs[action]:
+        if first in inputs:
+            continue
+        if first.flags & OPTIONAL or _rank(plan, first, action, bits) is not None:
+            inputs[action] = [entry for entry in inputs[action] if entry[0] is not first]
+        else:
+            _leave_out(plan, action, first, inputs, in_loop=False)
+            return
 
 
 def _leave_out(plan: Plan, action: Action, waits_for: Action, inputs: Inputs, in_loop: bool) -> None:
@@ -151,33 +163,31 @@ def _weakest_link(plan: Plan, loop: list[Action], inputs: Inputs) -> tuple[Actio
     return link
 
 
-_KINDS = {0: "capacity", 1: "anti-colocation", 2: "serializing", 3: "optional", 4: "probe", None: ""}
+_KINDS = {0: "capacity", 1: "anti-colocation", 2: "serializing", 3: "optional", 4: "probe", 5: "mandatory", None: ""}
 
 
 def _rank(plan: Plan, first: Action, then: Action, bits: int) -> int | None:
-    """How much a link matters, if it is only a preference; None if it must stay."""
+    """How much a link matters, if it can be given up; None if it must stay."""
     if bits == LOAD:
         return 0
-    if bits & ~_PREFERENCES or first.rsc is None or then.rsc is None:
+    if first.rsc is None or then.rsc is None or _belong_together(first, then):
         return None
-    if _belong_together(first.rsc, then.rsc):
-        return None
+    if bits & ~_PREFERENCES:
+        return 5 if not bits & ~(_PREFERENCES | FIRSTREQ) and then.task in ("stop", "demote") else None
     if bits == ANTI:
         return 1
     if bits & SERIAL:
         return 2
-    is_probe = first.task == "monitor" and not first.interval_ms
-    if is_probe and then.task in ("start", "promote") and then.rsc.outermost is first.rsc.outermost:
-        return None
-    return 4 if is_probe else 3
+    return 4 if first.task == "monitor" and not first.interval_ms else 3
 
 
-def _belong_together(first: Resource, then: Resource) -> bool:
-    """One below the other's top, or one inside the other (connections, containers, guests): their orderings hold them together."""
-    if first.outermost is then.outermost:
+def _belong_together(first: Action, then: Action) -> bool:
+    """Ends of one structure, or a connection and what it carries: their orderings are not anybody's preference."""
+    before, after = first.rsc, then.rsc
+    assert before is not None and after is not None
+    if before.outermost is after.outermost:
         return True
-    return any(
-        isinstance(rsc, Primitive) and (rsc.is_connection or rsc.launcher is not None or rsc.launched)
-        for rsc in (first, then)
-        if rsc.kind is Kind.PRIMITIVE
-    )
+    for one, other in ((before, after), (after, before)):
+        if isinstance(one, Primitive) and one.launcher is other:
+            return True
+    return isinstance(before, Primitive) and before.is_connection and first.task == "start"

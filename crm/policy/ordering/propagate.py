@@ -73,6 +73,7 @@ class Propagation:
         self.summaries: dict[tuple[Action, Node], tuple[int, int]] = {}
         self.completions: dict[Action, Action] = {}
         self.depth = 0
+        self.settling = False
         self.postponed: list[Action] = []
         self.budget = 1000 * len(plan.actions) + 100_000
         plan.clock = max(plan.clock, 1)
@@ -90,6 +91,23 @@ class Propagation:
                 self.update(action)
                 if self.postponed:
                     self._finish()
+        self._settle()
+
+    def _settle(self) -> None:
+        """Tell everybody what nobody has told them yet.
+
+        The field's engine ends without this (a start that is blocked by a colocation does not announce it to what follows), and
+        then has actions in its graph that wait for what it knows cannot run. Nothing that was told before is told again.
+        """
+        self.settling = True
+        while True:
+            before = self.plan.clock
+            for action in reversed(list(self.plan.actions)):
+                if action.inputs or action.minimum:
+                    self.update(action)
+            self._finish()
+            if self.plan.clock == before or self.budget < 0:
+                return
 
     def _finish(self) -> None:
         while self.postponed:
@@ -391,6 +409,8 @@ class Propagation:
         for bit in (MIGBLOCK, REAL, ORD, ASYM):
             if bits & bit and then.rsc is not None:
                 result |= self._dispatch(bit, then.rsc, first, then, node, flags)
+        if self.settling:
+            return result
         if bits & TGRAPH and first.flags & RUNNABLE and not flags & OPTIONAL:
             then.flags |= ALWAYS
         if bits & FGRAPH and not then_flags & OPTIONAL:
