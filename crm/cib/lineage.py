@@ -26,8 +26,11 @@ MAX_SEGMENTS: Final = 64
 
 _SEGMENT = re.compile(r"([0-9]{1,18})\.([0-9]{1,18})([qm]):([0-9]{1,18})\Z")
 
-Standing = tuple[int, int, int]
-"""Sequence and leader of the last quorate view in which a change was made, and the number of changes: the highest wins."""
+Standing = tuple[int, int, int, int]
+"""Sequence and leader of the last quorate view in which a change was made, the number of changes up to its last, and of all changes.
+
+The highest wins, so what a minority has added counts only between copies that are equal in what quorate views have accepted.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +72,8 @@ class Lineage:
 
     @property
     def standing(self) -> Standing:
-        quorate = [segment.view for segment in self.segments if segment.quorate]
-        return (*max(quorate, default=(0, 0)), self.changes)
+        quorate = [(*segment.view, segment.upto) for segment in self.segments if segment.quorate]
+        return (*max(quorate, default=(0, 0, 0)), self.changes)
 
     @property
     def provisional(self) -> bool:

@@ -390,13 +390,13 @@ class Controller:
         name = next((member.name for member in view.members if member.node_id == agreement.dc), str(agreement.dc))
         fields = {"dc": name, "cib": str(self._cib.version), "source": agreement.source}
         effects: list[Effect] = [Record("dc", fields, f"view-{view.view_id}"), *self._open_if_allowed()]
+        self._note_startup(agreement, view, now_ms)
         if agreement.dc == self.me.node_id:
             self.coordinator = Coordinator(
                 me=self.me.node_id,
                 cib=self._cib,
                 view=view,
                 facts=join.facts,
-                agreement=agreement,
                 memory=self._memory,
                 hands=self,
                 expected_nodes=self.settings.expected_nodes,
@@ -404,6 +404,14 @@ class Controller:
             )
             effects += self.coordinator.begin(now_ms)
         return effects
+
+    def _note_startup(self, agreement: Agreement, view: View, now_ms: int) -> None:
+        """Every member notes until when the others are awaited: any of them may be the DC before they are all there."""
+        document = self._cib.document
+        if not membership.awaited(document, view, self.settings.expected_nodes):
+            self._memory.startup_until_ms = None
+        elif self._seniority == 1 and agreement.cold_start:
+            self._memory.startup_until_ms = now_ms + properties.dc_deadtime_ms(document)
 
     def _open_if_allowed(self) -> list[Effect]:
         """Let changes of the configuration through, from the same place in the order at every member."""

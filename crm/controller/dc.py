@@ -22,7 +22,6 @@ from crm.controller import failures, membership, properties, status
 from crm.controller.effects import AddNodes, CibPort, Decide, Effect, Record
 from crm.controller.election import Facts
 from crm.controller.graph import INFINITY, Action, ActionKind, Graph
-from crm.controller.join import Agreement
 from crm.controller.messages import Changes, Order, Orders, Result
 from crm.controller.status import (
     Attributes,
@@ -62,6 +61,8 @@ class Memory:
     transitions: int = 0
     ordered: dict[tuple[str, str], str] = field(default_factory=dict)
     """(node, operation key) -> transition key of the order under way."""
+    startup_until_ms: int | None = None
+    """Until when the rest of the cluster is awaited after a cold start; None when it is complete, or was running already."""
     absent_since: dict[int, int] = field(default_factory=dict)
     """Nodes that were at work and are missed, and since when."""
     fencing_failures: dict[str, int] = field(default_factory=dict)
@@ -82,7 +83,6 @@ class Coordinator:
     cib: CibPort
     view: View
     facts: Mapping[int, Facts]
-    agreement: Agreement
     memory: Memory
     hands: Hands
     expected_nodes: frozenset[str]
@@ -138,9 +138,10 @@ class Coordinator:
             for node, since in self.memory.absent_since.items()
             if since + self._grace_ms > now_ms
         }
-        awaited = self._awaited()
-        if self.agreement.cold_start and awaited:
-            self._startup_until_ms = now_ms + properties.dc_deadtime_ms(document)
+        awaited = membership.awaited(document, self.view, self.expected_nodes)
+        until = self.memory.startup_until_ms
+        if until is not None and until > now_ms and awaited:
+            self._startup_until_ms = until
             self._not_yet = self.view.member_ids - self.view.group
         effects: list[Effect] = []
         if self._patience or self._startup_until_ms is not None:
@@ -155,11 +156,6 @@ class Coordinator:
     @property
     def _cause(self) -> str:
         return f"view-{self.view.view_id}"
-
-    def _awaited(self) -> list[str]:
-        """Nodes that belong to the cluster and are not in the group."""
-        there = {member.name for member in self.view.members if member.node_id in self.view.group}
-        return sorted((self.expected_nodes | membership.configured_nodes(self.cib.document)) - there)
 
     def _write_membership(self, reason: str) -> list[Effect]:
         patience = set(self._patience) | self._not_yet
@@ -296,7 +292,8 @@ class Coordinator:
             self._startup_until_ms = None
             self._not_yet = frozenset()
             self._begun = False
-            effects.append(Record("started_without", {"nodes": self._awaited()}, self._cause))
+            awaited = membership.awaited(self.cib.document, self.view, self.expected_nodes)
+            effects.append(Record("started_without", {"nodes": awaited}, self._cause))
             effects += self._write_membership("nodes that were waited for did not come")
         if self._recheck_ms is not None and self._recheck_ms <= now_ms:
             self._recheck_ms = None

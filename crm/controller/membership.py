@@ -92,6 +92,12 @@ def configured_nodes(document: etree._Element) -> frozenset[str]:
     )
 
 
+def awaited(document: etree._Element, view: View, expected: Collection[str]) -> list[str]:
+    """Names of the nodes that belong to the cluster and are not in the group."""
+    there = {member.name for member in view.members if member.node_id in view.group}
+    return sorted((set(expected) | configured_nodes(document)) - there)
+
+
 def id_of(document: etree._Element, view: View | None, name: str) -> str:
     """The id of a node that the configuration, the status or the view knows; empty when none does."""
     for node in xml.elements(xml.section(document, "nodes"), "node"):

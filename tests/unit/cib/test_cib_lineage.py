@@ -58,6 +58,7 @@ def test_a_copy_contains_another_when_it_has_its_last_change(mine: str, other: s
     ("loser", "winner"),
     [
         ("1.1q:5 2.2m:99", "1.1q:5 2.1q:6"),
+        ("1.1q:5 2.2m:99", "1.1q:6"),
         ("1.1q:5", "1.1q:5 2.2m:6"),
         ("1.1q:5 2.2m:9", "1.1q:5 2.2m:7 4.1q:7"),
         ("", "1.1m:1"),

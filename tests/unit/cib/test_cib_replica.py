@@ -304,7 +304,7 @@ def test_a_copy_whose_changes_are_all_in_the_one_taken_is_not_kept_whatever_its_
 
 def test_changes_of_a_minority_that_a_quorate_view_takes_over_are_confirmed_on_disk() -> None:
     one = CibReplica(1, "s", xml.empty(), lineage=Lineage.parse("3.1q:2 4.1m:5"))
-    assert one.standing == (3, 1, 5)
+    assert one.standing == (3, 1, 2, 5)
     one.on_view(GroupView(9, 2, frozenset({1, 2}), True))
     one.synchronised()
     (persist,) = one.flush()
@@ -316,7 +316,7 @@ def test_what_the_cluster_changes_itself_gives_a_copy_no_standing() -> None:
     one = _replica()
     effects = one.on_delivered(1, 1, _payload(one.request(1, _create("node"), automatic=True)))
     assert _only(effects, Changed)[0].automatic
-    assert one.standing == (0, 0, 0)
+    assert one.standing == (0, 0, 0, 0)
 
 
 def test_a_document_that_is_none_is_not_adopted() -> None:
@@ -343,6 +343,8 @@ _OPERATIONS = st.recursive(
         allow_create=st.booleans(),
         all_matches=st.booleans(),
         stamp=st.lists(st.tuples(_TEXTS, _TEXTS), max_size=2).map(tuple),
+        user=_TEXTS,
+        groups=st.lists(_TEXTS, max_size=2).map(tuple),
     ),
     lambda inner: st.builds(Operation, st.just(Kind.TRANSACTION), steps=st.lists(inner, max_size=3).map(tuple)),
     max_leaves=5,

@@ -40,7 +40,7 @@ Policy = Callable[[etree._Element], str]
 @dataclass
 class Replica:
     document: etree._Element
-    stands: tuple[int, int, int] = (0, 0, 0)
+    stands: tuple[int, int, int, int] = (0, 0, 0, 0)
 
     @property
     def version(self) -> Version:
@@ -57,7 +57,7 @@ class Replica:
         return changed
 
     @property
-    def standing(self) -> tuple[int, int, int]:
+    def standing(self) -> tuple[int, int, int, int]:
         return self.stands
 
     def copy(self) -> bytes:

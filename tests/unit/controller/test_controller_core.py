@@ -112,7 +112,7 @@ def test_the_quorate_side_of_a_partition_wins_and_each_node_tells_its_own_histor
     world.nodes[1].executor.lrm = lrm
     for _ in range(5):
         lost.perform(world.nodes[1], world.nodes[1].controller.set_attributes("1", "n1", {"x": str(_)}, "test"))
-    world.nodes[2].replica.stands = world.nodes[3].replica.stands = (7, 2, 1)
+    world.nodes[2].replica.stands = world.nodes[3].replica.stands = (7, 2, 1, 1)
     world.install(2, 3)
     world._sequence = 9
     world.install(1, 2, 3)
@@ -262,6 +262,31 @@ def test_a_cold_start_waits_for_the_other_configured_nodes_but_not_for_ever() ->
     assert world.nodes[1].orders == [] and world.nodes[1].controller.state == "S_INTEGRATION"
     world.pass_time(20_001)
     assert [order.action.key for order in world.nodes[1].orders] == ["web_start_0"]
+
+
+def test_whoever_becomes_dc_during_a_cold_start_goes_on_waiting_for_the_same_time() -> None:
+    world = World(start_web_on(3))
+    for number in (1, 2, 3):
+        world.add(number, settings=Settings(expected_nodes=frozenset(("n1", "n2", "n3"))))
+    world.install(1, 2)
+    world.pass_time(15_000)
+    world.install(2)
+    assert world.nodes[2].controller.state == "S_INTEGRATION"
+    world.pass_time(4_999)
+    assert world.nodes[2].controller.state == "S_INTEGRATION"
+    world.pass_time(2)
+    assert world.nodes[2].controller.state != "S_INTEGRATION"
+
+
+def test_a_member_whose_crm_has_not_come_yet_is_not_written_off_during_a_cold_start() -> None:
+    world = World(idle)
+    for number in (1, 2, 3):
+        world.add(number, settings=Settings(expected_nodes=frozenset(("n1", "n2", "n3"))))
+    world.install(2)
+    world.install(2, 3, group=[2])
+    assert status_of(world.nodes[2], "n3") == {} and not world.nodes[2].synced
+    world.install(2, 3)
+    assert world.nodes[2].synced and status_of(world.nodes[2], "n3")["crmd"] == "online"
 
 
 def test_a_cold_start_goes_on_at_once_when_everybody_is_there() -> None:
