@@ -140,6 +140,9 @@ class Editor:
         """Elements that were inserted or whose attributes changed; for the checks that follow."""
         self.pruned: list[etree._Element] = []
         """Elements that lost a child."""
+        self.inserted: list[etree._Element] = []
+        self.removed: list[tuple[etree._Element, etree._Element]] = []
+        """What was removed, and what it was in."""
         self.removed_ids: set[str] = set()
         self.notes: list[ReportItem] = []
         """What people should know about the operation; becomes part of its result."""
@@ -161,6 +164,8 @@ class Editor:
         self.sections.clear()
         self.touched.clear()
         self.pruned.clear()
+        self.inserted.clear()
+        self.removed.clear()
         self.removed_ids.clear()
 
     def set(self, element: etree._Element, name: str, value: str) -> None:
@@ -198,6 +203,7 @@ class Editor:
             self.ids.add_tree(child)
             self._undo.append(lambda: self.ids.remove_tree(child))
         self._undo.append(lambda: parent.remove(child))
+        self.inserted.append(child)
         self._note(child)
 
     def append(self, parent: etree._Element, child: etree._Element) -> None:
@@ -214,6 +220,7 @@ class Editor:
             self._undo.append(lambda: self.ids.add_tree(element))
         self.sections.add(section_of(element))
         self.pruned.append(parent)
+        self.removed.append((element, parent))
         parent.remove(element)
         self._undo.append(lambda: parent.insert(position, element))
 

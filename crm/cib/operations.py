@@ -24,7 +24,7 @@ from typing import Final
 
 from lxml import etree
 
-from crm.cib import patchset, schema, xml
+from crm.cib import acl, patchset, schema, xml
 from crm.cib.editor import UNINDEXED_TAGS, Editor, IdIndex, section_of
 from crm.cib.report import ReportItem, Severity
 from crm.cib.report import errors as errors_of
@@ -85,6 +85,7 @@ class Code(StrEnum):
     INVALID = "invalid"
     CONFLICT = "conflict"
     OLD = "old-data"
+    DENIED = "permission-denied"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +94,8 @@ class Operation:
 
     `if_version`: refused as a conflict unless the document has exactly this version. `allow_create`: modify what does not exist
     means create it. `all_matches`: delete every element that the XPath selects, not only the first. `steps`: of a transaction.
-    `stamp`: attributes to set on `<cib>` when the configuration changes (`cib-last-written`, `update-origin`, ...).
+    `stamp`: attributes to set on `<cib>` when the configuration changes (`cib-last-written`, `update-origin`, ...). `user`, `groups`: on whose
+    behalf, for the access control lists; without a user nothing is asked.
     """
 
     kind: Kind
@@ -105,6 +107,8 @@ class Operation:
     all_matches: bool = False
     steps: tuple[Operation, ...] = ()
     stamp: tuple[tuple[str, str], ...] = ()
+    user: str = ""
+    groups: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,10 +154,15 @@ def apply(
     before = xml.version(document)
     if operation.if_version is not None and operation.if_version != before:
         return Refusal(Code.CONFLICT, f"the CIB is at version {before}, no longer at {operation.if_version}")
+    permissions = None
+    if acl.restricted(document, operation.user):
+        permissions = acl.Permissions(document, operation.user, operation.groups)
     try:
         _carry_out(editor, operation)
         if not editor.changed and operation.kind is not Kind.BUMP:
             return Applied(document, before, frozenset(), durable=False)
+        if permissions is not None:
+            _permit(editor, operation, permissions)
         warnings = _judge(editor, check)
         sections = frozenset(editor.sections)
         _advance(editor, before, operation)
@@ -194,6 +203,15 @@ def query_text(document: etree._Element, scope: str = "", xpath: str = "") -> st
 
 def _carry_out(editor: Editor, operation: Operation) -> None:
     _ACTIONS[operation.kind](editor, operation)
+
+
+def _permit(editor: Editor, operation: Operation, before: acl.Permissions) -> None:
+    items = acl.judge(editor, before, operation.user)
+    if operation.kind is Kind.BUMP and before.of(editor.document) is not acl.Access.WRITE:
+        text = f"user {operation.user} has no permission to change the version"
+        items.append(ReportItem(Severity.ERROR, "permission-denied", "cib", text))
+    if items:
+        raise _RefusedError(Code.DENIED, f"permission denied: {items[0].element}: {items[0].message}", items)
 
 
 def _judge(editor: Editor, check: Check | None) -> tuple[ReportItem, ...]:

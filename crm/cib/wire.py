@@ -103,7 +103,7 @@ def decode(payload: bytes) -> Message:
 def operation_to_json(operation: Operation) -> dict[str, Any]:
     """A JSON object; defaults are left out."""
     data: dict[str, Any] = {"kind": operation.kind.value}
-    for name in ("xml", "scope", "xpath", "allow_create", "all_matches"):
+    for name in ("xml", "scope", "xpath", "allow_create", "all_matches", "user"):
         value = getattr(operation, name)
         if value:
             data[name] = value
@@ -113,6 +113,8 @@ def operation_to_json(operation: Operation) -> dict[str, Any]:
         data["steps"] = [operation_to_json(step) for step in operation.steps]
     if operation.stamp:
         data["stamp"] = [list(pair) for pair in operation.stamp]
+    if operation.groups:
+        data["groups"] = list(operation.groups)
     return data
 
 
@@ -130,6 +132,8 @@ def operation_from_json(data: dict[str, Any]) -> Operation:
         all_matches=bool(data.get("all_matches", False)),
         steps=tuple(operation_from_json(step) for step in data.get("steps", ())),
         stamp=stamp,
+        user=_text(data.get("user", "")),
+        groups=tuple(_text(group) for group in data.get("groups", ())),
     )
 
 

@@ -62,6 +62,7 @@ def test_a_copy_contains_another_when_it_has_its_last_change(mine: str, other: s
         ("1.1q:5", "1.1q:5 2.2m:6"),
         ("1.1q:5 2.2m:9", "1.1q:5 2.2m:7 4.1q:7"),
         ("", "1.1m:1"),
+        ("1.1q:5 2.2m:50", "1.1q:6"),
     ],
 )
 def test_a_quorate_view_stands_above_a_minority_and_the_later_above_the_earlier(loser: str, winner: str) -> None:
