@@ -1,6 +1,7 @@
 """What every part of unpacking reads from and nobody changes: the document, the time, the defaults.
 
-Theory of operation. A `Configuration` wraps one CIB for one scheduling run. It finds elements under the "exactly one" rule (0.3: two
+Theory of operation. A `Configuration` wraps one CIB for one scheduling run. Its configuration section is in current syntax: older ones are
+upgraded, on a copy, first. It finds elements under the "exactly one" rule (0.3: two
 matches are as good as none), holds the default sets for resources and operations, and collects what has no better place:
 the times at which a rule's result will change, and problems of the input that were treated leniently.
 
@@ -11,6 +12,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from crm.cib.report import Severity
+from crm.cib.schema import upgrade
+from crm.cib.xml import CURRENT_SCHEMA
 from crm.policy.model import ReportItem
 from crm.policy.nvpairs import NvSet, apply_sets, conditional, read_sets
 from crm.policy.rules import Context
@@ -24,13 +28,24 @@ if TYPE_CHECKING:
 class Configuration:
     """One CIB at one point in time."""
 
-    __slots__ = ("_referenced", "changes", "cib", "now", "op_defaults", "problems", "rsc_defaults", "static_defaults")
+    __slots__ = (
+        "_referenced",
+        "_root",
+        "changes",
+        "cib",
+        "now",
+        "op_defaults",
+        "problems",
+        "rsc_defaults",
+        "static_defaults",
+    )
 
     def __init__(self, cib: _Element, now: int) -> None:
         self.cib = cib
         self.now = now
         self.changes: list[int] = []  # when rules will come out differently (4.6)
         self.problems: list[ReportItem] = []
+        self._root = self._current_syntax()
         self._referenced: dict[tuple[str, str], _Element | None] = {}
         self.rsc_defaults = self._defaults("rsc_defaults", "meta_attributes")
         self.op_defaults = self._defaults("op_defaults", "meta_attributes")
@@ -39,9 +54,26 @@ class Configuration:
             self.static_defaults = {}
             apply_sets(self.rsc_defaults, self.context(), self.static_defaults)
 
+    def _current_syntax(self) -> _Element | None:
+        """The configuration section, upgraded if the CIB declares an older schema than the current one."""
+        found = self.cib.findall("configuration")
+        if len(found) != 1:
+            return None
+        if self.cib.get("validate-with", "none") in ("none", CURRENT_SCHEMA):
+            return found[0]
+        try:
+            upgraded = upgrade(self.cib)
+        except ValueError as refused:
+            self.report("error", "schema", self.cib, str(refused), attribute="validate-with")
+            return found[0]
+        for note in upgraded.notes:
+            if note.severity is not Severity.NOTICE:
+                self.problems.append(ReportItem("warning", note.code, note.element, "", "", note.message))
+        return upgraded.configuration
+
     def section(self, name: str) -> _Element | None:
         """A section of the configuration, if there is exactly one."""
-        found = self.cib.findall(f"configuration/{name}")
+        found = [] if self._root is None else self._root.findall(name)
         return found[0] if len(found) == 1 else None
 
     def status(self) -> _Element | None:
@@ -52,7 +84,8 @@ class Configuration:
         """The one element of that tag and id in the whole CIB."""
         key = (tag, wanted)
         if key not in self._referenced:
-            found = [element for element in self.cib.iter(tag) if element.get("id") == wanted]
+            places = [place for place in (self._root, self.status()) if place is not None]
+            found = [element for place in places for element in place.iter(tag) if element.get("id") == wanted]
             self._referenced[key] = found[0] if len(found) == 1 else None
         return self._referenced[key]
 

@@ -4,7 +4,7 @@ Theory of operation. `read_options` looks a property up under its current name, 
 built-in default, whichever name it was found under. What depends on more than the option itself is settled here too:
 a quorum policy that cannot be carried out is degraded to `stop`, and options that only count beside others are cleared.
 
-Sources: scheduler specification, part 1, sections 2.1 (old spellings), 5, 6.5.
+Sources: scheduler specification, part 1, sections 5, 6.5.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from crm.policy.nvpairs import apply_sets
 from crm.policy.values import parse_boolean, parse_integer, truthy
 
 if TYPE_CHECKING:
-
     from crm.policy.configuration import Configuration
 
 _ALIASES: Final = {
@@ -42,9 +41,6 @@ class _Properties:
         if section is not None:
             sets = config.sets(section, "cluster_property_set", first="cib-bootstrap-options")
             apply_sets(sets, config.context(), self.table)
-        # Before schema 3.0 names were also written with underscores (2.1).
-        for name in [name for name in self.table if "_" in name]:
-            self.table.setdefault(name.replace("_", "-"), self.table[name])
 
     def text(self, name: str) -> str | None:
         value = self.table.get(name)
