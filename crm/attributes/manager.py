@@ -68,6 +68,10 @@ class AttributeManager:
         names = {held.write.name for held in self._held.values() if held.due_ms <= now_ms}
         return [write for name in sorted(names) for write in self._release(name)]
 
+    def held(self, node_id: str) -> dict[str, str | None]:
+        """Values of a node that are not written yet; None for one that will be deleted."""
+        return {name: held.write.value for (identity, name), held in self._held.items() if identity == node_id}
+
     def next_wake_ms(self) -> int | None:
         return min((held.due_ms for held in self._held.values()), default=None)
 

@@ -26,7 +26,7 @@ from crm.controller import failures, status
 from crm.controller.messages import Changes
 from crm.controller.status import Attributes, ForgetResource, Update
 from crm.daemon.node import Node
-from crm.daemon.overview import overview
+from crm.daemon.overview import membership, overview
 from messaging.client import QueryFailed
 
 WAIT_DEFAULT_MS: Final = 120_000
@@ -44,6 +44,7 @@ def register(node: Node) -> None:
         "cib.query": methods.cib_query,
         "cib.apply": methods.cib_apply,
         "status": methods.status,
+        "membership": methods.membership,
         "events.recent": methods.events_recent,
         "node.fence": methods.node_fence,
         "node.confirm_fenced": methods.node_confirm_fenced,
@@ -92,6 +93,11 @@ class Methods:
     async def status(self, call: Call) -> dict[str, Any]:
         call.only()
         return overview(self.node, await self._dc_description())
+
+    async def membership(self, call: Call) -> dict[str, Any]:
+        """Who is there, as this node knows without asking another: for tools that agents call."""
+        call.only()
+        return membership(self.node)
 
     async def _dc_description(self) -> dict[str, Any] | None:
         """What the DC says of itself; None when there is none or it does not answer soon."""
@@ -337,8 +343,11 @@ class Methods:
         await self.node.cib.request(Operation(Kind.DELETE, xpath=path, all_matches=True))
 
     async def attribute_query(self, call: Call) -> dict[str, Any]:
-        """Values by node: transient ones, else permanent ones; of one node and one name when given."""
-        call.only("node", "name", "lifetime")
+        """Values by node: transient ones, else permanent ones; of one node and one name when given.
+
+        `held`: transient values that this node still holds back (dampening) count as set.
+        """
+        call.only("node", "name", "lifetime", "held")
         wanted_node, wanted_name = call.text("node"), call.text("name")
         lifetime = call.text("lifetime", choices=("reboot", "forever"))
         document = self.node.cib.document
@@ -347,14 +356,16 @@ class Methods:
         for identity, uname in names.items():
             if wanted_node is not None and wanted_node not in (uname, identity):
                 continue
-            values: dict[str, str] = {}
+            values: dict[str, str | None] = {}
             if lifetime != "reboot":
                 values.update(status.permanent_attributes(document, identity))
             if lifetime != "forever":
                 values.update(status.transient_attributes(document, identity))
+                if call.params.get("held"):
+                    values.update(self.node.attributes.held(identity))
             if wanted_name is not None:
                 values = {key: value for key, value in values.items() if key == wanted_name}
-            found[uname] = values
+            found[uname] = {key: value for key, value in values.items() if value is not None}
         return {"values": found}
 
 

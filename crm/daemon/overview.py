@@ -42,6 +42,22 @@ def overview(node: Node, dc: dict[str, Any] | None) -> dict[str, Any]:
     }
 
 
+def membership(node: Node) -> dict[str, Any]:
+    """This node, the members of its view, and every node that is known."""
+    view = node.controller.view
+    members = {} if view is None else {str(member.node_id): member.name for member in view.members}
+    return {
+        "node": node.settings.node_name,
+        "id": str(node.settings.node_id),
+        "dc": None if node.controller.dc is None else node.name_of(node.controller.dc),
+        "quorate": view is not None and view.quorate,
+        "members": [{"id": identity, "name": name} for identity, name in members.items()],
+        "nodes": [
+            {"id": identity, "name": name, "member": identity in members} for identity, name in _names(node).items()
+        ],
+    }
+
+
 def _view(view: View) -> dict[str, Any]:
     return {
         "id": str(view.view_id),
@@ -55,17 +71,19 @@ def _view(view: View) -> dict[str, Any]:
 
 
 def _nodes(node: Node, view: View | None) -> list[dict[str, Any]]:
-    """Every node that is configured, in the CIB or in the view, by id."""
+    document = node.cib.document
+    return [_node(document, identity, name, view) for identity, name in _names(node).items()]
+
+
+def _names(node: Node) -> dict[str, str]:
+    """Every node that is configured, in the CIB or in the view: names by id, in the order of the ids."""
     document = node.cib.document
     names: dict[str, str] = {str(number): name for number, name in node.settings.nodes}
     for element in xml.elements(xml.section(document, "nodes"), "node"):
         names[element.get("id", "")] = element.get("uname", "")
     for element in xml.elements(xml.section(document, xml.STATUS), "node_state"):
         names.setdefault(element.get("id", ""), element.get("uname", ""))
-    return [
-        _node(document, identity, name, view)
-        for identity, name in sorted(names.items(), key=lambda item: (len(item[0]), item[0]))
-    ]
+    return dict(sorted(names.items(), key=lambda item: (len(item[0]), item[0])))
 
 
 def _node(document: etree._Element, identity: str, name: str, view: View | None) -> dict[str, Any]:
