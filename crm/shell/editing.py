@@ -1,4 +1,7 @@
-"""How commands change the configuration: at once when one-shot, in the pending copy when interactive; checked either way."""
+"""How commands change the configuration: at once when one-shot, in the pending copy when interactive; checked either way.
+
+The checks run agents, which takes asyncio and more; commands that only look do without, so they are imported where they are used.
+"""
 
 from __future__ import annotations
 
@@ -9,19 +12,20 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from crm.cib import xml
 from crm.cib.report import ReportItem, Severity, errors
-from crm.shell import checks
 from crm.shell import commit as committing
-from crm.shell.catalogue import Catalogue, Installed
 from crm.shell.configuration import Configuration, ConfigurationError, Mode
 from crm.shell.grammar import show
 from crm.shell.grammar.lexer import Problem, Statement
 from crm.shell.grammar.statements import LanguageError, Parsed, parse, parse_statement
 from crm.shell.session import ShellError
 from crm.shell.shell import Shell
+
+if TYPE_CHECKING:
+    from crm.shell.catalogue import Catalogue
 
 T = TypeVar("T")
 MAX_SHOWN: Final = 50
@@ -69,6 +73,8 @@ def _judge(shell: Shell, configuration: Configuration, *, force: bool) -> None:
     """Prints what the edit makes worse; errors stop it unless forced."""
     if not configuration.changed:
         return
+    from crm.shell import checks
+
     items = checks.new_items(configuration, catalogue())
     wrong = errors(items)
     if wrong and not force:
@@ -93,6 +99,8 @@ def _count(number: int, noun: str) -> str:
 
 def catalogue() -> Catalogue:
     """The agents of this node."""
+    from crm.shell.catalogue import Installed
+
     return Installed()
 
 
@@ -122,6 +130,8 @@ def put(shell: Shell, parsed: list[Parsed], mode: Mode) -> None:
     if not shell.collecting:
         shell.say(f"committed: {names}{more}")
     elif shell.pending is not None:
+        from crm.shell import checks
+
         only = {item.identity for item in parsed}
         for line in _lines(list(checks.check_agents(shell.pending.root, catalogue(), only))):
             shell.warn(line)
@@ -267,6 +277,8 @@ def commit(shell: Shell, *, force: bool = False) -> None:
 
 def print_report(shell: Shell, configuration: Configuration) -> int:
     """All problems, and a verdict; returns the number of errors."""
+    from crm.shell import checks
+
     items = checks.check(configuration, catalogue())
     for item in items[:MAX_SHOWN]:
         shell.say(f"{item.severity}: {item.element}: {item.message}")

@@ -24,11 +24,16 @@ def main() -> None:
 def start(arguments: list[str]) -> int:
     """Runs a command line, and the interactive shell or the script that it asks for. Returns the exit code."""
     quick = _plain_status(arguments)
-    if quick is not None:
-        return _status(*quick)
+    shell = quick[0] if quick is not None else Shell()
+    try:
+        return _status(*quick) if quick is not None else _command(arguments, shell)
+    finally:
+        shell.close()
+
+
+def _command(arguments: list[str], shell: Shell) -> int:
     from crm.shell.tree import run
 
-    shell = Shell()
     code = run(arguments, shell)
     if code != 0 or shell.start is None:
         return code

@@ -51,6 +51,9 @@ class Session(Protocol):
     def subscribe(self, method: str, **parameters: Any) -> Iterator[Any]:
         """The events of a subscription."""
 
+    def close(self) -> None:
+        """Ends the connection, if there is one; the next call makes a new one."""
+
 
 class LiveSession:
     """The cluster that this node is in. Connects at the first call; a call may be waited for without limit."""
@@ -84,11 +87,16 @@ class LiveSession:
         finally:
             client.close()
 
-    def patient(self) -> LiveSession:
-        """A session whose calls wait as long as the daemon takes."""
-        session = LiveSession(self._run_dir)
-        session._client.timeout_s = None
-        return session
+    def call_patiently(self, method: str, **parameters: Any) -> Any:
+        """A call that waits as long as the daemon takes, on a connection of its own."""
+        with Client(self._run_dir, timeout_s=None) as client:
+            try:
+                return client.call(method, **parameters)
+            except ApiError as error:
+                raise explain(error, client.path) from None
+
+    def close(self) -> None:
+        self._client.close()
 
 
 def explain(error: ApiError, path: str) -> ApiError:
@@ -161,6 +169,9 @@ class FileSession:
 
     def subscribe(self, method: str, **parameters: Any) -> Iterator[Any]:
         return iter([self.call(method, **parameters)])
+
+    def close(self) -> None:
+        """Nothing is kept open."""
 
 
 def open_session(

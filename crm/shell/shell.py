@@ -44,7 +44,13 @@ class Shell:
         return self._session
 
     def use(self, session: Session) -> None:
+        self.close()
         self._session = session
+
+    def close(self) -> None:
+        """Ends the session's connection."""
+        if self._session is not None:
+            self._session.close()
 
     @property
     def live(self) -> LiveSession:
@@ -82,8 +88,10 @@ def wait_idle(session: Session, timeout_ms: int = 0) -> None:
     from crm.shell.session import WAIT_TIMEOUT_MS
 
     limit = timeout_ms or WAIT_TIMEOUT_MS
-    patient = session.patient() if isinstance(session, LiveSession) else session
-    patient.call("wait", timeout_ms=limit)
+    if isinstance(session, LiveSession):
+        session.call_patiently("wait", timeout_ms=limit)
+    else:
+        session.call("wait", timeout_ms=limit)
 
 
 def shell_of(context: Any) -> Shell:

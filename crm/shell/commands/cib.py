@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -111,7 +112,8 @@ def diff(context: typer.Context, name: Name) -> None:
     import difflib
 
     shell = shell_of(context)
-    live = LiveSession(shell.run_dir).query_cib()
+    with closing(LiveSession(shell.run_dir)) as session:
+        live = session.query_cib()
     texts = [
         grammar.show(cib, hide_secrets=True).splitlines(keepends=True) for cib in (live, xml.load(_existing(name)))
     ]
@@ -124,12 +126,12 @@ def commit(context: typer.Context, name: Name) -> None:
     """Replace the live configuration by a shadow's."""
     shell = shell_of(context)
     path = _existing(name)
-    live = LiveSession(shell.run_dir)
 
     def action(configuration: Configuration) -> None:
         configuration.replace_with(xml.load(path))
 
-    committing.transact(live, action)
+    with closing(LiveSession(shell.run_dir)) as live:
+        committing.transact(live, action)
     shell.say(f"the configuration of the shadow {name} is live")
 
 

@@ -199,6 +199,8 @@ def _answers(session: LiveSession) -> bool:
         session.call("status")
     except ApiError:
         return False
+    finally:
+        session.close()
     return True
 
 

@@ -128,7 +128,7 @@ def fence(
     if not shell.confirm(f"Fence {name} ({action})? What runs there dies."):
         shell.say("nothing was done")
         return
-    session.patient().call("node.fence", node=name, action=action)
+    session.call_patiently("node.fence", node=name, action=action)
     shell.say(f"{name}: {action} confirmed")
 
 

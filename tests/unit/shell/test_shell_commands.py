@@ -379,8 +379,11 @@ def test_every_level_has_help(cib: Path, capsys: pytest.CaptureFixture[str], lev
     assert "Usage" in capsys.readouterr().out
 
 
+_WHAT = "start(['status']); print([name for name in ('typer', 'pydantic', 'asyncio') if name in sys.modules])"
+
+
 def test_status_starts_quickly(cib: Path) -> None:
-    """Processor time, since other work on the machine stretches the wall clock; the promise is 0.3 s on a free core."""
+    """0.2 s on a free core. Here a loose bound on processor time: other work on the machine must not fail it, an import of typer must."""
     command = [sys.executable, "-c", "import sys; from crm.shell.main import start; sys.exit(start(['status']))"]
     spent = []
     for _ in range(3):
@@ -388,7 +391,11 @@ def test_status_starts_quickly(cib: Path) -> None:
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         after = os.times()
         spent.append(after.children_user + after.children_system - before.children_user - before.children_system)
-    assert min(spent) < 0.3
+    assert min(spent) < 0.5
+    seen = subprocess.run(
+        [*command[:2], command[2].replace("sys.exit(start(['status']))", _WHAT)], check=True, capture_output=True
+    )
+    assert seen.stdout.split()[-1] == b"[]"
 
 
 def test_a_reader_that_goes_away_is_no_traceback(cib: Path) -> None:
