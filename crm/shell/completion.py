@@ -24,8 +24,8 @@ from crm.shell.grammar.constraints import ACTIONS, KINDS, ROLES
 from crm.shell.grammar.resources import RESOURCE_TAGS, STANDARDS
 from crm.shell.grammar.rules import BINARY, UNARY
 from crm.shell.grammar.statements import READERS
-from crm.shell.interactive import HELP, QUIT, UP, Walker, command_names, resolve
 from crm.shell.session import ShellError
+from crm.shell.walker import HELP, QUIT, UP, Walker, command_names, resolve
 
 _SECTIONS: Final = {
     "primitive": ("params", "meta", "utilization", "op", "operations"),

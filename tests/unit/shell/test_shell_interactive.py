@@ -17,8 +17,8 @@ from crm.shell.catalogue import Installed
 from crm.shell.completion import ShellCompleter, candidates, known_of
 from crm.shell.configuration import Configuration, Mode
 from crm.shell.grammar.statements import parse
-from crm.shell.interactive import Outcome, Walker, run_text
 from crm.shell.shell import Shell
+from crm.shell.walker import Outcome, Walker, run_text
 
 TEXT = """
 node 1: n1
