@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crm.api.errors import ApiError, ErrorItem
@@ -18,6 +18,7 @@ _JSON = st.recursive(
 )
 
 
+@settings(max_examples=40, deadline=None)
 @given(st.lists(st.dictionaries(st.text(), _JSON, max_size=4), max_size=5), st.integers(1, 7))
 def test_objects_survive_any_fragmentation(messages: list[dict[str, object]], step: int) -> None:
     stream = b"".join(encode(message) for message in messages)

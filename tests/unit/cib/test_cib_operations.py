@@ -379,7 +379,7 @@ def _operations(draw: st.DrawFn, nested: bool = False) -> Operation:
     )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(st.lists(_operations(), max_size=6))
 def test_every_member_gets_the_same_bytes_refusals_change_nothing_and_the_index_stays_right(
     ops: list[Operation],

@@ -42,7 +42,7 @@ def _documents(draw: st.DrawFn) -> etree._Element:
     return xml.parse(f"<cib {versions}><configuration>{inner}</configuration><status/></cib>")
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(_documents(), _documents())
 def test_a_patch_leads_from_one_document_to_the_other_to_the_byte(old: etree._Element, new: etree._Element) -> None:
     before = xml.to_bytes(old)
@@ -51,13 +51,13 @@ def test_a_patch_leads_from_one_document_to_the_other_to_the_byte(old: etree._El
     assert xml.to_bytes(old) == before
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(_documents())
 def test_equal_documents_have_an_empty_patch(document: etree._Element) -> None:
     assert list(patchset.diff(document, document).iterchildren("change")) == []
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(_documents(), _documents(), _documents())
 def test_a_patch_for_another_document_is_refused_or_leads_to_its_own_target(
     old: etree._Element, new: etree._Element, other: etree._Element

@@ -276,7 +276,7 @@ def _changes(draw: st.DrawFn) -> Operation:
     return Operation(kind, xml=text, xpath=path, allow_create=draw(st.booleans()), all_matches=draw(st.booleans()))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(st.lists(_changes(), max_size=6))
 def test_looking_only_at_what_changed_misses_nothing(changes: list[Operation]) -> None:
     document = xml.parse(GOOD)
