@@ -242,7 +242,9 @@ class Run:
         """The nodes' own values of an attribute, folded for comparison, by node index."""
         found = self._values.get(attribute)
         if found is None:
-            texts = [node.attributes.get(attribute) for node in self.nodes]
+            # A guest that has never been up has no #uname attribute. To the field's engine all such nodes are one, and it tears
+            # colocated resources apart; here every node has its own name.
+            texts = [node.attributes.get(attribute, node.name if attribute == UNAME else None) for node in self.nodes]
             found = self._values[attribute] = [None if text is None else text.lower() for text in texts]
         return found
 
