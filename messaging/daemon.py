@@ -92,6 +92,7 @@ class Daemon:
         """Until SIGTERM or a broken rule."""
         loop = asyncio.get_running_loop()
         self._done = loop.create_future()
+        loop.set_exception_handler(self._unforeseen)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._handle, LeaveRequested())
         try:
@@ -110,6 +111,11 @@ class Daemon:
             return await self._done
         finally:
             self._shut()
+
+    def _unforeseen(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """An exception that nobody caught, in a callback or a task."""
+        log.critical("this node stops: %s", context.get("message"), exc_info=context.get("exception"))
+        self._finish(1)
 
     def _shut(self) -> None:
         if self._timer is not None:
@@ -141,6 +147,9 @@ class Daemon:
             self._set_timer()
         except (MessagingError, OSError) as error:
             log.critical("this node stops: %s: %s", type(error).__name__, error)
+            self._finish(1)
+        except Exception:  # the edge: a fault of ours that nobody foresaw; silent is better than wrong
+            log.critical("this node stops", exc_info=True)
             self._finish(1)
         finally:
             self._busy = False

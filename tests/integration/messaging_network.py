@@ -1,0 +1,259 @@
+"""Messaging daemons in network namespaces of their own, joined by bridges: the part of the link tests that runs inside.
+
+Started by test_messaging_links.py in fresh user, network and mount namespaces: `messaging_network.py SCENARIO FOLDER`.
+Everything made here vanishes with the process. Prints what failed and exits with 1.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import subprocess
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parents[1] / "unit" / "messaging")]
+
+from messaging_nodes import KEY, Crm, RealNode  # noqa: E402
+
+from crm import config as vigil_toml  # noqa: E402
+from messaging.types import Delivered  # noqa: E402
+
+COUNT = 3
+
+
+def tell(text: str) -> None:
+    sys.stdout.write(text + "\n")
+
+
+def sh(command: str) -> None:
+    done = subprocess.run(command.split(), capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise AssertionError(f"{command}: {done.stderr.strip()}")
+
+
+def on(node: int, command: str) -> None:
+    sh(f"ip netns exec n{node} {command}")
+
+
+class NetworkNode(RealNode):
+    """A daemon inside the namespace of its node."""
+
+    def __init__(self, number: int, folder: Path, config: vigil_toml.Config) -> None:
+        super().__init__(folder, config)
+        self.number = number
+
+    def start(self) -> None:
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                f"ip netns exec n{self.number} {sys.executable} -m messaging --config {self.resolved}".split(),
+                stderr=log,
+                stdout=log,
+                cwd=Path(__file__).parents[2],
+            )
+
+
+class Network:
+    """Some nodes, each with one interface (eth0, eth1 ...) on each bridge; 10.77.LINK.NODE are their addresses."""
+
+    def __init__(self, folder: Path, modes: list[str], deadtime_ms: int = 1000) -> None:
+        key = folder / "keys"
+        key.write_text(KEY, encoding="ascii")
+        key.chmod(0o600)
+        links = [
+            vigil_toml.Link(
+                mode,
+                5410 + number,
+                {"multicast": f"239.192.7.{number + 1}", "broadcast": f"10.77.{number}.255", "unicast": ""}[mode],
+                "" if mode == "unicast" else f"eth{number}",
+                1,
+            )
+            for number, mode in enumerate(modes)
+        ]
+        names = [(f"n{n}", [f"10.77.{link}.{n}" for link in range(len(modes))]) for n in range(1, COUNT + 1)]
+        self.links = len(modes)
+        self.nodes: dict[int, NetworkNode] = {}
+        self.crms: dict[int, Crm] = {}
+        for n in range(1, COUNT + 1):
+            config = vigil_toml.example(
+                "net",
+                names,
+                this_node=f"n{n}",
+                links=links,
+                deadtime_ms=deadtime_ms,
+                key_file=str(key),
+                paths=vigil_toml.Paths(str(folder / f"n{n}/state"), str(folder / f"n{n}/run"), "", "info"),
+            )
+            config = dataclasses.replace(config, timers=dataclasses.replace(config.timers, vouch_ms=20_000))
+            self.nodes[n] = NetworkNode(n, folder / f"n{n}", config)
+        self._wire()
+
+    def _wire(self) -> None:
+        sh("mount -t tmpfs none /run")
+        sh("ip link set lo up")
+        for n in self.nodes:
+            sh(f"ip netns add n{n}")
+            on(n, "ip link set lo up")
+        for link in range(self.links):
+            sh(f"ip link add br{link} type bridge mcast_snooping 0")
+            sh(f"ip link set br{link} up")
+            for n in self.nodes:
+                sh(f"ip link add v{n}x{link} type veth peer name eth{link} netns n{n}")
+                sh(f"ip link set v{n}x{link} master br{link} up")
+                self.address(n, link)
+
+    def address(self, node: int, link: int = 0) -> None:
+        on(node, f"ip address add 10.77.{link}.{node}/24 broadcast 10.77.{link}.255 dev eth{link}")
+        on(node, f"ip link set eth{link} up")
+
+    async def __aenter__(self) -> Network:
+        for node in self.nodes.values():
+            node.start()
+        for n, node in self.nodes.items():
+            self.crms[n] = await Crm.on(node)
+        await self.together()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for crm in self.crms.values():
+            with contextlib.suppress(OSError):
+                await crm.close()
+        for node in self.nodes.values():
+            node.stop()
+
+    async def together(self, timeout_s: float = 10.0) -> None:
+        for n, crm in self.crms.items():
+            if self.nodes[n].process is not None and self.nodes[n].process.poll() is None:  # type: ignore[union-attr]
+                await crm.until_together(COUNT, timeout_s)
+
+    def views(self) -> list[int]:
+        return [len(crm.views) for crm in self.crms.values()]
+
+    async def deliver(self, timeout_s: float = 5.0) -> None:
+        """A multicast of each arrives at all."""
+        mark = b"%d" % time.monotonic_ns()
+        for crm in self.crms.values():
+            crm.client.multicast(mark)
+        for crm in self.crms.values():
+            await crm.until(
+                lambda crm=crm: sum(isinstance(e, Delivered) and e.payload == mark for e in crm.seen) == COUNT,
+                "a multicast of each",
+                timeout_s,
+            )
+
+    async def silent_links(self, node: int, peer: int) -> set[int]:
+        """The links on which this node has not heard that peer for more than half a second."""
+        answer = await self.crms[node].client.query("links")
+        heard: dict[str, int] = next(each for each in answer["peers"] if each["id"] == peer)["links"]
+        return {link for link in range(self.links) if heard.get(str(link), 10**9) > 500}
+
+
+async def death(folder: Path, mode: str) -> None:
+    """In each mode: a view, messages, and a death noticed in time."""
+    async with Network(folder, [mode]) as network:
+        await network.deliver()
+        network.nodes[3].stop()
+        took = await network.crms[1].until(lambda: len(network.crms[1].view.members) == 2, "a view of two")
+        tell(f"{mode}: a new view {took * 1000:.0f} ms after the death, deadtime 1000")
+        assert took <= 1.3, took
+
+
+async def loss(folder: Path) -> None:
+    """A tenth of all packets lost in each direction, at the default timers: no false death, messages arrive."""
+    async with Network(folder, ["unicast"], deadtime_ms=2000) as network:
+        for n in network.nodes:
+            on(n, "nft add table inet t")
+            on(n, "nft add chain inet t in { type filter hook input priority 0 ; }")
+            on(n, "nft add rule inet t in numgen random mod 100 < 10 drop")
+        views = network.views()
+        end = time.monotonic() + 12
+        while time.monotonic() < end:
+            await network.deliver(10)
+            await asyncio.sleep(0.2)
+        assert network.views() == views, network.crms[1].views
+
+
+async def one_way(folder: Path) -> None:
+    """Node 2 does not hear node 3: all agree on who goes, nobody flaps, and it heals by itself."""
+    async with Network(folder, ["unicast"]) as network:
+        on(2, "nft add table inet t")
+        on(2, "nft add chain inet t in { type filter hook input priority 0 ; }")
+        on(2, "nft add rule inet t in ip saddr 10.77.0.3 drop")
+        for n, members in ((1, {1, 2}), (2, {1, 2}), (3, {3})):
+            await network.crms[n].until(lambda n=n, m=members: network.crms[n].view.member_ids == m, f"{members}")
+        views = network.views()
+        await asyncio.sleep(3)
+        assert network.views() == views
+        on(2, "nft flush ruleset")
+        await network.together()
+        await network.deliver()
+
+
+async def two_links(folder: Path, first: str, second: str) -> None:
+    """One of two links goes down: shown, and nothing else; messages go on over the other; and it comes back."""
+    async with Network(folder, [first, second]) as network:
+        for link in (0, 1):
+            views = network.views()
+            on(2, f"ip link set eth{link} down")
+            await network.deliver(8)
+            deadline = time.monotonic() + 5
+            while await network.silent_links(1, 2) != {link} or await network.silent_links(2, 1) != {link}:
+                assert time.monotonic() < deadline, "the link is not shown as silent"
+                await asyncio.sleep(0.1)
+            await network.deliver(8)
+            on(2, f"ip link set eth{link} up")
+            deadline = time.monotonic() + 8
+            while await network.silent_links(1, 2) or await network.silent_links(2, 1):
+                assert time.monotonic() < deadline, "the link did not come back"
+                await asyncio.sleep(0.1)
+            await network.deliver()
+            assert network.views() == views, [view.reason for view in network.crms[1].views]
+
+
+async def address(folder: Path, mode: str) -> None:
+    """An address that is removed and added again: for a moment nothing happens, for longer the node is out and back."""
+    async with Network(folder, [mode]) as network:
+        views = network.views()
+        on(2, "ip address flush dev eth0")
+        await asyncio.sleep(0.3)
+        network.address(2)
+        await network.deliver(8)
+        assert network.views() == views
+        on(2, "ip address flush dev eth0")
+        await network.crms[1].until(lambda: network.crms[1].view.member_ids == {1, 3}, "a view without it")
+        on(2, "ip link set eth0 down")
+        network.address(2)
+        await network.together(15)
+        await network.deliver()
+
+
+SCENARIOS: dict[str, Any] = {
+    "death-unicast": lambda folder: death(folder, "unicast"),
+    "death-multicast": lambda folder: death(folder, "multicast"),
+    "death-broadcast": lambda folder: death(folder, "broadcast"),
+    "loss": loss,
+    "one-way": one_way,
+    "two-links": lambda folder: two_links(folder, "unicast", "multicast"),
+    "address-unicast": lambda folder: address(folder, "unicast"),
+    "address-multicast": lambda folder: address(folder, "multicast"),
+}
+
+
+def main() -> int:
+    name, folder = sys.argv[1], Path(sys.argv[2])
+    try:
+        asyncio.run(SCENARIOS[name](folder))
+    except AssertionError as error:
+        tell(f"{name}: {''.join(traceback.format_exception(error))}")
+        for log in sorted(folder.glob("n*/log")):
+            tell(f"--- {log.parent.name}\n{log.read_text()}")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
