@@ -151,7 +151,7 @@ class Controller:
         self._in_air: dict[int, Message] = {}
         self._tags = 0
         self._tags_before_view = 0
-        self._open = False
+        self.open = False
         self._tokens = 0
         self._fencing: dict[str, FencingJob] = {}
         self._last_synced: View | None = None
@@ -227,7 +227,7 @@ class Controller:
         self._remember_attributes()
         was_dc = self.dc == self.me.node_id
         self._tags_before_view = self._tags
-        self._open = False
+        self.open = False
         self.view = view
         self.coordinator = None
         dead = self.settings.deadtime_ms - DEADTIME_SLACK_MS
@@ -313,7 +313,7 @@ class Controller:
         self.coordinator = None
         self._join = None
         self._in_air.clear()
-        self._open = False
+        self.open = False
         return [Synchronised(False)]
 
     # --- joining -----------------------------------------------------------------------------------------------------
@@ -413,14 +413,13 @@ class Controller:
         elif self._seniority == 1 and agreement.cold_start:
             self._memory.startup_until_ms = now_ms + properties.dc_deadtime_ms(document)
 
-    def _open_if_allowed(self) -> list[Effect]:
+    def _open_if_allowed(self, told: bool = False) -> list[Effect]:
         """Let changes of the configuration through, from the same place in the order at every member."""
-        if self._open or self.view is None:
+        if self.open or self.view is None:
             return []
-        nodes = len(self.settings.expected_nodes) or len(self.view.members)
-        if not membership.may_change(self._cib.document, self.view, nodes):
+        if not told and not membership.may_change(self._cib.document, self.view, self.settings.expected_nodes):
             return []
-        self._open = True
+        self.open = True
         return [Synchronised(True)]
 
     def _remember_attributes(self) -> None:
@@ -435,7 +434,7 @@ class Controller:
         effects: list[Effect] = []
         for result in message.results:
             self._orders.pop(result.transition_key, None)
-        effects += self._open_if_allowed()
+        effects += self._open_if_allowed(message.opens)
         effects += self._about_me(sender, message, effective)
         if self.coordinator is not None:
             effects += self.coordinator.on_changes(sender, message, effective, now_ms)
@@ -542,6 +541,7 @@ class Controller:
                 self._outbox
                 and self._outbox[0].expected == first.expected
                 and self._outbox[0].reason == first.reason
+                and self._outbox[0].opens == first.opens
                 and len(updates) + len(self._outbox[0].updates) <= MAX_BATCH
             ):
                 following = self._outbox.pop(0)

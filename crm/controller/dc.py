@@ -39,12 +39,16 @@ DECISION_RETRY_MS: Final = 1000
 """Pause after the policy engine itself failed."""
 FENCING_RETRY_MS: Final = 500
 """Pause before a failed fencing is tried again; grows with each attempt."""
+OPEN_LIMIT_MS: Final = 15_000
+"""How long the configuration may stay closed because the DC is not done with what the view means."""
 TIMED_OUT: Final = 2
 UNKNOWN_ERROR: Final = 1
 
 
 class Hands(Protocol):
-    """What the coordinator has done for it by the controller around it."""
+    """What the coordinator has done for it by the controller around it. `open`: the configuration may be changed."""
+
+    open: bool
 
     def publish(self, changes: Changes) -> list[Effect]: ...
 
@@ -99,6 +103,8 @@ class Coordinator:
     _begun: bool = False
     _given_up: int = 0
     _grace_ms: int = 0
+    _opening: bool = False
+    _open_at_ms: int = 0
     _not_yet: frozenset[int] = frozenset()
     """Members whose crm is still expected at a cold start."""
 
@@ -123,6 +129,7 @@ class Coordinator:
     def begin(self, now_ms: int) -> list[Effect]:
         """The view is synchronised: write down what it means. The decision follows when that has been delivered."""
         document = self.cib.document
+        self._open_at_ms = now_ms + OPEN_LIMIT_MS
         names = {member.node_id: member.name for member in self.view.members}
         steady = {names[node] for node, facts in self.facts.items() if not facts.cold and node in names}
         for node, key in list(self.memory.ordered):
@@ -179,7 +186,7 @@ class Coordinator:
                 self.transition.fail(number, result.text)
             matched.add(result.transition_key)
         if changes.expected:
-            if sender == self.me:
+            if sender == self.me and not changes.opens:
                 self._begun = True
         else:
             unforeseen = self._unforeseen(changes, effective, matched)
@@ -306,6 +313,8 @@ class Coordinator:
     def next_wake_ms(self) -> int | None:
         times = list(self._patience.values())
         times += [time for time in (self._startup_until_ms, self._recheck_ms) if time is not None]
+        if not self.hands.open and not self._opening:
+            times.append(self._open_at_ms)
         if self._need is not None and self._not_before_ms:
             times.append(self._not_before_ms)
         if self.transition is not None:
@@ -317,6 +326,18 @@ class Coordinator:
 
     def pump(self, now_ms: int) -> list[Effect]:
         """Do whatever can be done now."""
+        return [*self._act(now_ms), *self._open(now_ms)]
+
+    def _open(self, now_ms: int) -> list[Effect]:
+        """When all that the view means is dealt with, or cannot be (fencing fails), the configuration may be changed."""
+        if self.hands.open or self._opening:
+            return []
+        if not (self.idle or self.memory.fencing_failures or now_ms >= self._open_at_ms):
+            return []
+        self._opening = True
+        return self.hands.publish(Changes((), (), "the configuration may be changed", True, True))
+
+    def _act(self, now_ms: int) -> list[Effect]:
         if not self._begun or self._patience or self._startup_until_ms is not None:
             return []
         effects: list[Effect] = []

@@ -39,17 +39,19 @@ def updates_for(
     return updates
 
 
-def may_change(document: etree._Element, view: View, nodes: int) -> bool:
-    """Whether the configuration may be changed in this view, whose group may lack the crm of some members.
+def may_change(document: etree._Element, view: View, expected: Collection[str]) -> bool:
+    """Whether the configuration may be changed in this view as soon as it is synchronised.
 
-    What one group has accepted, the next must know. So a group must be the whole view, or more than half of all `nodes`: any
-    two of these share a crm, as any two quorate views share a node. A member whose crm is known to be gone (written down as such
-    after its grace) is waited for no longer; it has been, or will be, fenced.
+    What one group has accepted, the next must know. More than half of all nodes always share one with the next such group. A smaller group
+    (half of two nodes, or a view in which some members have no crm just now) must first know that the others are off or have left: they cannot
+    come back without it then. Without quorum a change is accepted too, but only until a quorate view knows better (`crm.cib.lineage`).
     """
-    absent = view.member_ids - view.group
-    if not absent or (view.quorate and 2 * len(view.group) > nodes):
+    missing = awaited(document, view, expected)
+    if not missing or (not view.quorate and view.group == view.member_ids):
         return True
-    return all(_written_off(document, str(node_id)) for node_id in absent)
+    if view.quorate and 2 * len(view.group) > len(view.group) + len(missing):
+        return True
+    return all(_is_off(document, name) for name in missing)
 
 
 def missed(document: etree._Element, view: View, died: Collection[int]) -> frozenset[int]:
@@ -109,9 +111,10 @@ def id_of(document: etree._Element, view: View | None, name: str) -> str:
     return next((str(member.node_id) for member in view.members if member.name == name), "") if view else ""
 
 
-def _written_off(document: etree._Element, node_id: str) -> bool:
-    state = node_state(document, node_id)
-    return state is not None and state.get("crmd") == "offline"
+def _is_off(document: etree._Element, name: str) -> bool:
+    """The node was fenced, or left on purpose."""
+    state = node_state_by_name(document, name)
+    return state is not None and state.get("crmd") == "offline" and state.get("expected") == "down"
 
 
 def _was_at_work(document: etree._Element, node_id: str) -> bool:

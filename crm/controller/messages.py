@@ -62,12 +62,16 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """`reason` is for people; `expected` says that no new decision is due because of these updates."""
+    """`reason` is for people; `expected` says that no new decision is due because of these updates.
+
+    `opens`: from here on the configuration may be changed in this view.
+    """
 
     updates: tuple[Update, ...] = ()
     results: tuple[Result, ...] = ()
     reason: str = ""
     expected: bool = False
+    opens: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +108,7 @@ def encode(message: Message) -> bytes:
                     "r": [[result.transition_key, result.ok, result.text] for result in message.results],
                     "why": message.reason,
                     "expected": message.expected,
+                    "opens": message.opens,
                 }
             )
         case Orders():
@@ -134,6 +139,7 @@ def decode(payload: bytes) -> Message:
                     tuple(Result(*item) for item in data["r"]),
                     data["why"],
                     data["expected"],
+                    data["opens"],
                 )
             case "orders":
                 return Orders(

@@ -241,6 +241,47 @@ def test_a_crm_that_starts_alone_beside_a_member_without_crm_accepts_nothing() -
     assert world.nodes[1].synced and world.nodes[2].synced
 
 
+def pair(policy: Any) -> World:
+    world = World(policy)
+    for number in (1, 2):
+        world.add(number, settings=Settings(expected_nodes=frozenset(("n1", "n2"))))
+    world.install(1, 2)
+    return world
+
+
+def test_half_of_two_nodes_accepts_changes_only_when_the_other_half_is_known_to_be_off() -> None:
+    world = pair(fence_then_start)
+    world.install(1)
+    assert not world.nodes[1].synced
+    world.fenced(world.nodes[1])
+    assert world.nodes[1].synced
+
+
+def test_where_fencing_fails_the_configuration_can_be_changed_all_the_same() -> None:
+    world = pair(fence_then_start)
+    world.install(1)
+    world.fenced(world.nodes[1], ok=False)
+    assert world.nodes[1].synced
+
+
+def test_fencing_that_takes_long_does_not_close_the_configuration_for_ever() -> None:
+    world = pair(fence_then_start)
+    world.install(1)
+    world.pass_time(14_999)
+    assert not world.nodes[1].synced
+    world.pass_time(2)
+    assert world.nodes[1].synced and world.nodes[1].orders == []
+
+
+def test_after_a_polite_goodbye_the_rest_goes_on_at_once() -> None:
+    world = pair(shutdown_policy)
+    world.perform(world.nodes[2], world.nodes[2].controller.request_shutdown(world.epoch_s, world.now_ms))
+    world.policy = fence_then_start
+    world.deciding = False
+    world.install(1)
+    assert world.nodes[1].synced
+
+
 def test_most_of_all_nodes_may_go_on_changing_the_configuration() -> None:
     world = trio()
     world.install(1, 2, 3, group=[1, 2])
