@@ -136,7 +136,7 @@ def _wrapped(text: Text, style: Style, indent: int) -> list[Text]:
 
 def _head(status: ClusterStatus, style: Style) -> Iterable[Text]:
     dot = f" {style.glyphs.dot} "
-    online = sum(node.state == "online" for node in status.nodes)
+    online = sum(node.state not in ("offline", "UNCLEAN", "pending") for node in status.nodes)
     parts: list[tuple[str, str]] = [(status.name or "cluster", "bold")]
     parts.append((f"{online} of {len(status.nodes)} nodes online", "" if online == len(status.nodes) else "yellow"))
     if status.live or not status.quorate:
@@ -334,7 +334,8 @@ def _fencing_line(event: Fencing, status: ClusterStatus, style: Style) -> Text:
     line.append(mark, look).append(f" {event.target} {event.action}: ").append(event.outcome, look)
     if event.device:
         line.append(f" by {event.device}")
-    if event.reason:
+    if " " in event.reason:
+        # A single word is the name of the action that asked, which tells people nothing.
         line.append(f", because {event.reason}")
     if event.text and event.outcome != "done":
         line.append(f" ({event.text})")
