@@ -101,6 +101,8 @@ class _Simulation:
         if action.flags & PSEUDO:
             where = f" on {action.node.name}" if action.task == "stonith" and action.node is not None else ""
             self.result.lines.append(f"Pseudo action:   {self.transition.operation_key(action)}{where}")
+            if where and self.realistic and action.node is not None:
+                self.status.forget_all(action.node.name, action.node.id)
         elif action.task == "stonith":
             self._fence(action)
         elif action.task in ("do_shutdown", "clear_failcount", "lrm_delete"):
@@ -156,6 +158,8 @@ class _Simulation:
         if action.task == "cancel" and self.realistic:
             self.status.cancel(action.node.name, action.node.id, name, action.get_meta("operation") or "", interval)
             return
+        if self.realistic and action.task in ("start", "stop") and isinstance(action.rsc, Primitive):
+            self._renew_remote_node(action.rsc)
         attributes = self.transition.attributes(action)
         rc = int(attributes.get("CRM_meta_op_target_rc", "0"))
         outcome = rc
@@ -170,6 +174,11 @@ class _Simulation:
                 self.result.failed = True
                 self.result.lines.append(f"Pretending action {action.id} failed with rc={failure.rc}")
         self._record(action, name, attributes, rc, outcome)
+
+    def _renew_remote_node(self, rsc: Primitive) -> None:
+        """A remote node that comes or goes has no history: what ran there is unknown, and probed when it is back."""
+        if rsc.remote_node is not None:
+            self.status.forget_all(rsc.remote_node.name, rsc.remote_node.id)
 
     def _record(self, action: Action, name: str, attributes: Mapping[str, str], rc: int, outcome: int) -> None:
         rsc, node = action.rsc, action.node
@@ -258,6 +267,11 @@ class _StatusSection:
             ("expected", "down"),
         ):
             state.set(attribute, value)
+        self.forget_all(name, identity)
+
+    def forget_all(self, name: str, identity: str) -> None:
+        """The whole history of a node, and its transient attributes."""
+        state = self.node_state(name, identity)
         for tag in ("lrm", "transient_attributes"):
             for element in list(state.iterchildren(tag)):
                 state.remove(element)
