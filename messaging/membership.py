@@ -262,13 +262,13 @@ class Membership:
             return len(part) == len(self._votes) or any(row.flags & RowFlag.READY for row in part.values())
         if members != self.view.members:
             return True
+        if any(row.view_id != self.view.view_id for row in part.values()):
+            # For a while the others may still be installing it, and what they say of themselves is older than what
+            # they said when they accepted. Later, they have missed it.
+            return self._stragglers_due_ms is None
         if frozenset(node_id for node_id, row in part.items() if row.flags & RowFlag.ATTACHED) != self.view.group:
             return True
-        if self.verdict({node_id: row.flags for node_id, row in part.items()}).quorate != self.view.quorate:
-            return True
-        if self._stragglers_due_ms is not None:
-            return False  # the others may still be installing it
-        return any(row.view_id != self.view.view_id for row in part.values())
+        return self.verdict({node_id: row.flags for node_id, row in part.items()}).quorate != self.view.quorate
 
     def give_up(self, peer: int, now_ms: int) -> None:
         """The peer is heard but takes nothing: go on without it."""
@@ -461,7 +461,7 @@ class Membership:
             self._persist()
         view = _relative_view(install, self.view, frozenset(flush.members))
         self.view = view
-        self._stragglers_due_ms = now_ms + self.round_ms
+        self._stragglers_due_ms = now_ms + max(self.round_ms, self._config.timers.deadtime_ms)
         self.view_changes += 1
         self._proposal = self._promise = self._held = None
         self._awaiting_since_ms = None

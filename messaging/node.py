@@ -458,10 +458,12 @@ class Node:
 
     def _goodbye_heard(self) -> bool:
         """Whether every member that is heard has gone on to a view without this node."""
+        if self.matrix.changed:
+            return False  # it has not been said yet
         if self._view is None:
-            return not self.detector.alive
+            return True
         rows = [self.matrix.direct.get(node_id) for node_id in self._view.member_ids - {self.me.node_id}]
-        return all(row is None or row.view_id != self._view.view_id for row in rows)
+        return all(row is None or row.view_id > self._view.view_id for row in rows)
 
     def _set_due(self, now_ms: int) -> None:
         due = [self._beat_due_ms]

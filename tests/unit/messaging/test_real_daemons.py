@@ -271,7 +271,7 @@ def test_foreign_forged_replayed_and_cut_packets_are_counted_and_change_nothing(
                 await asyncio.sleep(0.02)
             assert {name: rejected.get(name, 0) >= 3 for name in packets} == dict.fromkeys(packets, True)
             await asyncio.sleep(0.3)
-            assert len(cluster.crms[1].views) == views
+            assert len(cluster.crms[1].views) == views, cluster.crms[1].views
 
     run(scenario())
 
@@ -319,7 +319,7 @@ def test_nonsense_on_the_stream_port_is_counted_and_closed(tmp_path: Path) -> No
             rejected = (await cluster.crms[1].client.query("links"))["rejected"]
             assert rejected["foreign"] == 2
             assert rejected["bad-mac"] == 1
-            assert len(cluster.crms[1].views) == views
+            assert len(cluster.crms[1].views) == views, cluster.crms[1].views
 
     run(scenario())
 
