@@ -20,6 +20,7 @@ from typing import Final
 from lxml import etree
 
 from crm.cib import xml
+from crm.shell import elements
 from crm.shell.grammar import canonical, secrets, show
 from crm.shell.grammar.constraints import CONSTRAINT_TAGS
 from crm.shell.grammar.ids import Ids
@@ -27,16 +28,7 @@ from crm.shell.grammar.resources import RESOURCE_TAGS
 from crm.shell.grammar.show import Shown
 from crm.shell.grammar.statements import Parsed
 
-WRITTEN_BY_CLUSTER: Final = (
-    "dc-version",
-    "cluster-infrastructure",
-    "cluster-name",
-    "have-watchdog",
-    "last-lrm-refresh",
-)
-"""Options that the cluster sets itself; they survive a replacement that does not mention them."""
 _MERGED: Final = ("property", "rsc_defaults", "op_defaults", "node")
-_COLLECTIVES: Final = ("group", "clone", "master", "bundle")
 _REFERENCES: Final = ("rsc", "with-rsc", "first", "then")
 
 
@@ -155,26 +147,26 @@ class Configuration:
         element = statement.element
         existing = self._element(statement)
         if existing is None:
-            if element.tag == "master" and _promotable_known(self.root):
-                _make_promotable(element)
+            if element.tag == "master" and elements.promotable_known(self.root):
+                elements.make_promotable(element)
             if element.tag == "fencing-topology":
-                _replace_section(self.root, element)
+                elements.replace_section(self.root, element)
             elif statement.identity in taken and (holder := _holder(self.root, element)) is not None:
-                return f"the id {element.get('id')} is in use already, in {_name(holder)}"
+                return f"the id {element.get('id')} is in use already, in {elements.name(holder)}"
             else:
                 xml.ensure_section(self.root, statement.section).append(element)
             return ""
         if statement.keyword in _MERGED:
-            _merge(existing, element)
+            elements.merge(existing, element)
             return ""
         if element.tag == "fencing-topology":
             if mode is Mode.CREATE and len(existing):
                 return "there is a fencing topology already; change it with 'crm configure edit fencing_topology'"
-            _replace_section(self.root, element)
+            elements.replace_section(self.root, element)
             return ""
         if mode is Mode.CREATE:
             return (
-                f"{_name(existing)} exists already; change it with 'crm configure edit {statement.identity}' "
+                f"{elements.name(existing)} exists already; change it with 'crm configure edit {statement.identity}' "
                 "or 'crm configure load update FILE'"
             )
         return self._replace_object(existing, element)
@@ -182,13 +174,13 @@ class Configuration:
     def _replace_object(self, existing: etree._Element, element: etree._Element) -> str:
         if existing.tag != element.tag:
             if {existing.tag, element.tag} == {"clone", "master"}:
-                _keep_kind(existing, element)
+                elements.keep_kind(existing, element)
             else:
-                return f"{_name(existing)} exists and is no {element.tag}; delete it first"
+                return f"{elements.name(existing)} exists and is no {element.tag}; delete it first"
         parent = existing.getparent()
         if parent is None:
             raise AssertionError("an object has a parent")
-        if existing.tag in _COLLECTIVES and not any(child.tag in RESOURCE_TAGS for child in element):
+        if existing.tag in elements.COLLECTIVES and not any(child.tag in RESOURCE_TAGS for child in element):
             # Members move along; `_nest` then frees those that are not named any more.
             for child in list(existing.iterchildren(*RESOURCE_TAGS)):
                 element.append(child)
@@ -202,12 +194,12 @@ class Configuration:
         resources = xml.ensure_section(self.root, "resources")
         # Groups first: a clone of a group that is made in the same text finds it complete.
         for statement in sorted(statements, key=lambda item: item.element.tag != "group"):
-            if statement.element.tag not in _COLLECTIVES or statement.keyword == "xml":
+            if statement.element.tag not in elements.COLLECTIVES or statement.keyword == "xml":
                 continue
             for child in list(statement.element.iterchildren(*RESOURCE_TAGS)):
                 if child.get("id") not in statement.members:
-                    _move_after(child, _top(statement.element))
-            problems.extend(_nest_members(resources, statement))
+                    elements.move_after(child, elements.top(statement.element))
+            problems.extend(elements.nest_members(resources, statement))
         return problems
 
     def _element(self, statement: Parsed) -> etree._Element | None:
@@ -233,17 +225,17 @@ class Configuration:
                 continue
             if item.keyword == "node":
                 if _key(element) in mentioned:
-                    _empty(element)
+                    elements.empty(element)
             elif item.keyword == "property":
-                _empty(element)
+                elements.empty(element)
                 if not len(element) and _key(element) not in mentioned:
-                    _remove(element)
+                    elements.remove(element)
             elif _key(element) not in mentioned:
                 for child in list(element.iterchildren(*RESOURCE_TAGS)):
-                    _move_after(child, element)
-                _remove(element)
+                    elements.move_after(child, element)
+                elements.remove(element)
             elif item.keyword in _MERGED:
-                _empty(element)
+                elements.empty(element)
 
     def replace_with(self, cib: etree._Element) -> None:
         """Takes the configuration of another CIB as it is, ids and all."""
@@ -281,13 +273,13 @@ class Configuration:
         if item.keyword == "fencing_topology":
             parent.remove(element)
             return ""
-        if element.tag in _COLLECTIVES:
+        if element.tag in elements.COLLECTIVES:
             for child in list(element.iterchildren(*RESOURCE_TAGS)):
-                _move_after(child, element)
-        if parent.tag in _COLLECTIVES and not force and parent.get("id") not in wanted:
+                elements.move_after(child, element)
+        if parent.tag in elements.COLLECTIVES and not force and parent.get("id") not in wanted:
             remaining = [child for child in parent.iterchildren(*RESOURCE_TAGS) if child.get("id") not in wanted]
             if not remaining:
-                return f"{item.identity} is all that is in {_name(parent)}; delete {parent.get('id')} too"
+                return f"{item.identity} is all that is in {elements.name(parent)}; delete {parent.get('id')} too"
         if item.keyword == "rsc_template":
             users = [
                 other.get("id", "") for other in self.root.iter("primitive") if other.get("template") == item.identity
@@ -304,19 +296,19 @@ class Configuration:
         section = xml.section(self.root, "constraints")
         for constraint in list(xml.elements(section, *CONSTRAINT_TAGS)):
             if any(constraint.get(key) == identity for key in _REFERENCES):
-                _remove(constraint)
+                elements.remove(constraint)
             else:
-                if not _drop_from_sets(constraint, identity):
+                if not elements.drop_from_sets(constraint, identity):
                     continue
             if constraint.getparent() is None and constraint.get("id") not in wanted:
-                dropped.append(_name(constraint))
+                dropped.append(elements.name(constraint))
         tags = xml.section(self.root, "tags")
         for tag in list(xml.elements(tags, "tag")):
             for reference in [child for child in tag.iterchildren("obj_ref") if child.get("id") == identity]:
                 tag.remove(reference)
                 if not len(tag):
-                    _remove(tag)
-                    dropped.append(_name(tag))
+                    elements.remove(tag)
+                    dropped.append(elements.name(tag))
         return dropped
 
     def rename(self, old: str, new: str) -> None:
@@ -327,7 +319,7 @@ class Configuration:
         if new in _all_ids(self.root):
             raise ConfigurationError([f"the id {new!r} is in use already"])
         if item.keyword in ("node", "fencing_topology"):
-            raise ConfigurationError([f"{_name(item.element)} cannot be renamed"])
+            raise ConfigurationError([f"{elements.name(item.element)} cannot be renamed"])
         item.element.set("id", new)
         for element in self.root.iter("*"):
             for key in (*_REFERENCES, "template", "id-ref"):
@@ -338,9 +330,6 @@ class Configuration:
             if element.tag == "fencing-level":
                 devices = element.get("devices", "").split(",")
                 element.set("devices", ",".join(new if device == old else device for device in devices))
-
-
-# Parts
 
 
 def _key(element: etree._Element) -> tuple[str, str]:
@@ -375,175 +364,6 @@ def _duplicates(statements: list[Parsed]) -> list[str]:
             problems.append(f"line {statement.line}: {key[1]} is defined twice, first on line {seen[key]}")
         seen.setdefault(key, statement.line)
     return problems
-
-
-def _nest_members(resources: etree._Element, statement: Parsed) -> list[str]:
-    problems: list[str] = []
-    collective = statement.element
-    place = next((i for i, child in enumerate(collective) if child.tag in RESOURCE_TAGS), None)
-    members: list[etree._Element] = []
-    for identity in statement.members:
-        found = next((item for item in resources.iter(*RESOURCE_TAGS) if item.get("id") == identity), None)
-        problem = _unfit(collective, found, identity)
-        if problem:
-            problems.append(problem)
-        elif found is not None:
-            members.append(found)
-    if problems:
-        return problems
-    for member in members:
-        _remove(member)
-    if place is None:
-        place = _schema_place(collective)
-    place = min(place, len(collective))
-    for offset, member in enumerate(members):
-        member.tail = None
-        collective.insert(place + offset, member)
-    return []
-
-
-def _schema_place(collective: etree._Element) -> int:
-    """Members go after the sets, as the schema has it; in a bundle they are last anyway."""
-    return len(collective)
-
-
-def _unfit(collective: etree._Element, member: etree._Element | None, identity: str) -> str:
-    head = f"{_name(collective)}: "
-    if member is None:
-        return f"{head}there is no resource {identity!r}"
-    if member is collective or collective in member.iter():
-        return f"{head}it cannot contain {identity}"
-    allowed = {"group": ("primitive",), "bundle": ("primitive",)}.get(str(collective.tag), ("primitive", "group"))
-    if member.tag not in allowed:
-        return f"{head}{_name(member)} cannot be in a {collective.tag}; expected a {' or '.join(allowed)}"
-    parent = member.getparent()
-    if parent is not None and parent.tag in _COLLECTIVES and parent is not collective:
-        return f"{head}{identity} is in {_name(parent)} already"
-    return ""
-
-
-def _merge(existing: etree._Element, new: etree._Element) -> None:
-    """Pairs of the same name get the new value, others are added. Sets with rules are told apart by their id alone."""
-    for key, value in new.items():
-        if key != "id" or existing.tag != "node":
-            existing.set(key, value)
-    for child in list(new):
-        if child.tag == "nvpair":
-            _merge_pair(existing, child)
-        elif child.tag == "rule":
-            for other in existing.findall("rule"):
-                existing.remove(other)
-            existing.insert(0, child)
-        elif isinstance(child.tag, str):
-            _merge_set(existing, new, child)
-
-
-def _merge_set(existing: etree._Element, new: etree._Element, child: etree._Element) -> None:
-    """A set of a node is merged into its counterpart; where there are several, or rules, the new ones take their place."""
-    counterparts = existing.findall(str(child.tag))
-    given = new.findall(str(child.tag))
-    if len(counterparts) == 1 and len(given) == 1 and child.find("rule") is None:
-        _merge(counterparts[0], child)
-        return
-    if given and given[0] is child:
-        for counterpart in counterparts:
-            existing.remove(counterpart)
-    existing.append(child)
-
-
-def _merge_pair(existing: etree._Element, pair: etree._Element) -> None:
-    for other in existing.iterchildren("nvpair"):
-        if other.get("name") == pair.get("name"):
-            other.set("value", pair.get("value", ""))
-            return
-    existing.append(pair)
-
-
-def _keep_kind(existing: etree._Element, element: etree._Element) -> None:
-    if existing.tag == "clone":
-        _make_promotable(element)
-    else:
-        element.tag = "master"
-
-
-def _make_promotable(element: etree._Element) -> None:
-    """`ms` becomes what Pacemaker calls it today: a clone with promotable=true."""
-    element.tag = "clone"
-    meta = element.find("meta_attributes")
-    if meta is None:
-        meta = etree.SubElement(element, "meta_attributes")
-    renamed = {"master-max": "promoted-max", "master-node-max": "promoted-node-max"}
-    for pair in meta.iterchildren("nvpair"):
-        pair.set("name", renamed.get(pair.get("name", ""), pair.get("name", "")))
-    if not any(pair.get("name") == "promotable" for pair in meta.iterchildren("nvpair")):
-        meta.insert(0, etree.Element("nvpair", name="promotable", value="true"))
-
-
-def _promotable_known(root: etree._Element) -> bool:
-    return root.get("validate-with", "pacemaker-4.0") not in ("pacemaker-1.0", "pacemaker-1.2", "pacemaker-2.0")
-
-
-def _replace_section(root: etree._Element, element: etree._Element) -> None:
-    current = xml.ensure_section(root, str(element.tag))
-    parent = current.getparent()
-    if parent is None:
-        raise AssertionError("a section has a parent")
-    parent.replace(current, element)
-
-
-def _empty(element: etree._Element) -> None:
-    """Takes away all but the options that the cluster itself writes."""
-    for child in list(element):
-        if (
-            child.tag != "nvpair"
-            or element.tag != "cluster_property_set"
-            or child.get("name") not in WRITTEN_BY_CLUSTER
-        ):
-            element.remove(child)
-
-
-def _drop_from_sets(constraint: etree._Element, identity: str) -> bool:
-    """Takes a resource out of the sets; the constraint goes when fewer than two resources remain (one, for a ticket or a location)."""
-    references = [item for item in constraint.iter("resource_ref") if item.get("id") == identity]
-    for reference in references:
-        parent = reference.getparent()
-        if parent is not None:
-            parent.remove(reference)
-            if not len(parent):
-                _remove(parent)
-    if references:
-        least = 1 if constraint.tag in ("rsc_ticket", "rsc_location") else 2
-        if len(list(constraint.iter("resource_ref"))) < least:
-            _remove(constraint)
-    return bool(references)
-
-
-def _top(element: etree._Element) -> etree._Element:
-    """The outermost resource around an element."""
-    current = element
-    while (parent := current.getparent()) is not None and parent.tag in RESOURCE_TAGS:
-        current = parent
-    return current
-
-
-def _move_after(element: etree._Element, other: etree._Element) -> None:
-    _remove(element)
-    element.tail = None
-    other.addnext(element)
-
-
-def _remove(element: etree._Element) -> None:
-    parent = element.getparent()
-    if parent is not None:
-        parent.remove(element)
-
-
-def _name(element: etree._Element) -> str:
-    words = {
-        "rsc_location": "location", "rsc_colocation": "colocation", "rsc_order": "order", "master": "ms",
-        "template": "rsc_template",
-    }  # fmt: skip
-    return f"{words.get(str(element.tag), element.tag)} {element.get('uname') or element.get('id')}"
 
 
 def _all_ids(root: etree._Element) -> set[str]:

@@ -11,7 +11,7 @@ from crm.api import errors
 from crm.api.errors import ApiError
 from crm.cib import xml
 from crm.shell import editing, verbs
-from crm.shell.commands.resource import run_attribute
+from crm.shell.attributes import run_attribute
 from crm.shell.configuration import Configuration, ConfigurationError
 from crm.shell.session import ShellError
 from crm.shell.shell import Shell, shell_of, wait_idle

@@ -6,11 +6,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import typer
 
 from crm.shell import editing, verbs
+from crm.shell.attributes import change, run_attribute
 from crm.shell.configuration import Configuration, ConfigurationError
 from crm.shell.session import ShellError
 from crm.shell.shell import Shell, shell_of, wait_idle
@@ -33,15 +34,6 @@ def level(context: typer.Context) -> None:
         shell_of(context).start = ("resource",)
 
 
-def _change(shell: Shell, action: Callable[[Configuration], Any], *, wait: bool = False) -> Any:
-    before = shell.wait
-    shell.wait = before or wait
-    try:
-        return editing.change(shell, action)
-    finally:
-        shell.wait = before
-
-
 # --- running ----------------------------------------------------------------------------------------------------------
 
 
@@ -51,7 +43,7 @@ def _set_roles(context: typer.Context, resources: list[str], role: str, verb: st
     def action(configuration: Configuration) -> list[str]:
         return [f"{verb} {name}: {verbs.set_target_role(configuration, name, role)}" for name in resources]
 
-    for line in _change(shell, action, wait=wait):
+    for line in change(shell, action, wait=wait):
         shell.say(line)
 
 
@@ -116,11 +108,11 @@ def _stopped(shell: Shell, name: str) -> Iterator[None]:
         else:
             verbs.unset_attribute(element, "meta", "target-role")
 
-    _change(shell, stop_it)
+    change(shell, stop_it)
     try:
         yield
     finally:
-        _change(shell, restore)
+        change(shell, restore)
 
 
 @app.command()
@@ -158,7 +150,7 @@ def _set_meta(context: typer.Context, resources: list[str], name: str, value: st
                     verbs.unset_attribute(member, "meta", name)
             verbs.set_attribute(configuration, element, "meta", name, value)
 
-    _change(shell, action)
+    change(shell, action)
     shell.say(f"{words} {', '.join(resources)}")
 
 
@@ -181,7 +173,7 @@ def move(
     node, until = _node_and_end(shell, words or [])
     role = "Promoted" if promoted else "Started"
     if node:
-        _change(
+        change(
             shell, lambda configuration: verbs.prefer(configuration, resource, node, until=until, role=role), wait=wait
         )
         shell.say(f"{resource} is to run on {node} {_until(until, resource)}")
@@ -207,7 +199,7 @@ def ban(
     if not node:
         _ban_here(shell, resource, until, role, wait=wait)
         return
-    _change(shell, lambda configuration: verbs.ban(configuration, resource, node, until=until, role=role), wait=wait)
+    change(shell, lambda configuration: verbs.ban(configuration, resource, node, until=until, role=role), wait=wait)
     shell.say(f"{resource} must not run on {node} {_until(until, resource)}")
 
 
@@ -238,7 +230,7 @@ def _ban_here(shell: Shell, resource: str, until: str, role: str, *, wait: bool)
     if len(places) != 1:
         where = f"runs on {', '.join(places)}" if places else "does not run"
         raise ShellError(f"{resource} {where}; name the node that it must leave")
-    _change(
+    change(
         shell, lambda configuration: verbs.ban(configuration, resource, places[0], until=until, role=role), wait=wait
     )
     shell.say(f"{resource} must not run on {places[0]}, where it was, {_until(until, resource)}")
@@ -257,7 +249,7 @@ def clear(
     def action(configuration: Configuration) -> list[str]:
         return verbs.clear(configuration, resource, node or "")
 
-    gone = _change(shell, action, wait=wait)
+    gone = change(shell, action, wait=wait)
     if not gone:
         shell.say(f"there are no moves or bans of {resource}{' for ' + node if node else ''}")
         return
@@ -449,40 +441,6 @@ def _attribute_command(kind: str, what: str) -> Callable[..., None]:
 
     command.__doc__ = f"Set, show or delete {what} of a resource."
     return command
-
-
-def run_attribute(
-    shell: Shell,
-    find: Callable[[Configuration], Any],
-    owner: str,
-    kind: str,
-    action: str,
-    name: str | None,
-    value: str | None,
-) -> None:
-    """`set NAME VALUE`, `show [NAME]`, `delete NAME` of a resource or a node."""
-    if action == "set" and name and value is not None:
-        _change(shell, lambda configuration: verbs.set_attribute(configuration, find(configuration), kind, name, value))
-        shell.say(f"{owner}: {name}={value}")
-    elif action == "delete" and name and value is None:
-        if not _change(shell, lambda configuration: verbs.unset_attribute(find(configuration), kind, name)):
-            raise ShellError(f"{owner} has no {name!r} of its own")
-        shell.say(f"{owner}: {name} deleted")
-    elif action == "show" and value is None:
-        try:
-            element = find(editing.current(shell))
-        except ConfigurationError as error:
-            raise editing.shell_error(error) from None
-        pairs = {pair.get("name"): pair.get("value") for pair in element.iterfind(f"{verbs.SETS[kind]}/nvpair")}
-        if name and name not in pairs:
-            raise ShellError(f"{owner} has no {name!r} of its own")
-        for key, text in pairs.items():
-            if name in (None, key):
-                shell.say(str(text) if name else f"{key}={text}")
-    else:
-        raise ShellError(
-            f"{' '.join(filter(None, (action, name, value)))!r} is not known; expected set NAME VALUE, show [NAME] or delete NAME"
-        )
 
 
 app.command("param")(_attribute_command("param", "parameters"))
