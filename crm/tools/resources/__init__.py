@@ -1,0 +1,1 @@
+"""The parts of `crm_resource`: values, places, listings, and what only a running cluster does."""

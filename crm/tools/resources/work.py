@@ -1,0 +1,97 @@
+"""What only a running cluster can do with resources: forget failures, wait, restart; and taking one out of the configuration."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final
+
+from crm.api import errors
+from crm.api.errors import ApiError
+from crm.tools import exits
+from crm.tools.cluster import milliseconds, quoted
+from crm.tools.command import Failure, usage
+from crm.tools.resources import values
+
+if TYPE_CHECKING:
+    from crm.tools.cluster import Cluster
+    from crm.tools.command import Given
+
+WAIT_LIMIT_S: Final = 3600
+_LOOK_AGAIN_S: Final = 0.1
+
+
+def clear_history(cluster: Cluster, given: Given) -> int:
+    """`--cleanup`: where there are failures. `--refresh`: everywhere."""
+    refresh = given.has("refresh")
+    resource, node = given.get("resource"), given.get("node")
+    if resource is not None:
+        resource = values.find(cluster, resource).id
+    answer = cluster.call("resource.refresh" if refresh else "resource.cleanup", resource=resource, node=node)
+    if not given.has("quiet"):
+        where = f" on {node}" if node else " on all nodes"
+        count = f" ({answer['cleared']} histories cleared)"
+        print(f"{'Refreshed' if refresh else 'Cleaned up'} {resource or 'all resources'}{where}{count}")
+    return exits.OK
+
+
+def limit_s(given: Given) -> float:
+    return milliseconds(given.text("timeout"), "--timeout") / 1000 if given.has("timeout") else WAIT_LIMIT_S
+
+
+def wait(cluster: Cluster, given: Given) -> int:
+    _settle(cluster, time.monotonic() + limit_s(given))
+    return exits.OK
+
+
+def _settle(cluster: Cluster, deadline: float) -> None:
+    """Returns when nothing is left to do. Failure (timeout) past the deadline."""
+    left_s = deadline - time.monotonic()
+    try:
+        if left_s <= 0:
+            raise ApiError(errors.TIMEOUT, "")
+        cluster.call("wait", timeout_ms=max(1, int(left_s * 1000)))
+    except ApiError as error:
+        if error.code != errors.TIMEOUT:
+            raise
+        raise Failure("the cluster is still busy: Timeout occurred", exits.TIMEOUT) from None
+
+
+def restart(cluster: Cluster, given: Given) -> int:
+    """Stop it by its target role, wait, and give it back the role that it had. The role is given back also when the wait is cut short."""
+    from crm.tools.resources.listing import find, places, state_of
+
+    owner = values.find(cluster, given.text("resource"))
+    owner = values.Owner("clone", owner.clone, "") if owner.clone else owner
+    if not any(places(find(state_of(cluster), owner.id))):
+        raise Failure(f"{owner.id} is not running anywhere and so cannot be restarted", exits.UNSATISFIED)
+    deadline = time.monotonic() + limit_s(given)
+    given.add("quiet", "")
+    before = values.value_of(cluster, owner, "meta_attributes", "target-role", given)
+    values.put(cluster, owner, "meta_attributes", "target-role", "Stopped", given)
+    try:
+        _settle(cluster, deadline)
+        while any(places(find(state_of(cluster), owner.id))):
+            time.sleep(_LOOK_AGAIN_S)
+            _settle(cluster, deadline)
+    finally:
+        if before is None:
+            values.drop(cluster, owner, "meta_attributes", "target-role", given)
+        else:
+            values.put(cluster, owner, "meta_attributes", "target-role", before, given)
+    _settle(cluster, deadline)
+    return exits.OK
+
+
+def delete(cluster: Cluster, given: Given) -> int:
+    if not given.has("resource-type"):
+        raise Failure("You need to specify a resource type with -t", exits.USAGE)
+    tag, identity = given.text("resource-type"), given.text("resource")
+    if tag not in values.TAGS:
+        usage(f"'{tag}' is no kind of resource ({', '.join(values.TAGS)} expected)")
+    try:
+        path = f"//resources//{tag}[@id={quoted(identity)}]"
+        cluster.call("cib.apply", operation="delete", xpath=path, client=values.CLIENT)
+    except ApiError as error:
+        if error.code != errors.NOT_FOUND:
+            raise
+    return exits.OK
