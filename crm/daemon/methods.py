@@ -8,9 +8,14 @@ its time is up.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import grp
 import json
+import os
+import pwd
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Final
 
 from lxml import etree
@@ -19,7 +24,7 @@ from crm.api import errors
 from crm.api.errors import ApiError
 from crm.api.server import Call
 from crm.attributes.values import evaluate
-from crm.cib import operations, xml
+from crm.cib import acl, operations, xml
 from crm.cib.operations import Kind, Operation, Refusal
 from crm.cib.xml import Version
 from crm.controller import failures, status
@@ -74,9 +79,10 @@ class Methods:
 
     async def cib_query(self, call: Call) -> dict[str, Any]:
         call.only("xpath", "scope")
-        found = operations.query_text(
-            self.node.cib.document, call.text("scope", "") or "", call.text("xpath", "") or ""
-        )
+        document = acl.readable(self.node.cib.document, *_user(call))
+        if document is None:
+            raise ApiError(errors.PERMISSION_DENIED, "the access control lists let you read nothing")
+        found = operations.query_text(document, call.text("scope", "") or "", call.text("xpath", "") or "")
         if isinstance(found, Refusal):
             code = errors.NOT_FOUND if found.code == operations.Code.NOT_FOUND else errors.BAD_REQUEST
             raise ApiError(code, found.message)
@@ -85,8 +91,9 @@ class Methods:
     async def cib_apply(self, call: Call) -> dict[str, Any]:
         call.only("operation", "xml", "xpath", "scope", "if_version", "allow_create", "all_matches", "steps", "client")
         operation = _operation(dict(call.params), call.text("client", "") or f"uid-{call.peer.uid}", self.node)
-        version = await self.node.cib.request(operation)
-        return {"version": str(version)}
+        user, groups = _user(call)
+        done = await self.node.cib.request(replace(operation, user=user, groups=groups))
+        return {"version": str(done.version), "items": [item._asdict() for item in done.warnings]}
 
     # --- what is going on --------------------------------------------------------------------------------------------
 
@@ -401,6 +408,22 @@ def _operation(params: dict[str, Any], client: str, node: Node) -> Operation:
         steps=tuple(_operation(step, client, node) for step in steps),
         stamp=stamp,
     )
+
+
+def _user(call: Call) -> tuple[str, tuple[str, ...]]:
+    """Who asks, for the access control lists: the user and its groups; nobody in particular for root and the daemon's own user."""
+    if call.peer.uid in (0, os.geteuid()):
+        return "", ()
+    try:
+        entry = pwd.getpwuid(call.peer.uid)
+        numbers = os.getgrouplist(entry.pw_name, entry.pw_gid)
+    except (KeyError, OSError):
+        return f"uid-{call.peer.uid}", ()
+    names = []
+    for number in numbers:
+        with contextlib.suppress(KeyError):
+            names.append(grp.getgrgid(number).gr_name)
+    return entry.pw_name, tuple(names)
 
 
 def _has_failure(history: etree._Element) -> bool:

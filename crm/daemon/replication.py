@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,16 @@ _CODES = {
     "old-data": errors.CONFLICT,
     "unavailable": errors.UNAVAILABLE,
     "not-applied": errors.NOT_APPLIED,
+    "permission-denied": errors.PERMISSION_DENIED,
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A change was made: the version it led to, and warnings for whoever asked."""
+
+    version: Version
+    warnings: tuple[ErrorItem, ...] = ()
 
 
 class Replication:
@@ -74,7 +84,7 @@ class Replication:
         self.changed: Callable[[Changed], None] = lambda changed: None
         self.withdraw: Callable[[str], None] = lambda reason: None
         self.broken: Callable[[BaseException], None] = lambda error: None
-        self._requests: dict[int, asyncio.Future[Version]] = {}
+        self._requests: dict[int, asyncio.Future[Done]] = {}
         self._last_request = 0
         self._flush_due = False
         self._writes: set[asyncio.Task[None]] = set()
@@ -122,11 +132,11 @@ class Replication:
     def on_undelivered(self, request: int) -> None:
         self._perform(self.replica.on_undelivered(request))
 
-    async def request(self, operation: Operation, *, automatic: bool = False) -> Version:
+    async def request(self, operation: Operation, *, automatic: bool = False) -> Done:
         """Make a change; returns when it is on every member's disk. ApiError with the reason otherwise."""
         self._last_request += 1
         number = self._last_request
-        future: asyncio.Future[Version] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[Done] = asyncio.get_running_loop().create_future()
         self._requests[number] = future
         self._perform(self.replica.request(number, operation, automatic=automatic))
         try:
@@ -202,12 +212,12 @@ class Replication:
         future = self._requests.get(reply.request)
         if future is None or future.done():
             return
-        if not reply.error:
-            future.set_result(reply.version)
-            return
         items = [
             ErrorItem(str(item.severity), item.code, item.element, item.message, item.attribute) for item in reply.items
         ]
+        if not reply.error:
+            future.set_result(Done(reply.version, tuple(items)))
+            return
         future.set_exception(ApiError(_CODES.get(reply.error, errors.FAILED), reply.message, items))
 
 

@@ -268,12 +268,12 @@ def start_time(pid: int) -> str:
     return "" if fields[0] in ("Z", "X") else fields[19]
 
 
-def say(text: str) -> None:
+def say(text: str, level: str = "INFO") -> None:
     """One line for people, on standard error (the journal, or a log file)."""
     now = time.time()
     stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(now))
     with contextlib.suppress(OSError):
-        os.write(2, f"{stamp}.{int(now * 1000) % 1000:03d} vigild INFO {text}\n".encode())
+        os.write(2, f"{stamp}.{int(now * 1000) % 1000:03d} vigild {level} {text}\n".encode())
 
 
 def write_file(path: str, text: str) -> None:
@@ -389,7 +389,7 @@ def main(argv: list[str] | None = None) -> int:
         finally:
             os.close(held)
     except Fatal as failure:
-        say(str(failure))
+        say(str(failure), "ERROR")
         return failure.code
 
 
