@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from copy import deepcopy
+from dataclasses import replace
 from enum import StrEnum
 from typing import Final
 
@@ -30,6 +31,9 @@ from crm.shell.grammar.statements import Parsed
 
 _MERGED: Final = ("property", "rsc_defaults", "op_defaults", "node")
 _REFERENCES: Final = ("rsc", "with-rsc", "first", "then")
+
+
+Key = tuple[str, str]
 
 
 class Mode(StrEnum):
@@ -110,7 +114,8 @@ class Configuration:
 
     def apply(self, parsed: Iterable[Parsed], mode: Mode) -> None:
         """All of the statements, or none. ConfigurationError with every problem."""
-        statements = list(parsed)
+        # Copies: the same statements may be applied again, to what somebody else has made of the configuration meanwhile.
+        statements = [replace(statement, element=deepcopy(statement.element)) for statement in parsed]
         saved = deepcopy(self.root)
         problems = _duplicates(statements)
         old = {_key(item.element): deepcopy(item.element) for item in show.objects(saved)}
@@ -127,25 +132,27 @@ class Configuration:
         if mode is Mode.REPLACE:
             self._clear(statements, touched)
         taken = _all_ids(self.root)
+        # Looking for each object in the tree would make a long text quadratic.
+        known = {_key(item.element): item.element for item in self.objects()}
         for statement in touched:
-            problem = self._put(statement, mode, taken)
+            problem = self._put(statement, mode, known, taken)
             if problem:
                 problems.append(problem)
         if not problems:
-            problems.extend(self._nest(touched))
+            problems.extend(self._nest(touched, known))
         if problems:
             self.root = saved
             raise ConfigurationError(problems)
         ids = Ids(_all_ids(self.root), show.naming_of(self.root).referenced)
         for statement in touched:
-            element = self._element(statement)
-            if element is not None:
-                ids.complete(element, old.get(_key(statement.element)))
+            key = _key(statement.element)
+            ids.complete(known[key], old.get(key))
 
-    def _put(self, statement: Parsed, mode: Mode, taken: set[str]) -> str:
-        """Puts the element where it belongs; members are nested later. Returns the problem, if any."""
+    def _put(self, statement: Parsed, mode: Mode, known: dict[Key, etree._Element], taken: set[str]) -> str:
+        """Puts the element where it belongs, and into `known`; members are nested later. Returns the problem, if any."""
         element = statement.element
-        existing = self._element(statement)
+        key = _key(element)
+        existing = known.get(key)
         if existing is None:
             if element.tag == "master" and elements.promotable_known(self.root):
                 elements.make_promotable(element)
@@ -155,11 +162,13 @@ class Configuration:
                 return f"the id {element.get('id')} is in use already, in {elements.name(holder)}"
             else:
                 xml.ensure_section(self.root, statement.section).append(element)
+            known[key] = element
             return ""
-        if statement.keyword in _MERGED:
+        if statement.keyword in _MERGED and existing.tag == element.tag:
             elements.merge(existing, element)
             return ""
         if element.tag == "fencing-topology":
+            known[key] = element
             if mode is Mode.CREATE and len(existing):
                 return "there is a fencing topology already; change it with 'crm configure edit fencing_topology'"
             elements.replace_section(self.root, element)
@@ -169,6 +178,7 @@ class Configuration:
                 f"{elements.name(existing)} exists already; change it with 'crm configure edit {statement.identity}' "
                 "or 'crm configure load update FILE'"
             )
+        known[key] = element
         return self._replace_object(existing, element)
 
     def _replace_object(self, existing: etree._Element, element: etree._Element) -> str:
@@ -188,32 +198,24 @@ class Configuration:
         parent.replace(existing, element)
         return ""
 
-    def _nest(self, statements: list[Parsed]) -> list[str]:
+    def _nest(self, statements: list[Parsed], known: dict[Key, etree._Element]) -> list[str]:
         """Members move into their group, clone or bundle."""
-        problems: list[str] = []
-        resources = xml.ensure_section(self.root, "resources")
-        # Groups first: a clone of a group that is made in the same text finds it complete.
-        for statement in sorted(statements, key=lambda item: item.element.tag != "group"):
-            if statement.element.tag not in elements.COLLECTIVES or statement.keyword == "xml":
-                continue
+        collectives = [
+            statement
+            for statement in statements
+            if statement.element.tag in elements.COLLECTIVES and statement.keyword != "xml"
+        ]
+        for statement in collectives:
+            # First what leaves: another may take it in.
             for child in list(statement.element.iterchildren(*RESOURCE_TAGS)):
                 if child.get("id") not in statement.members:
                     elements.move_after(child, elements.top(statement.element))
-            problems.extend(elements.nest_members(resources, statement))
+        problems: list[str] = []
+        # Groups first: a clone of a group that is made in the same text finds it complete.
+        for statement in sorted(collectives, key=lambda item: item.element.tag != "group"):
+            members = [(identity, known.get(("", identity))) for identity in statement.members]
+            problems.extend(elements.nest_members(statement.element, members))
         return problems
-
-    def _element(self, statement: Parsed) -> etree._Element | None:
-        section = xml.section(self.root, statement.section)
-        if section is None or statement.element.tag == "fencing-topology":
-            return section
-        identity = statement.element.get("id")
-        if statement.section == "resources":
-            return next((item for item in section.iter(*RESOURCE_TAGS, "template") if item.get("id") == identity), None)
-        if statement.element.tag == "node":
-            # A node goes by its name: its id is the cluster's business.
-            name = statement.element.get("uname")
-            return next((item for item in section.iterchildren("node") if item.get("uname") == name), None)
-        return next((item for item in section.iterchildren("*") if item.get("id") == identity), None)
 
     def _clear(self, statements: list[Parsed], touched: list[Parsed]) -> None:
         """Takes away what the statements do not mention, and from what they will be merged into all that people wrote."""
@@ -332,7 +334,7 @@ class Configuration:
                 element.set("devices", ",".join(new if device == old else device for device in devices))
 
 
-def _key(element: etree._Element) -> tuple[str, str]:
+def _key(element: etree._Element) -> Key:
     """Nodes go by their names, which a resource may have as well; everything else shares one space of ids."""
     if element.tag == "node":
         return "node", element.get("uname", "")

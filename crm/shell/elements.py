@@ -11,7 +11,6 @@ from lxml import etree
 
 from crm.cib import xml
 from crm.shell.grammar.resources import RESOURCE_TAGS
-from crm.shell.grammar.statements import Parsed
 
 COLLECTIVES: Final = ("group", "clone", "master", "bundle")
 WRITTEN_BY_CLUSTER: Final = (
@@ -24,13 +23,11 @@ WRITTEN_BY_CLUSTER: Final = (
 """Options that the cluster sets itself; they survive a replacement that does not mention them."""
 
 
-def nest_members(resources: etree._Element, statement: Parsed) -> list[str]:
+def nest_members(collective: etree._Element, wanted: list[tuple[str, etree._Element | None]]) -> list[str]:
+    """Makes these the members, in their order, and returns what stands against it. Without members so far they go after the sets, as the schema has it."""
     problems: list[str] = []
-    collective = statement.element
-    place = next((i for i, child in enumerate(collective) if child.tag in RESOURCE_TAGS), None)
     members: list[etree._Element] = []
-    for identity in statement.members:
-        found = next((item for item in resources.iter(*RESOURCE_TAGS) if item.get("id") == identity), None)
+    for identity, found in wanted:
         problem = unfit(collective, found, identity)
         if problem:
             problems.append(problem)
@@ -38,10 +35,9 @@ def nest_members(resources: etree._Element, statement: Parsed) -> list[str]:
             members.append(found)
     if problems:
         return problems
+    place = next((i for i, child in enumerate(collective) if child.tag in RESOURCE_TAGS), len(collective))
     for member in members:
         remove(member)
-    if place is None:
-        place = schema_place(collective)
     place = min(place, len(collective))
     for offset, member in enumerate(members):
         member.tail = None
@@ -49,14 +45,9 @@ def nest_members(resources: etree._Element, statement: Parsed) -> list[str]:
     return []
 
 
-def schema_place(collective: etree._Element) -> int:
-    """Members go after the sets, as the schema has it; in a bundle they are last anyway."""
-    return len(collective)
-
-
 def unfit(collective: etree._Element, member: etree._Element | None, identity: str) -> str:
     head = f"{name(collective)}: "
-    if member is None:
+    if member is None or member.tag not in RESOURCE_TAGS:
         return f"{head}there is no resource {identity!r}"
     if member is collective or collective in member.iter():
         return f"{head}it cannot contain {identity}"

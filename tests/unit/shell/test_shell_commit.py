@@ -87,6 +87,16 @@ def test_a_one_shot_change_is_made_again_on_what_others_made_of_the_configuratio
     assert "location mine g 2: n1" in text_of(session)
 
 
+def test_the_same_statements_can_be_applied_again_after_a_conflict(session: Crowded) -> None:
+    statements = parse("primitive c ocf:vigil:Dummy\nprimitive d ocf:vigil:Dummy\ngroup h c d")
+    session.before_apply.append(theirs("location other g 1: n1"))
+    transact(session, lambda configuration: configuration.apply(statements, Mode.CREATE))
+    text = text_of(session)
+    assert "group h c d" in text
+    assert "location other" in text
+    assert len(list(session.query_cib().iter("primitive"))) == 4
+
+
 def test_edits_of_different_objects_go_together(session: Crowded) -> None:
     configuration = Configuration(session.query_cib())
     configuration.apply(parse("primitive a ocf:vigil:Dummy params fake=mine"), Mode.UPDATE)

@@ -106,6 +106,13 @@ def test_a_member_that_a_group_no_longer_names_becomes_free(base: etree._Element
     assert configuration.root.find(".//group/primitive[@id='web']") is not None
 
 
+@pytest.mark.parametrize("text", ["group front web\ngroup back ip", "group back ip\ngroup front web"])
+def test_a_member_moves_from_one_group_to_another_in_one_text(base: etree._Element, text: str) -> None:
+    configuration = edited(base, text, Mode.UPDATE)
+    assert configuration.root.find(".//group[@id='back']/primitive[@id='ip']") is not None
+    assert configuration.root.find(".//group[@id='front']/primitive[@id='ip']") is None
+
+
 def test_members_come_in_the_order_in_which_they_are_named(base: etree._Element) -> None:
     configuration = edited(base, "group front extra web ip", Mode.UPDATE)
     group = configuration.root.find(".//group")
@@ -118,6 +125,8 @@ def test_members_come_in_the_order_in_which_they_are_named(base: etree._Element)
     [
         ("group g ip", "group g: ip is in group front already"),
         ("group g nothing", "group g: there is no resource 'nothing'"),
+        ("group g l", "group g: there is no resource 'l'"),
+        ("primitive l ocf:vigil:Dummy", "location l exists already"),
         ("group g front", "group g: group front cannot be in a group; expected a primitive"),
         ("clone c dbs", "clone c: clone dbs cannot be in a clone; expected a primitive or group"),
         ("primitive a ocf:vigil:Dummy\nprimitive a ocf:vigil:Dummy", "line 2: a is defined twice, first on line 1"),
