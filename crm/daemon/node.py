@@ -47,6 +47,7 @@ from crm.controller.effects import (
     Synchronised,
 )
 from crm.controller.graph import GraphError, parse
+from crm.daemon import commands
 from crm.daemon.executing import Executing, now_ms
 from crm.daemon.fence import Fencing
 from crm.daemon.inputs import InputSeries
@@ -83,9 +84,11 @@ class Node:
         self.leaving = asyncio.Event()
         self.changed = asyncio.Condition()
         identity = str(settings.node_id)
-        paths = AgentPaths.from_environment(
-            {**os.environ, "VIGIL_RUN_DIR": str(settings.run_dir), "OCF_ROOT": str(settings.ocf_root)}
-        )
+        surroundings = {**os.environ, "VIGIL_RUN_DIR": str(settings.run_dir), "OCF_ROOT": str(settings.ocf_root)}
+        tools = commands.provide(settings.run_dir)
+        if tools is not None:
+            surroundings.setdefault("HA_SBIN_DIR", str(tools))
+        paths = AgentPaths.from_environment(surroundings)
         self.executing = Executing(settings.node_name, identity, settings.run_dir, paths, self._on_report)
         self.cib = Replication(settings.node_id, self.crm_id, settings.state_dir, settings.cluster)
         self.cib.multicast = self._multicast_cib
