@@ -413,7 +413,8 @@ class Node:
             self._after_install()
 
     def _run_timers(self, now_ms: int) -> None:
-        if self.detector.due_ms is not None and now_ms >= self.detector.due_ms:
+        if self.detector.due_ms is not None and now_ms >= min(self.detector.due_ms, self._beat_due_ms):
+            # With every beat, so that while all is well the beats are the only times this node wakes for.
             for change in self.detector.expire(now_ms):
                 self._tell(change)
         if self._grace_due_ms is not None and now_ms >= self._grace_due_ms:

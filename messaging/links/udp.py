@@ -52,6 +52,8 @@ class UdpLink:
         if link.mode is not LinkMode.UNICAST:
             self._targets = [resolve(Endpoint(link.group, link.port))]
         self._family = resolve(self._own)[0]
+        # A second read only to learn that there is nothing more costs as much as the first.
+        self._reads = 1 if len(config.nodes) <= 3 else READS_PER_WAKE
         self._loop: asyncio.AbstractEventLoop | None = None
         self._socket = self._open()
 
@@ -140,7 +142,7 @@ class UdpLink:
                 self.counters.last_error = error.strerror or str(error)
 
     def _readable(self) -> None:
-        for _ in range(READS_PER_WAKE):
+        for _ in range(self._reads):
             try:
                 data = self._socket.recv(MAX_DATAGRAM_BYTES + 1)
             except BlockingIOError:

@@ -5,14 +5,24 @@ from __future__ import annotations
 import pytest
 from messaging_world import Violation, World
 
+from messaging.config import QuorumConfig, TieBreakerConfig, TieBreakerType
+
 SEEDS = range(1, 101)
 FAULTS_MS = 12_000
 QUIET_MS = 20_000
+PING = TieBreakerConfig(TieBreakerType.PING, ("10.0.0.1",))
+PAIRS = [
+    None,
+    QuorumConfig(2, two_node=True, wait_for_all=True),
+    QuorumConfig(2, wait_for_all=True, tie_breaker=PING),
+    QuorumConfig(2, tie_breaker=PING),
+]
 
 
 def storm(seed: int) -> World:
     """A run of random faults over a busy cluster, then quiet; the checkers of the world watch all the time."""
-    world = World(seed, 2 + seed % 4)
+    count = 2 + seed % 4
+    world = World(seed, count, PAIRS[seed // 4 % 4] if count == 2 else None)
     rng = world.random
     for node_id in world.machines:
         world.at(world.now + rng.randint(0, 1500), lambda n=node_id: world.boot(n))
@@ -35,6 +45,8 @@ def storm(seed: int) -> World:
             world.attach(node_id)
     world.wait(lambda: world.agree(set(world.machines)), QUIET_MS, "all nodes in one view")
     world.run_for(500)
+    if not world.machines[1].crm_view or not world.machines[1].crm_view.quorate:
+        raise Violation(f"all nodes are together and not quorate: {world.describe()}")
     for machine in world.machines.values():
         if machine.open_tokens:
             raise Violation(f"n{machine.node_id}: multicasts without a fate: {machine.open_tokens}")
@@ -47,7 +59,21 @@ def act(world: World) -> None:
     node_id = rng.choice(list(world.machines))
     machine = world.machines[node_id]
     match rng.choice(
-        ["crash", "boot", "boot", "split", "heal", "heal", "oneway", "pause", "loss", "crm", "leave", "bounce"]
+        [
+            "crash",
+            "boot",
+            "boot",
+            "split",
+            "heal",
+            "heal",
+            "oneway",
+            "pause",
+            "loss",
+            "crm",
+            "leave",
+            "bounce",
+            "evidence",
+        ]
     ):
         case "crash":
             if machine.core is not None:
@@ -80,6 +106,8 @@ def act(world: World) -> None:
         case "leave":
             if machine.core is not None and rng.random() < 0.5:
                 world.leave(node_id)
+        case "evidence":
+            world.set_evidence(node_id, rng.random() < 0.5)
         case "bounce":
             if machine.core is not None:
                 world.crash(node_id)
