@@ -60,7 +60,7 @@ def main() -> int:
     cluster.up(lab)
     try:
         wanted = set(lab.nodes)
-        cluster.wait_for(lambda: online(lab) == wanted, 60, "the cluster has not formed")
+        cluster.wait_for(lambda: cluster.online(lab) == wanted, 60, "the cluster has not formed")
         command = [sys.executable, "-m", "crm.shell.main", "configure", "load", "update", "-"]
         cluster.run(lab, "n1", command, input=configuration(lab), text=True)
         with cluster.api(lab, "n1") as client:
@@ -74,11 +74,6 @@ def main() -> int:
     finally:
         cluster.down("idle")
     return 0
-
-
-def online(lab: Lab) -> set[str]:
-    answer = cluster.status(lab, lab.nodes[0])
-    return {each["name"] for each in answer["nodes"] if each["state"] == "online"} if answer else set()
 
 
 if __name__ == "__main__":

@@ -203,6 +203,17 @@ def status(lab: Lab, node: str) -> dict[str, Any] | None:
         return None
 
 
+def online(lab: Lab) -> set[str]:
+    """The nodes that every node's daemon reports as online."""
+    return set.intersection(*(online_at(lab, node) for node in lab.nodes))
+
+
+def online_at(lab: Lab, node: str) -> set[str]:
+    """The nodes that this node's daemon reports as online; none when it does not answer."""
+    answer = status(lab, node)
+    return {each["name"] for each in answer["nodes"] if each["state"] == "online"} if answer else set()
+
+
 def wait_for(condition: Callable[[], bool], limit_s: float, what: str) -> float:
     """Seconds until `condition()` held; LabError when it did not within `limit_s`."""
     began = time.monotonic()

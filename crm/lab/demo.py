@@ -103,7 +103,7 @@ class Tour:
         began = time.monotonic()
         for node in lab.nodes:
             ask(lab, "power-on", node=node)
-        cluster.wait_for(lambda: self._online() == set(lab.nodes), FORM_LIMIT_S, "the cluster has not formed")
+        cluster.wait_for(lambda: cluster.online(self.lab) == set(lab.nodes), FORM_LIMIT_S, "the cluster has not formed")
         self.note(
             f"{' and '.join(lab.nodes)} are powered on and have found each other: {time.monotonic() - began:.1f} s"
         )
@@ -135,7 +135,7 @@ class Tour:
             f"from power-on of both nodes to the first page: {at - began:.2f} s ({node})",
             f"the cold start took {at - began:.2f} s, more than 4 s",
         )
-        cluster.wait_for(lambda: self._online() == set(lab.nodes), FORM_LIMIT_S, "the cluster has not formed")
+        cluster.wait_for(lambda: cluster.online(self.lab) == set(lab.nodes), FORM_LIMIT_S, "the cluster has not formed")
 
     def cut_power(self) -> str:
         """Returns the node that serves afterwards."""
@@ -174,7 +174,9 @@ class Tour:
         victim = next(node for node in lab.nodes if node != survivor)
         ask(lab, "power-on", node=victim)
         began = time.time()
-        took = cluster.wait_for(lambda: self._online() == set(lab.nodes), REJOIN_LIMIT_S, f"{victim} has not rejoined")
+        took = cluster.wait_for(
+            lambda: cluster.online(self.lab) == set(lab.nodes), REJOIN_LIMIT_S, f"{victim} has not rejoined"
+        )
         self.check(True, f"{victim} is powered on and has rejoined after {took:.1f} s", "")
         self._idle()
         time.sleep(SETTLE_S)
@@ -206,17 +208,6 @@ class Tour:
 
         cluster.wait_for(answered, limit_s, f"no answer on {self._url()}")
         return found[0]
-
-    def _online(self) -> set[str]:
-        """The nodes that every powered node's daemon reports as online members."""
-        views = [self._members(node) for node in self.lab.nodes]
-        return set.intersection(*views)
-
-    def _members(self, node: str) -> set[str]:
-        answer = cluster.status(self.lab, node)
-        if answer is None:
-            return set()
-        return {each["name"] for each in answer["nodes"] if each["state"] == "online"}
 
     def _idle(self) -> None:
         for node in self.lab.nodes:

@@ -57,11 +57,7 @@ class LabCluster:
 
     def online(self) -> set[str]:
         """The nodes that every node's daemon reports online."""
-        return set.intersection(*(self.online_at(node) for node in self.lab.nodes))
-
-    def online_at(self, node: str) -> set[str]:
-        answer = cluster.status(self.lab, node)
-        return {each["name"] for each in answer["nodes"] if each["state"] == "online"} if answer else set()
+        return cluster.online(self.lab)
 
     def wait(self, condition: Callable[[], bool], what: str, limit_s: float = ANSWER_LIMIT_S) -> float:
         return cluster.wait_for(condition, limit_s, what)

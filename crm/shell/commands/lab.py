@@ -18,6 +18,7 @@ from crm.lab.layout import Lab, LabError, TieBreaker, Timers
 
 app = typer.Typer(help="Clusters on this machine: real nodes, faults on demand.", no_args_is_help=True)
 P = ParamSpec("P")
+FORM_LIMIT_S = 60.0
 
 
 class IsolationChoice(StrEnum):
@@ -64,9 +65,11 @@ def up(
     """Make a lab and power its nodes on."""
     timers = Timers(max(20, deadtime_ms // 5), deadtime_ms * 3 // 5, deadtime_ms, deadtime_ms * 3)
     lab, reason = cluster.plan(name, nodes=nodes, tie_breaker=tie_breaker, isolation_wanted=isolation, timers=timers)
+    typer.echo(f"{lab.isolation}: {reason}; powering {', '.join(lab.nodes)} on ...", err=True)
     cluster.up(lab)
-    typer.echo(f"lab {name!r} is up: {', '.join(lab.nodes)} ({lab.isolation}: {reason})")
-    typer.echo(f"  crm lab run {lab.nodes[0]} {_option(name)}-- crm status")
+    took = cluster.wait_for(lambda: cluster.online(lab) == set(lab.nodes), FORM_LIMIT_S, "the cluster has not formed")
+    typer.echo(f"lab {name!r} is up: {', '.join(lab.nodes)} have found each other after {took:.1f} s")
+    typer.echo(f"  crm lab run {_option(name)}{lab.nodes[0]} -- crm status")
 
 
 def _option(name: str) -> str:
@@ -97,9 +100,12 @@ def run(
     name: Name = "lab",
 ) -> None:
     """Run a command on a node; crm and the other tools there talk to that node's daemon."""
+    words = command[1:] if command[0] == "--" else command
+    if not words:
+        raise LabError("which command? crm lab run NODE -- COMMAND ...")
     prefix, environment = cluster.enter(layout.load(name), node)
     try:
-        result = subprocess.run([*prefix, *command], env=environment, check=False)
+        result = subprocess.run([*prefix, *words], env=environment, check=False)
     except FileNotFoundError as error:
         raise LabError(f"{error.filename}: no such command") from None
     raise typer.Exit(result.returncode if result.returncode >= 0 else 128 - result.returncode)
