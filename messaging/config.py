@@ -30,6 +30,7 @@ class LinkMode(StrEnum):
 class TieBreakerType(StrEnum):
     NONE = "none"
     PING = "ping"
+    QDISK = "qdisk"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,8 @@ class TieBreakerConfig:
     interval_ms: int = 1000
     timeout_ms: int = 500
     tko: int = 3
+    device: str = ""
+    label: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +176,8 @@ def from_document(document: dict[str, Any]) -> MessagingConfig:
                 interval_ms=int(tie_breaker["interval_ms"]),
                 timeout_ms=int(tie_breaker["timeout_ms"]),
                 tko=int(tie_breaker["tko"]),
+                device=str(tie_breaker.get("device", "")),
+                label=str(tie_breaker.get("label", "")),
             ),
         ),
         key_file=Path(document["cluster"]["key_file"]),

@@ -24,6 +24,7 @@ from messaging.effects import (
     DropCrm,
     Effect,
     Event,
+    Evicted,
     EvidenceChanged,
     Finished,
     HoldCrm,
@@ -46,6 +47,7 @@ from messaging.node import Node
 from messaging.persist import StateStore
 from messaging.tiebreak import TieBreaker
 from messaging.tiebreak.ping import PingTieBreaker
+from messaging.tiebreak.qdisk import QuorumDisk
 
 LINK_CHECK_MS = 1000
 
@@ -82,6 +84,10 @@ class Daemon:
         self._tie_breaker: TieBreaker | None = None
         if config.quorum.tie_breaker.kind is TieBreakerType.PING:
             self._tie_breaker = PingTieBreaker(config.quorum.tie_breaker)
+        elif config.quorum.tie_breaker.kind is TieBreakerType.QDISK:
+            self._tie_breaker = QuorumDisk(
+                config, self._node.me, self._node.surroundings, lambda by: self._handle(Evicted(by))
+            )
         self._timer: asyncio.TimerHandle | None = None
         self._link_check_ms = 0
         self._done: asyncio.Future[int] | None = None
@@ -99,7 +105,9 @@ class Daemon:
             await self._local.start()
             await self._streams.start()
             if self._tie_breaker is not None:
-                self._tie_breaker.start(lambda holds: self._handle(EvidenceChanged(holds)))
+                if isinstance(self._tie_breaker, QuorumDisk):
+                    await self._tie_breaker.check()
+                self._tie_breaker.start(self._on_evidence)
             for missing in realtime.harden():
                 log.info(missing)
             for link in self._links:
@@ -128,6 +136,9 @@ class Daemon:
         self._local.shut()
 
     # --- events
+
+    def _on_evidence(self, holds: bool, until_ms: int | None = None) -> None:
+        self._handle(EvidenceChanged(holds, until_ms))
 
     def _on_datagram(self, link: int, data: bytes) -> None:
         packet = self._frames.unpack(link, data)

@@ -86,9 +86,20 @@ class CrmSend:
 
 @dataclass(frozen=True, slots=True)
 class EvidenceChanged:
-    """The tie-breaker's evidence appeared or went, or this is the answer to `AskTieBreaker`."""
+    """The tie-breaker's evidence appeared or went, or this is the answer to `AskTieBreaker`.
+
+    With `until_ms` it ends then, whether anybody says so or not.
+    """
 
     holds: bool
+    until_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Evicted:
+    """The half that won (`by` is the name of a node of it) says on the quorum disk that it goes on without this node."""
+
+    by: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +120,7 @@ Event = (
     | CrmMulticast
     | CrmSend
     | EvidenceChanged
+    | Evicted
     | LeaveRequested
 )
 

@@ -37,6 +37,7 @@ from messaging.effects import (
     Durable,
     Effect,
     Event,
+    Evicted,
     EvidenceChanged,
     Finished,
     HoldCrm,
@@ -72,6 +73,7 @@ from messaging.messages import (
 )
 from messaging.ordering import Ordering
 from messaging.outbox import Outbox, ToMember
+from messaging.tiebreak import Surroundings
 from messaging.types import Member, PeerLate, View
 
 BEAT_SPACING_MS = 5
@@ -131,6 +133,7 @@ class Node:
         self._goodbye_until_ms: int | None = None
         self._holding = False
         self._evidence = False
+        self._evidence_until_ms: int | None = None
         self._spins = 0
         self._reach_changed = False
         self._grace_due_ms: int | None = None
@@ -140,6 +143,8 @@ class Node:
 
     def handle(self, event: Event, now_ms: int) -> list[Effect]:
         """Take one event and return what is to be done about it, in order."""
+        if self._evidence_until_ms is not None and now_ms >= self._evidence_until_ms:
+            self._take_evidence(False, None)  # first of all: this node may have been stopped meanwhile
         if self.due_ms is not None and now_ms - self.due_ms > LATE_TIMER_MS:
             self._was_stopped(now_ms)
         elif isinstance(event, DatagramReceived) and self._nothing_new(event, now_ms):
@@ -196,14 +201,21 @@ class Node:
                 self.crm.attach(now_ms)
             case CrmDetached(graceful):
                 self.crm.detach(graceful, self._agreement_runs())
-            case EvidenceChanged(holds):
-                self._evidence = holds
-                self.matrix.set_flag(RowFlag.EVIDENCE, holds)
+            case EvidenceChanged(holds, until_ms):
+                self._take_evidence(holds and (until_ms is None or now_ms < until_ms), until_ms)
+            case Evicted(by):
+                if self.membership.phase is not Phase.LEFT:
+                    self._stand_alone(f"node {by} has evicted this node: it goes on without us", now_ms)
             case LeaveRequested():
                 self._leave(now_ms)
             case Started():
                 self._beat_due_ms = self._last_beat_ms = now_ms
                 self._ready_due_ms = now_ms + self._timers.initdead_ms
+
+    def _take_evidence(self, holds: bool, until_ms: int | None) -> None:
+        self._evidence = holds
+        self._evidence_until_ms = until_ms if holds else None
+        self.matrix.set_flag(RowFlag.EVIDENCE, holds)
 
     def _agreement_runs(self) -> bool:
         return self.membership.phase in (Phase.LEADING, Phase.ACCEPTED)
@@ -400,9 +412,13 @@ class Node:
             self._out.report(Level.WARNING, f"this node was stopped for {silent_ms} ms: excusing the others")
             self.detector.excuse(now_ms + 2 * self._timers.keepalive_ms)
             return
-        self._out.report(
-            Level.ERROR, f"this node was stopped for {silent_ms} ms, longer than deadtime: the others go on without it"
+        self._stand_alone(
+            f"this node was stopped for {silent_ms} ms, longer than deadtime: the others go on without it", now_ms
         )
+
+    def _stand_alone(self, why: str, now_ms: int) -> None:
+        """The others have gone on: claim nothing until they are heard anew, or were listened for in vain."""
+        self._out.report(Level.ERROR, why)
         self._distrust_until_ms = now_ms + self._timers.deadtime_ms
         self.matrix.set_flag(RowFlag.DISTRUSTED, True)
         for peer_id in list(self.detector.alive):
@@ -475,6 +491,7 @@ class Node:
             self.crm.vouch_due_ms,
             self._goodbye_until_ms,
             self._grace_due_ms,
+            self._evidence_until_ms,
             self.membership.due_ms(),
         ):
             if moment is not None:
@@ -529,6 +546,17 @@ class Node:
             relayed = self.matrix.to_relay(now_ms)
         beat = Heartbeat(self.matrix.own, self.ordering.received, relayed, late)
         return [SendDatagram(encode(beat))]
+
+    # --- for the tie-breaker
+
+    def surroundings(self) -> Surroundings:
+        """Whether evidence would give this node's part quorum, and the installed view."""
+        flags = {node_id: row.flags | RowFlag.EVIDENCE for node_id, row in self.matrix.part().items()}
+        may_win = self.membership.phase is not Phase.LEFT and self.membership.verdict(flags).quorate
+        view = self._view
+        if view is None:
+            return Surroundings(may_win)
+        return Surroundings(may_win, view.quorate, view.view_id.sequence, view.members, view.graceful)
 
     # --- for people
 

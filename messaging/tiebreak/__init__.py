@@ -10,14 +10,36 @@ It reports changes, and the outcome of every look it was asked for, through a ca
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Protocol
+
+from messaging.types import Member
+
+
+class Tell(Protocol):
+    """Takes what a tie-breaker has to say. Evidence with an end is void from then on, on the daemon's own clock."""
+
+    def __call__(self, holds: bool, until_ms: int | None = None) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What the node's core knows of the cluster, for a tie-breaker that has to know.
+
+    `may_win`: with evidence, this node's part would have quorum. `view` is the sequence of the installed view.
+    """
+
+    may_win: bool
+    quorate: bool = False
+    view: int = 0
+    members: tuple[Member, ...] = ()
+    graceful: frozenset[int] = frozenset()
 
 
 class TieBreaker(Protocol):
     """What the daemon needs of one."""
 
-    def start(self, on_change: Callable[[bool], None]) -> None:
+    def start(self, on_change: Tell) -> None:
         """Begin to look. SetupError when it can never work here."""
 
     def ask(self) -> None:

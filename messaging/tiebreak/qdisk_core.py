@@ -34,6 +34,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from messaging.errors import invariant
+from messaging.tiebreak import Surroundings
 from messaging.tiebreak.qdisk_blocks import (
     EMPTY,
     Claim,
@@ -49,23 +50,10 @@ from messaging.types import Member
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What the node's core knows of the cluster at the beginning of a cycle.
-
-    `may_win`: this node's part has half of the votes or more, and nothing else keeps it from going on.
-    """
-
-    may_win: bool
-    quorate: bool = False
-    view: int = 0
-    members: tuple[Member, ...] = ()
-    graceful: frozenset[int] = frozenset()
-
-
-@dataclass(frozen=True, slots=True)
 class Cycle:
-    """What is to be done to the disk: write these blocks in order, and then read those. Numbers are block numbers."""
+    """What is to be done to the disk: read `own`, write these blocks in order, then read those. Numbers of blocks."""
 
+    own: int
     writes: tuple[tuple[int, bytes], ...]
     reads: tuple[int, ...]
 
@@ -74,7 +62,8 @@ class Cycle:
 class Outcome:
     """How a cycle went, in the node's own monotonic milliseconds. `blocks` is empty when anything failed.
 
-    `written_ms` is None when the write failed: it may have happened nevertheless, or happen later.
+    `written_ms` is None when the write failed: it may have happened nevertheless, or happen later. `before` is what was in
+    the node's own block.
     """
 
     write_began_ms: int
@@ -82,6 +71,7 @@ class Outcome:
     read_began_ms: int = 0
     read_ms: int = 0
     blocks: Mapping[int, bytes] | None = None
+    before: bytes | None = None
     error: str = ""
 
 
@@ -141,7 +131,7 @@ class QuorumDiskCore:
         self.peers: dict[int, Peer] = {}
         self._nodes = dict(nodes)
         self._counter = 0
-        self._written = EMPTY
+        self._written = self._last_written = EMPTY
         self._written_claim = Claim.NONE
         self._quiet_until_ms: int | None = None
         self._seen_all_blocks = False
@@ -149,6 +139,8 @@ class QuorumDiskCore:
         self._lost: dict[int, int] = {}
         self._marks: dict[int, Mark | None] = {}
         self._foreign = ""
+        self._foreign_until_ms = 0
+        self._known_own = False
 
     # --- a cycle
 
@@ -166,22 +158,25 @@ class QuorumDiskCore:
             self.held_until_ms = 0
         self._counter += 1
         self._written_claim = self.claim
-        self._written = pack(
-            State(
-                uuid=self.uuid,
-                node_id=self.me.node_id,
-                name=self.me.name,
-                incarnation=self.me.incarnation,
-                counter=self._counter,
-                claim=self.claim,
-                view=surroundings.view,
-                members=tuple(member.node_id for member in surroundings.members),
-                quorate=surroundings.quorate,
-            )
+        self._last_written, self._written = (
+            self._written,
+            pack(
+                State(
+                    uuid=self.uuid,
+                    node_id=self.me.node_id,
+                    name=self.me.name,
+                    incarnation=self.me.incarnation,
+                    counter=self._counter,
+                    claim=self.claim,
+                    view=surroundings.view,
+                    members=tuple(member.node_id for member in surroundings.members),
+                    quorate=surroundings.quorate,
+                )
+            ),
         )
         writes = [(state_block(self.me.node_id), self._written), *self._mark_writes()]
         reads = [state_block(node_id) for node_id in self._nodes] + [mark_block(node_id) for node_id in self._nodes]
-        return effects, Cycle(tuple(writes), tuple(sorted(reads)))
+        return effects, Cycle(state_block(self.me.node_id), tuple(writes), tuple(sorted(reads)))
 
     def finish(self, outcome: Outcome, now_ms: int) -> list[Effect]:
         """Take what came of the cycle."""
@@ -193,10 +188,12 @@ class QuorumDiskCore:
             if self.claim is not Claim.MASTER:
                 self.claim = Claim.NONE
                 self._quiet_until_ms = now_ms + self.stale_ms
+            self._known_own = False
         else:
             self._extend(outcome.write_began_ms, outcome.written_ms)
         effects += self.expire(now_ms)
         if outcome.written_ms is not None and outcome.blocks is not None:
+            effects += self._check_own(outcome.before, now_ms)
             effects += self._observe(outcome.blocks, outcome.read_began_ms, outcome.read_ms)
             if self.claim is Claim.BID and self._written_claim is Claim.BID and now_ms < self.held_until_ms:
                 effects += self._compare()
@@ -263,19 +260,22 @@ class QuorumDiskCore:
                 peer.stale = began_ms - peer.since_ms >= self.stale_ms
         self._seen_all_blocks = True
         self._marks = {node_id: unpack_mark(blocks[mark_block(node_id)], self.uuid, node_id) for node_id in self._nodes}
-        return self._check_own(blocks[state_block(self.me.node_id)]) + self._check_mark()
+        return self._check_mark()
 
-    def _check_own(self, raw: bytes) -> list[Effect]:
+    def _check_own(self, before: bytes | None, now_ms: int) -> list[Effect]:
         """Nobody else writes this block: or two machines have one id, or two clusters one disk."""
-        if raw == self._written:
-            self._foreign = ""
+        known, self._known_own = self._known_own, True
+        if not known or before is None or before == self._last_written:
+            if self._foreign and now_ms >= self._foreign_until_ms:
+                self._foreign = ""
             return []
-        found = unpack_state(raw, self.uuid, self.me.node_id)
+        found = unpack_state(before, self.uuid, self.me.node_id)
         who = f"{found.name}, incarnation {found.incarnation}," if found else "somebody"
         text = f"{who} writes the block of node id {self.me.node_id} ({self.me.name}), which must be this node's alone"
-        known, self._foreign = self._foreign, text
+        told, self._foreign = self._foreign, text
+        self._foreign_until_ms = now_ms + self.stale_ms
         lost = self._give_up("is void: its block is written by another")
-        return lost if known else [*lost, Say(f"quorum disk: {text}", True)]
+        return lost if told else [*lost, Say(f"quorum disk: {text}", True)]
 
     # --- eviction
 
@@ -290,7 +290,9 @@ class QuorumDiskCore:
         self.evicted_by = mark.by_name
         effects = self._give_up(f"is void: node {mark.by_name} has evicted this node")
         # A later view than the marked one, with the writer in it, means that the mark is about to be taken back.
-        together = self._surroundings.view > mark.view and mark.by in {each.node_id for each in self._surroundings.members}
+        together = self._surroundings.view > mark.view and mark.by in {
+            each.node_id for each in self._surroundings.members
+        }
         return effects if together else [*effects, NoEvidence(), Evicted(mark.by_name)]
 
     def _is_master(self, mark: Mark) -> bool:
@@ -337,7 +339,9 @@ class QuorumDiskCore:
         master = self.me.name if self.claim is Claim.MASTER else ""
         nodes = {}
         for node_id, peer in sorted(self.peers.items()):
-            nodes[self._nodes[node_id]] = "silent" if peer.stale else peer.state.claim.value if peer.state else "unknown"
+            nodes[self._nodes[node_id]] = (
+                "silent" if peer.stale else peer.state.claim.value if peer.state else "unknown"
+            )
             if not peer.stale and peer.state is not None and peer.state.claim is Claim.MASTER:
                 master = master or self._nodes[node_id]
         return {
