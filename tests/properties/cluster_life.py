@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 
 from lxml.etree import _Element
 
-from crm.policy.actions.model import PSEUDO, Action
+from crm.policy.actions.model import OPTIONAL, PSEUDO, RUNNABLE, Action
 from crm.policy.constraints.model import Colocation
 from crm.policy.constraints.read import read_constraints
 from crm.policy.constraints.sets import References
-from crm.policy.model import INFINITY, Clone, Group, Kind, Node, Primitive, Resource
+from crm.policy.model import INFINITY, Bundle, Clone, Group, Kind, Node, Primitive, Resource
 from crm.policy.schedule import Transition
 
 
@@ -146,6 +146,8 @@ def final_faults(transition: Transition) -> list[str]:
             continue
         if _leads_to(colocation.primary, colocation.dependent, constraints.colocations):
             continue  # each is placed with regard to the other: one of the two is placed first
+        if _waits(transition, colocation.primary):
+            continue
         here, there = _places(colocation.dependent), _places(_representative(colocation.primary))
         if colocation.score >= INFINITY and not here <= there:
             faults.append(
@@ -159,6 +161,14 @@ def final_faults(transition: Transition) -> list[str]:
         if element.tag == "rsc_order" and element.get("first") and element.get("kind") == "Mandatory":
             faults += _order_faults(transition, constraints.references, element)
     return faults
+
+
+def _waits(transition: Transition, rsc: Resource) -> bool:
+    """Some of it has a place but cannot start there yet."""
+    plan = transition.plan
+    return any(
+        not action.flags & (OPTIONAL | RUNNABLE) for leaf in rsc.leaves() for action in plan.by_task(leaf, "start")
+    )
 
 
 def _leads_to(start: Resource, goal: Resource, colocations: list[Colocation]) -> bool:
@@ -197,6 +207,8 @@ def _representative(rsc: Resource) -> Resource:
 
 
 def _places(rsc: Resource) -> set[Node]:
+    if isinstance(rsc, Bundle):
+        return {node for replica in rsc.replicas for node in replica.container.active_nodes}
     return {node for leaf in rsc.leaves() for node in leaf.active_nodes}
 
 

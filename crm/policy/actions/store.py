@@ -50,7 +50,7 @@ class Slot:
 class Ordering:
     """A declared ordering: on each side an action, or a resource and a task (interval 0)."""
 
-    __slots__ = ("bits", "first", "first_rsc", "first_task", "then", "then_rsc", "then_task")
+    __slots__ = ("bits", "first", "first_rsc", "first_task", "from_user", "then", "then_rsc", "then_task")
 
     def __init__(
         self,
@@ -69,6 +69,7 @@ class Ordering:
         self.then_task = then_task
         self.then = then
         self.bits = bits
+        self.from_user = False  # a constraint of the configuration says so
 
 
 def is_ancestor(ancestor: Resource, rsc: Resource) -> bool:
@@ -186,6 +187,15 @@ class ActionStore:
         first.outputs.append(relation)
         then.inputs.append(relation)
         return True
+
+    def declare_for_user(
+        self, first_rsc: Resource, first_task: str, then_rsc: Resource, then_task: str, bits: int
+    ) -> None:
+        """Order two tasks because a constraint says so."""
+        if bits:
+            number = len(self.orderings)
+            self.declare(first_rsc, first_task, then_rsc, then_task, bits)
+            self.orderings[number].from_user = True
 
     def declare(self, first_rsc: Resource, first_task: str, then_rsc: Resource, then_task: str, bits: int) -> None:
         """Order two tasks, with what that means for their migrations (7.3)."""

@@ -196,14 +196,14 @@ class _Reader:
                 self.plan.declare_before(instance, first_action, enough, MIN | TGRAPH)
             self.plan.declare_after(enough, then, then_action, bits | BLOCK)
         else:
-            self.plan.declare(first, first_action, then, then_action, bits)
+            self.plan.declare_for_user(first, first_action, then, then_action, bits)
         if not self.symmetric:
             return
         undo_first, undo_then = _INVERSE.get(then_action), _INVERSE.get(first_action)
         if undo_first is None or undo_then is None:
             self.report("warning", "no-inverse", "first-action", "the actions of this ordering cannot be inverted")
             return
-        self.plan.declare(then, undo_first, first, undo_then, _inverse_bits(self.kind))
+        self.plan.declare_for_user(then, undo_first, first, undo_then, _inverse_bits(self.kind))
 
     def _enough(self, name: str, minimum: int) -> Action:
         action = self.plan.loose_pseudo(name, optional=True)
@@ -265,17 +265,17 @@ class _Reader:
         if members.kind is OrderKind.SERIALIZE:
             for number, rsc in enumerate(resources):
                 for later in resources[number + 1 :]:
-                    plan.declare(rsc, action, later, action, SERIAL)
+                    plan.declare_for_user(rsc, action, later, action, SERIAL)
             return
         if not members.sequential:
             return
         bits = _bits(members.kind, action, members.symmetric)
         for earlier, later in itertools.pairwise(resources):
-            plan.declare(earlier, action, later, action, bits)
+            plan.declare_for_user(earlier, action, later, action, bits)
         undo = _INVERSE.get(action)
         if members.symmetric and undo is not None:
             for earlier, later in itertools.pairwise(resources):
-                plan.declare(later, undo, earlier, undo, _inverse_bits(members.kind))
+                plan.declare_for_user(later, undo, earlier, undo, _inverse_bits(members.kind))
 
     def _declare_between(self, before: OrderSet, after: OrderSet) -> None:
         bits = _bits(self.kind, before.action, self.symmetric)
@@ -291,7 +291,7 @@ class _Reader:
             thens = after.resources[:1] if after.single else after.resources
             for first in firsts:
                 for then in thens:
-                    self.plan.declare(first, before.action, then, after.action, bits)
+                    self.plan.declare_for_user(first, before.action, then, after.action, bits)
         if not self.symmetric:
             return
         undo_first, undo_then = _INVERSE.get(after.action), _INVERSE.get(before.action)
@@ -300,7 +300,7 @@ class _Reader:
             return
         for first in after.resources[:1] if after.single else after.resources:
             for then in before.resources[-1:] if before.single else before.resources:
-                self.plan.declare(first, undo_first, then, undo_then, _inverse_bits(self.kind))
+                self.plan.declare_for_user(first, undo_first, then, undo_then, _inverse_bits(self.kind))
 
 
 def _refs(element: _Element) -> list[str]:

@@ -61,7 +61,9 @@ def _apply(plan: Plan, ordering: Ordering, rsc: Resource) -> None:
         if first.flags & ABORT and rsc is ordering.then_rsc:
             effective &= ~THENREQ
         for then in thens:
-            plan.relate(first, then, effective)
+            if not plan.relate(first, then, effective) and ordering.from_user:
+                # An optional ordering must not make a mandatory one between the same two void, as it does elsewhere.
+                plan.relate(first, then, effective & ~first.related.get(then, 0))
 
 
 # --- probes (9.1) -----------------------------------------------------------------------------------------------------

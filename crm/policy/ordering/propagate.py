@@ -432,12 +432,20 @@ class Propagation:
     def _count_runnable(self, first: Action, then: Action, node: Node | None, flags: int) -> int:
         if then.rsc is not None:
             return self._dispatch(MIN, then.rsc, first, then, node, flags)
-        if flags & RUNNABLE:
+        if flags & RUNNABLE and self._members_can(first):
             then.count += 1
             if then.count >= then.minimum and not then.flags & RUNNABLE:
                 then.flags |= RUNNABLE
                 return _THEN
         return 0
+
+    def _members_can(self, action: Action) -> bool:
+        """A group's start can run as soon as it exists; it only counts as one that runs if all its members can, too."""
+        rsc = action.rsc
+        if rsc is None or rsc.kind is not Kind.GROUP:
+            return True
+        members = (self.plan.newest(member, action.task) for member in self.plan.children[rsc.index])
+        return all(member is not None and member.flags & RUNNABLE for member in members)
 
     def _dispatch(self, bit: int, by: Resource, first: Action, then: Action, node: Node | None, flags: int) -> int:
         """Apply one bit by the kind of resource `by`; the loops run over the children of `then`'s resource."""
