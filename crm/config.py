@@ -31,6 +31,10 @@ DEFAULT_PORT = 5410
 MAX_NODES = 32
 MAX_LINKS = 8
 DEFAULT_DEADTIME_MS = 2000
+QDISK_TKO = 7
+QDISK_EXTRA = 2
+"""Intervals of a quorum disk, beyond its tko, until a survivor is master: to read the last sign of life, and to notice."""
+
 NODE_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,62}[A-Za-z0-9])?")
 
 Milliseconds = Field(ge=1, le=3_600_000)
@@ -83,6 +87,8 @@ class TieBreaker:
     interval_ms: int = 1000
     timeout_ms: int = 500
     tko: int = 3
+    device: str = ""
+    label: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,11 +215,13 @@ class _Timers(_Section):
 
 
 class _TieBreaker(_Section):
-    type: Literal["none", "ping"] = "none"
+    type: Literal["none", "ping", "qdisk"] = "none"
     targets: list[str] = Field(default=[], max_length=16)
-    interval_ms: int = Field(default=1000, ge=100, le=60_000)
+    interval_ms: int | None = Field(default=None, ge=20, le=60_000)
     timeout_ms: int | None = Field(default=None, ge=10, le=60_000)
-    tko: int = Field(default=3, ge=1, le=100)
+    tko: int | None = Field(default=None, ge=1, le=100)
+    device: str = ""
+    label: str = Field(default="", max_length=64)
 
 
 class _Quorum(_Section):
@@ -496,9 +504,15 @@ class _Check:
 
     def _resolve_tie_breaker(self, given: _TieBreaker, nodes: list[_Node], timers: Timers | None) -> TieBreaker:
         key = "quorum.tie_breaker"
+        if given.type != "qdisk" and (given.device or given.label):
+            name = "device" if given.device else "label"
+            self._add(f"{key}.{name}", f'a {name} without a quorum disk; set type = "qdisk" or remove it')
+        if given.type == "qdisk":
+            return self._resolve_quorum_disk(given, timers)
         slack_ms = timers.deadtime_ms - timers.warntime_ms if timers else 60_000
-        timeout_ms = given.timeout_ms or max(10, min(500, given.interval_ms - 1, slack_ms * 4 // 5))
-        resolved = TieBreaker(given.type, tuple(given.targets), given.interval_ms, timeout_ms, given.tko)
+        interval_ms = given.interval_ms or 1000
+        timeout_ms = given.timeout_ms or max(10, min(500, interval_ms - 1, slack_ms * 4 // 5))
+        resolved = TieBreaker(given.type, tuple(given.targets), interval_ms, timeout_ms, given.tko or 3)
         if given.type == "none":
             if given.targets:
                 self._add(f"{key}.targets", 'targets without a tie-breaker; set type = "ping" or remove them')
@@ -512,8 +526,10 @@ class _Check:
                 self._add(f"{key}.targets", f"expected host or host:port, got {_shown(target)}")
             elif endpoint.host in own and not _is_loopback(endpoint.host):
                 self._add(f"{key}.targets", f"{endpoint.host} is a node of this cluster, so its owner always wins")
-        if timeout_ms >= given.interval_ms:
-            self._add(f"{key}.timeout_ms", f"expected less than interval_ms ({given.interval_ms}), got {timeout_ms}")
+        if interval_ms < 100:
+            self._add(f"{key}.interval_ms", f"expected at least 100 for a ping tie-breaker, got {interval_ms}")
+        if timeout_ms >= interval_ms:
+            self._add(f"{key}.timeout_ms", f"expected less than interval_ms ({interval_ms}), got {timeout_ms}")
         if timers and timeout_ms > slack_ms:
             self._add(
                 f"{key}.timeout_ms",
@@ -521,6 +537,34 @@ class _Check:
                 f"needed, got {timeout_ms}",
             )
         return resolved
+
+    def _resolve_quorum_disk(self, given: _TieBreaker, timers: Timers | None) -> TieBreaker:
+        """The disk's verdict must be there when a member is declared dead: see docs/guide/quorum-disk.md."""
+        key = "quorum.tie_breaker"
+        dead = timers.deadtime_ms if timers else DEFAULT_DEADTIME_MS
+        if given.tko is None:
+            tko = QDISK_TKO if given.interval_ms is None else max(3, min(100, dead // given.interval_ms - QDISK_EXTRA))
+        else:
+            tko = given.tko
+        interval_ms = given.interval_ms or max(20, dead // (tko + QDISK_EXTRA + 1))
+        if not given.device:
+            self._add(f"{key}.device", "expected the shared device, such as /dev/disk/by-id/...")
+        elif not given.device.startswith("/"):
+            self._add(f"{key}.device", f"expected an absolute path, got {_shown(given.device)}")
+        if given.targets:
+            self._add(f"{key}.targets", 'a quorum disk has no targets; remove them, or set type = "ping"')
+        if given.timeout_ms is not None:
+            self._add(f"{key}.timeout_ms", "a quorum disk has no timeout_ms: tko and interval_ms say when it is lost")
+        if tko < 3:
+            self._add(f"{key}.tko", f"expected at least 3 for a quorum disk, got {tko}")
+        elif timers and (tko + QDISK_EXTRA) * interval_ms > dead:
+            self._add(
+                f"{key}.{'interval_ms' if given.interval_ms is not None else 'tko'}",
+                f"expected (tko + {QDISK_EXTRA}) * interval_ms of at most deadtime_ms ({dead}), so that the disk knows "
+                f"that a node is gone when the cluster does, got {(tko + QDISK_EXTRA) * interval_ms} "
+                f"({tko} + {QDISK_EXTRA} times {interval_ms})",
+            )
+        return TieBreaker("qdisk", (), interval_ms, 500, tko, given.device, given.label)
 
 
 def _resolve_link(link: _Link) -> Link:
@@ -663,7 +707,7 @@ def example(
     if links:
         document["links"] = [asdict(link) for link in links]
     if tie_breaker is not None:
-        document["quorum"] = {"tie_breaker": {**asdict(tie_breaker), "targets": list(tie_breaker.targets)}}
+        document["quorum"] = {"tie_breaker": _given_tie_breaker(tie_breaker)}
     if paths is not None:
         document["paths"] = asdict(paths)
     check = _Check({})
@@ -671,6 +715,16 @@ def example(
     if check.problems or config is None:
         raise ConfigError("the configuration", check.problems)
     return config
+
+
+def _given_tie_breaker(tie_breaker: TieBreaker) -> dict[str, Any]:
+    """As it would stand in a file; of a quorum disk only what differs from the general default."""
+    document = {**asdict(tie_breaker), "targets": list(tie_breaker.targets)}
+    if tie_breaker.type == "qdisk":
+        default = asdict(TieBreaker())
+        document = {key: value for key, value in document.items() if key == "type" or value != default[key]}
+        document.pop("targets", None)
+    return document
 
 
 def for_node(config: Config, name: str) -> Config:
@@ -750,12 +804,19 @@ def _render_quorum(out: _Writer, quorum: Quorum) -> None:
     out.value("two_node", quorum.two_node, "at an even split of two nodes both go on, and fencing decides")
     out.value("wait_for_all", quorum.wait_for_all, "after a boot, wait until all nodes were seen once")
     out.table("quorum.tie_breaker")
-    out.value("type", quorum.tie_breaker.type, "none or ping")
-    if quorum.tie_breaker.type != "none":
-        out.value("targets", quorum.tie_breaker.targets, "host (ICMP) or host:port (TCP)")
-    out.value("interval_ms", quorum.tie_breaker.interval_ms)
-    out.value("timeout_ms", quorum.tie_breaker.timeout_ms)
-    out.value("tko", quorum.tie_breaker.tko, "unanswered intervals in a row that count as lost")
+    tie_breaker = quorum.tie_breaker
+    out.value("type", tie_breaker.type, "none, ping or qdisk")
+    if tie_breaker.type == "qdisk":
+        out.value("device", tie_breaker.device, "shared by all nodes; made with crm cluster mkqdisk")
+        out.value("label", tie_breaker.label, "what mkqdisk was told; empty: any of this cluster")
+        out.value("interval_ms", tie_breaker.interval_ms, "between two writes")
+        out.value("tko", tie_breaker.tko, "intervals without a write that count as gone")
+        return
+    if tie_breaker.type != "none":
+        out.value("targets", tie_breaker.targets, "host (ICMP) or host:port (TCP)")
+    out.value("interval_ms", tie_breaker.interval_ms)
+    out.value("timeout_ms", tie_breaker.timeout_ms)
+    out.value("tko", tie_breaker.tko, "unanswered intervals in a row that count as lost")
 
 
 # --- the command ----------------------------------------------------------------------------------------------------

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from crm import config
-from crm.lab.layout import MESSAGING_PORT, SWITCH_ADDRESS, Isolation, Lab, LabError, TieBreaker
+from crm.lab.layout import MESSAGING_PORT, SWITCH_ADDRESS, Isolation, Lab, TieBreaker
 from messaging import keyring
+from messaging.tiebreak import qdisk
 
 OCF_ROOT = "/usr/lib/ocf"
 PING_INTERVAL_MS = 200
 PING_TIMEOUT_MS = 150
+QDISK_LABEL = "lab"
 
 
 def write_configuration(lab: Lab) -> None:
@@ -17,6 +19,8 @@ def write_configuration(lab: Lab) -> None:
     lab.keys.write_text(keyring.generate(), encoding="ascii")
     hosts = ["127.0.0.1 localhost", *(f"{lab.address(node)} {node}" for node in lab.nodes)]
     (lab.folder / "hosts").write_text("\n".join(hosts) + "\n", encoding="ascii")
+    if lab.tie_breaker is TieBreaker.QDISK:
+        qdisk.make(str(lab.quorum_disk), lab.name, QDISK_LABEL)
     for node in lab.nodes:
         lab.state_dir(node).mkdir(parents=True)
         lab.run_dir(node).mkdir(parents=True)
@@ -68,4 +72,11 @@ def _tie_breaker(lab: Lab, node: str) -> config.TieBreaker:
             target = SWITCH_ADDRESS if machine else f"127.0.0.1:{lab.ping_port(node)}"
             return config.TieBreaker("ping", (target,), PING_INTERVAL_MS, PING_TIMEOUT_MS, 2)
         case TieBreaker.QDISK:
-            raise LabError("the quorum disk is not available yet: --tie-breaker none or ping")
+            interval_ms = lab.timers.deadtime_ms // (config.QDISK_TKO + config.QDISK_EXTRA + 1)
+            return config.TieBreaker(
+                "qdisk",
+                interval_ms=interval_ms,
+                tko=config.QDISK_TKO,
+                device=str(lab.quorum_disk),
+                label=QDISK_LABEL,
+            )

@@ -5,6 +5,7 @@
     LAB/keeper.log
     LAB/keeper.pid
     LAB/keys              the cluster's key ring
+    LAB/qdisk             the quorum disk, where it is the tie-breaker: the nodes' shared disk
     LAB/NODE/vigil.toml   the node's configuration
     LAB/NODE/state/       survives a power cut (STATE_DIR)
     LAB/NODE/run/         does not (RUN_DIR): emptied at power-on
@@ -86,6 +87,10 @@ class Lab:
     @property
     def keys(self) -> Path:
         return self.folder / "keys"
+
+    @property
+    def quorum_disk(self) -> Path:
+        return self.folder / "qdisk"
 
     def node_folder(self, node: str) -> Path:
         return self.folder / node

@@ -106,7 +106,7 @@ x = 1
     assert found["nodes.2.addresses"] == (15, "address 10.0.0.1:5410 is already that of a")
     assert found["timers.deadtime_ms"][0] == 18
     assert "at least three keepalive_ms" in found["timers.deadtime_ms"][1]
-    assert found["quorum.tie_breaker.type"] == (20, "expected 'none' or 'ping', got \"coin\"")
+    assert found["quorum.tie_breaker.type"] == (20, "expected 'none', 'ping' or 'qdisk', got \"coin\"")
     assert found["colour"][0] == 21
 
 
