@@ -14,13 +14,17 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from lxml import etree
+
 from agents.ledger import Ledger
+from agents.metadata import Descriptions
 from agents.paths import AgentPaths
 from agents.runner import Runner
 from agents.types import AgentId, Operation
 from crm.controller import messages
 from crm.controller.core import OperationReport
 from crm.controller.graph import ResourceDefinition
+from crm.daemon.traits import Learning
 from crm.executor.core import Executor
 from crm.executor.statefiles import StateFiles
 from crm.executor.types import CancelTimer, Effect, Order, Persist, Report, Run, SetTimer
@@ -47,6 +51,8 @@ class Executing:
         self._files = StateFiles(run_dir / "executor")
         self._reported = reported
         self.broken: Callable[[BaseException], None] = lambda error: None
+        self._learning = Learning(Descriptions(self.runner), self.core.on_traits)
+        self._learning.broken = lambda error: self.broken(error)
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._running: set[asyncio.Task[None]] = set()
 
@@ -55,6 +61,10 @@ class Executing:
         for orphan in await self.runner.end_orphans():
             _log.warning("an operation of the previous crm was under way: %s", orphan)
         self._perform(self.core.restore(self._files.load(), now_ms(), epoch_s()))
+
+    def on_configuration(self, document: etree._Element) -> None:
+        """Resources may have come whose agents nobody has asked yet."""
+        self._learning.on_configuration(document)
 
     def order(self, order: messages.Order) -> None:
         action = order.action
@@ -88,6 +98,7 @@ class Executing:
         for task in self._running:
             task.cancel()
         await asyncio.gather(*self._running, return_exceptions=True)
+        await self._learning.close()
 
     def _perform(self, effects: list[Effect]) -> None:
         for effect in effects:
@@ -122,7 +133,11 @@ class Executing:
         self._perform(self.core.on_timer(name, now_ms(), epoch_s()))
 
     async def _run(self, call_id: int, operation: Operation) -> None:
+        if operation.action == "start":
+            self._learning.ask(operation.agent)
         result = await self.runner.run(operation)
+        if result.ok and not operation.interval_ms:
+            await self._learning.known(operation.agent)
         self._perform(self.core.on_result(call_id, result, now_ms(), epoch_s()))
 
 

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from agents.paths import AgentPaths
+from crm.api import errors
 from crm.api.errors import ApiError
 from crm.api.server import ApiServer, Hub
 from crm.attributes.manager import AttributeManager, Write
@@ -373,7 +374,8 @@ class Node:
         try:
             await self.cib.request(Operation(Kind.CREATE, xml=element, scope="nodes"), automatic=True)
         except ApiError as error:
-            _log.warning("node %s is not in the configuration yet: %s", name, error)
+            if error.code != errors.EXISTS:  # asked for in the view before, too
+                _log.warning("node %s is not in the configuration yet: %s", name, error)
 
     def _spawn(self, work: Any) -> None:
         task = asyncio.create_task(work)

@@ -226,7 +226,9 @@ class Cluster:
         (self.folder / "keys").chmod(0o600)
         agents = self.folder / "fence"
         agents.mkdir()
-        script = FENCE_AGENT.format(python=sys.executable, mark=MARK, secret=self.secret, log=self.fence_log, folder=self.folder)
+        script = FENCE_AGENT.format(
+            python=sys.executable, mark=MARK, secret=self.secret, log=self.fence_log, folder=self.folder
+        )
         (agents / "fence_test").write_text(script)
         (agents / "fence_test").chmod(0o755)
         names = [f"n{number}" for number in range(1, self.count + 1)]
