@@ -4,6 +4,8 @@ It feeds `Node.handle` with what happens and performs the effects in their order
 one timer, set to `Node.due_ms`; nothing polls. An effect on stable storage blocks the loop on purpose: what follows
 must not happen before it. When the core breaks one of its own rules (`InvariantBroken`) the daemon ends at once, so
 that the node goes silent instead of wrong.
+
+SIGTERM says goodbye to the members and ends; SIGHUP reads the key file again.
 """
 
 from __future__ import annotations
@@ -38,7 +40,7 @@ from messaging.effects import (
     Started,
     TimerFired,
 )
-from messaging.errors import MessagingError
+from messaging.errors import MessagingError, SetupError
 from messaging.frame import FrameCodec
 from messaging.links.tcp import Streams
 from messaging.links.udp import UdpLink
@@ -101,6 +103,7 @@ class Daemon:
         loop.set_exception_handler(self._unforeseen)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._handle, LeaveRequested())
+        loop.add_signal_handler(signal.SIGHUP, self._reload_keys)
         try:
             await self._local.start()
             await self._streams.start()
@@ -119,6 +122,17 @@ class Daemon:
             return await self._done
         finally:
             self._shut()
+
+    def _reload_keys(self) -> None:
+        """The key file has changed. A ring that does not read leaves the present one in use."""
+        try:
+            ring = keyring.load(self._config.key_file)
+        except SetupError as error:
+            log.error("the keys stay as they are: %s", error)
+            return
+        self._frames.keyring = ring
+        self._streams.drop_retired()
+        log.info("keys %s; sending with %d", " ".join(map(str, sorted(ring.keys))), ring.sending.key_id)
 
     def _unforeseen(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """An exception that nobody caught, in a callback or a task."""
@@ -271,4 +285,6 @@ class Daemon:
         rejected = {reason.value: count for reason, count in self._frames.rejected.items()}
         if self._node.malformed:
             rejected["malformed"] = rejected.get("malformed", 0) + self._node.malformed
-        return {"links": links, "peers": self._node.peers(now_ms()), "rejected": rejected}
+        ring = self._frames.keyring
+        keys = {"sending": ring.sending.key_id, "accepted": sorted(ring.keys)}
+        return {"links": links, "peers": self._node.peers(now_ms()), "rejected": rejected, "keys": keys}

@@ -83,6 +83,8 @@ class FailureDetector:
             silent_ms = now_ms - peer.heard_ms
             if now_ms >= peer.deadline_ms:
                 del self.alive[peer_id]
+                if not peer.late:  # nobody dies without having been late, however rarely this node looks
+                    changes.append(Change(peer_id, Liveness.LATE, silent_ms))
                 changes.append(Change(peer_id, Liveness.DEAD, silent_ms))
                 continue
             if not peer.late and silent_ms >= self._warntime_ms:

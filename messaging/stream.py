@@ -79,6 +79,11 @@ class StreamCodec:
         self._sent = 0
         self._taken = 0
 
+    @property
+    def key_id(self) -> int:
+        """The key that this session uses."""
+        return self._key.key_id
+
     def start(self) -> bytes:
         """What the dialer sends first; empty for the listener."""
         return self._handshake(_HELLO) if self._dials else b""

@@ -29,7 +29,7 @@ REDIAL_FIRST_S = 0.02
 REDIAL_MAX_S = 1.0
 BACKLOG = 64
 MAX_PENDING_CONNECTIONS = 64
-"""Connections that have not yet proved who they are; more are closed at once."""
+"""Connections that have not yet proved who they are; beyond, the oldest of them is closed."""
 
 KEEPALIVE_IDLE_S = 5
 """An idle connection whose other end is gone is noticed by the kernel; who is alive is not its question."""
@@ -61,9 +61,7 @@ class Connection(asyncio.Protocol):
         made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_IDLE_S)
         made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE_IDLE_S)
         self._deadline = asyncio.get_running_loop().call_later(HANDSHAKE_TIMEOUT_S, self.close)
-        if not self._streams.admit(self):
-            self.close()
-            return
+        self._streams.admit(self)
         transport.write(self.codec.start())
 
     def data_received(self, data: bytes) -> None:
@@ -132,7 +130,7 @@ class Streams:
         self._emit = emit
         self._freshest_link = freshest_link
         self._by_peer: dict[int, Connection] = {}
-        self._pending: set[Connection] = set()
+        self._pending: dict[Connection, None] = {}
         self._dialers: dict[int, asyncio.Task[None]] = {}
         self._servers: list[asyncio.Server] = []
 
@@ -194,6 +192,12 @@ class Streams:
         if connection is not None:
             connection.send(payload)
 
+    def drop_retired(self) -> None:
+        """End the streams whose key is no longer in the ring; the core asks for new ones."""
+        for connection in list(self._by_peer.values()):
+            if self.frames.keyring.find(connection.codec.key_id) is None:
+                connection.close()
+
     def link_of(self, peer: int) -> int | None:
         """The link that the stream to a peer uses."""
         connection = self._by_peer.get(peer)
@@ -232,15 +236,16 @@ class Streams:
 
     # --- what connections report
 
-    def admit(self, connection: Connection) -> bool:
-        """Whether one more connection that has not proved anything is bearable."""
-        self._pending.add(connection)
-        return len(self._pending) <= MAX_PENDING_CONNECTIONS
+    def admit(self, connection: Connection) -> None:
+        """One more connection that has not proved anything: the oldest makes room."""
+        self._pending[connection] = None
+        if len(self._pending) > MAX_PENDING_CONNECTIONS:
+            next(iter(self._pending)).close()
 
     def opened(self, connection: Connection) -> None:
         peer = connection.codec.peer
         assert peer is not None
-        self._pending.discard(connection)
+        self._pending.pop(connection, None)
         older = self._by_peer.get(peer)
         if older is not None:
             if connection.codec.peer_incarnation < older.codec.peer_incarnation:
@@ -260,7 +265,7 @@ class Streams:
             self._emit(StreamReceived(peer, message))
 
     def closed(self, connection: Connection) -> None:
-        self._pending.discard(connection)
+        self._pending.pop(connection, None)
         peer = connection.codec.peer
         if peer is not None and self._by_peer.get(peer) is connection:
             del self._by_peer[peer]

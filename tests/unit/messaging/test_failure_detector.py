@@ -43,3 +43,7 @@ def test_nobody_dies_before_the_end_of_an_excuse() -> None:
     watching.excuse(11_900)
     assert [change.liveness for change in watching.expire(11_500)] == [Liveness.LATE]
     assert [change.liveness for change in watching.expire(11_900)] == [Liveness.DEAD]
+
+
+def test_nobody_dies_without_having_been_late() -> None:
+    assert [change.liveness for change in detector().expire(99_000)] == [Liveness.LATE, Liveness.DEAD]

@@ -343,6 +343,45 @@ def test_nonsense_on_the_crm_socket_ends_only_that_connection(tmp_path: Path) ->
     run(scenario())
 
 
+def test_keys_are_rotated_while_messages_flow_without_a_view_change(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with RealCluster(tmp_path, 2) as cluster:
+            await cluster.start()
+            views = len(cluster.crms[1].views)
+            old, new = KEY, "2 " + "cd" * 32 + "\n"
+            sent = 0
+            for ring, sending in ((old + new, 1), (new + old, 2), (new, 2)):
+                cluster.key.write_text(ring, encoding="ascii")
+                for n, crm in cluster.crms.items():
+                    cluster.nodes[n].process.send_signal(signal.SIGHUP)  # type: ignore[union-attr]
+                    for _ in range(250):
+                        keys = (await crm.client.query("links"))["keys"]
+                        if keys["sending"] == sending and len(keys["accepted"]) == len(ring.splitlines()):
+                            break
+                        await asyncio.sleep(0.02)
+                    else:
+                        raise AssertionError(keys)
+                for crm in cluster.crms.values():
+                    crm.client.multicast(b"still here")
+                    sent += 1
+                for crm in cluster.crms.values():
+                    await crm.until(
+                        lambda crm=crm, sent=sent: sum(isinstance(event, Delivered) for event in crm.seen) == sent,
+                        "all messages",
+                    )
+            assert len(cluster.crms[1].views) == views, cluster.crms[1].views
+
+            cluster.key.write_text("nonsense", encoding="ascii")
+            cluster.nodes[1].process.send_signal(signal.SIGHUP)  # type: ignore[union-attr]
+            for _ in range(250):
+                if "the keys stay as they are" in cluster.nodes[1].log.read_text():
+                    break
+                await asyncio.sleep(0.02)
+            assert (await cluster.crms[1].client.query("links"))["keys"] == {"sending": 2, "accepted": [2]}
+
+    run(scenario())
+
+
 # --- several links
 
 
