@@ -13,6 +13,7 @@ import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 from lxml import etree
 
@@ -28,6 +29,9 @@ from crm.daemon.traits import Learning
 from crm.executor.core import Executor
 from crm.executor.statefiles import StateFiles
 from crm.executor.types import CancelTimer, Effect, Order, Persist, Report, Run, SetTimer
+
+DESCRIBED: Final = frozenset(("start", "monitor", "promote", "migrate_from", "reload", "reload-agent"))
+"""Operations whose history is compared with the configuration, by what the agent's description says."""
 
 _log = logging.getLogger("vigil.executor")
 
@@ -136,7 +140,7 @@ class Executing:
         if operation.action == "start":
             self._learning.ask(operation.agent)
         result = await self.runner.run(operation)
-        if result.ok and not operation.interval_ms:
+        if result.ok and operation.action in DESCRIBED and not operation.interval_ms:
             await self._learning.known(operation.agent)
         self._perform(self.core.on_result(call_id, result, now_ms(), epoch_s()))
 

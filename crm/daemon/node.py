@@ -130,6 +130,7 @@ class Node:
         """Until the node has left. The exit status: 0 when it left on purpose."""
         began = now_ms()
         await self.executing.begin()
+        self.executing.on_configuration(self.cib.document)
         await self.api.start()
         self.journal.record("crm_started", {"crm_id": self.crm_id, "pid": os.getpid(), "took_ms": now_ms() - began})
         member = asyncio.create_task(self._be_member())
@@ -288,6 +289,7 @@ class Node:
 
     def _on_cib_changed(self, changed: Changed) -> None:
         if changed.configuration:
+            self.executing.on_configuration(self.cib.document)
             self.fencing.on_configuration(self.cib.document)
         if changed.everything:
             return  # part of a join; the decision that follows it sees the new document

@@ -2,7 +2,7 @@
 
 Theory of operation. An agent's meta-data decide whether a changed parameter means a reload or a restart, and which parameters are private; the executor
 writes that into the history of each operation. So every agent of the configuration is asked once, when the configuration is loaded or
-changed: at a cold start that is while the nodes still wait for each other. One agent is asked at a time, and none of
+changed: at a cold start that is while the nodes still wait for each other. Few are asked at a time, and none of
 that delays an operation: only the record of a successful one waits, and only until an agent that is being asked has answered (`PATIENCE_S`).
 An agent whose file has changed since is asked again the next time it starts a resource. Nothing polls.
 
@@ -23,9 +23,9 @@ from agents.types import AgentId, Standard
 from crm.cib import xml
 from crm.executor.types import AgentTraits, traits_of
 
-PATIENCE_S: Final = 2.0
+PATIENCE_S: Final = 1.0
 """How long the record of a result waits for the description of its agent. They take some 50 ms."""
-AT_A_TIME: Final = 1
+AT_A_TIME: Final = 2
 
 _log = logging.getLogger("vigil.executor")
 

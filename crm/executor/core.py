@@ -31,6 +31,7 @@ from crm.executor import history, state
 from crm.executor.history import Entry
 from crm.executor.types import (
     META,
+    RELOAD,
     AgentTraits,
     CancelTimer,
     Effect,
@@ -145,8 +146,12 @@ class Executor:
     # --- what happens ------------------------------------------------------------------------------------------------
 
     def on_traits(self, agent: AgentId, traits: AgentTraits) -> None:
-        """What the agent's meta-data say; it shapes the entries of operations that are ordered from now on."""
+        """What the agent's meta-data say; it shapes the entries of operations that end from now on."""
         self._traits[agent] = traits
+
+    def knows(self, agent: AgentId) -> bool:
+        """Whether the agent's traits are known."""
+        return agent in self._traits
 
     def on_order(self, order: Order, now_ms: int, epoch_s: int) -> list[Effect]:
         """Carry an order out when its turn comes. One that is under way already (same transition key) is not taken twice."""
@@ -288,7 +293,7 @@ class Executor:
         order = job.order
         operation = Operation(
             agent=order.agent,
-            action=order.action,
+            action=order.traits.reload if order.action == RELOAD else order.action,
             resource=order.resource,
             parameters={name: value for name, value in order.parameters.items() if not name.startswith(META)},
             meta={name: value for name, value in order.parameters.items() if name.startswith(META)},
@@ -329,7 +334,10 @@ class Executor:
         resource.role_rc = _role_after(resource.role_rc, order, result)
         if not order.interval_ms:
             resource.definition = order
-        entry, failure = history.entries(order, result, call_id, self._node, epoch_s)
+        promoted = resource.role_rc == OcfCode.RUNNING_PROMOTED
+        # What is known of the agent now: its description may have come while it was at work.
+        described = replace(order, traits=self._traits.get(order.agent, order.traits))
+        entry, failure = history.entries(described, result, call_id, self._node, epoch_s, promoted=promoted)
         for kept in (entry, failure):
             if kept is not None:
                 resource.entries[kept["id"]] = kept

@@ -18,7 +18,7 @@ from lxml import etree
 from agents.types import AgentId, ExecStatus, OcfCode, OperationResult
 from crm.cib.digest import digested_parameters, only, operation_digest, without
 from crm.cib.xml import FEATURE_SET
-from crm.executor.types import Order
+from crm.executor.types import RELOAD, Order
 
 ORIGIN: Final = "vigil"
 MIGRATIONS: Final = frozenset(("migrate_to", "migrate_from"))
@@ -52,13 +52,13 @@ def entry_ids(order: Order, failure: bool) -> tuple[str | None, str | None]:
 
 
 def entries(
-    order: Order, result: OperationResult, call_id: int, node: str, changed_epoch: int
+    order: Order, result: OperationResult, call_id: int, node: str, changed_epoch: int, *, promoted: bool = False
 ) -> tuple[Entry | None, Entry | None]:
-    """What to record for a result: the entry, and the entry of the failure."""
+    """What to record for a result: the entry, and the entry of the failure. `promoted`: the resource's role while it runs."""
     own, failure = entry_ids(order, failed(order, result.rc, result.status))
     common = {
         "operation_key": order.key,
-        "operation": order.action,
+        "operation": _recorded_as(order, result, promoted),
         "crm-debug-origin": ORIGIN,
         "crm_feature_set": FEATURE_SET,
         "transition-key": order.transition_key,
@@ -122,6 +122,18 @@ def lrm_resource(resource: str, agent: AgentId, kept: list[Entry]) -> etree._Ele
     for entry in kept:
         etree.SubElement(element, "lrm_rsc_op", dict(entry))
     return element
+
+
+def _recorded_as(order: Order, result: OperationResult, promoted: bool) -> str:
+    """A reload leaves the resource as if it had been started with the new parameters, or, when it failed, as a monitor would find it.
+
+    Recorded under its own name it would be the last operation, but not one whose parameters are compared with the configuration's: the next change would go unnoticed.
+    """
+    if order.action != RELOAD:
+        return order.action
+    if not result.ok:
+        return "monitor"
+    return "promote" if promoted else "start"
 
 
 def _names(names: tuple[str, ...]) -> str:

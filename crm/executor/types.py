@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 DEFAULT_TIMEOUT_MS: Final = 20_000
 META: Final = "CRM_meta_"
+RELOAD: Final = "reload-agent"
+"""The action that the policy engine orders when parameters have changed that the agent can take over while it runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,18 +25,20 @@ class AgentTraits:
     """What of an agent's meta-data matters for its history.
 
     `restart`: parameters whose change needs a restart although the agent can reload; None when it cannot reload.
-    `private`: parameters that are left out of the secure digest.
+    `private`: parameters that are left out of the secure digest. `reload`: the agent's own word for `reload-agent`: those of OCF 1.0 say `reload`.
     """
 
     restart: tuple[str, ...] | None = None
     private: tuple[str, ...] = ()
+    reload: str = RELOAD
 
 
 NO_TRAITS: Final = AgentTraits()
 
 
 def traits_of(metadata: AgentMetadata) -> AgentTraits:
-    return AgentTraits(metadata.restart_parameters(), metadata.private_parameters())
+    word = "reload" if RELOAD not in metadata.action_names and "reload" in metadata.action_names else RELOAD
+    return AgentTraits(metadata.restart_parameters(), metadata.private_parameters(), word)
 
 
 @dataclass(frozen=True, slots=True)
