@@ -153,7 +153,7 @@ CLUSTER_PROPERTIES: Final = _table(
     Option("pe-error-series-max", INTEGER, "-1", "Saved inputs of decisions with errors; -1: all."),
     Option("pe-warn-series-max", INTEGER, "5000", "Saved inputs of decisions with warnings."),
     Option("pe-input-series-max", INTEGER, "4000", "Saved inputs of other decisions."),
-    Option("crm-restart-grace", INTERVAL, "2s", "How long the crm of a member may be absent while it is restarted."),
+    Option("crm-restart-grace", INTERVAL, "5s", "How long the crm of a member may be absent while it is restarted."),
     Option("last-lrm-refresh", TEXT, "", "When the history was last refreshed; set by tools."),
 )
 
