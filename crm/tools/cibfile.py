@@ -15,8 +15,8 @@ from crm.api import errors
 from crm.api.errors import ApiError, ErrorItem
 from crm.cib import operations, verify, xml
 from crm.tools import exits
-from crm.tools.cluster import counted, element, id_part, quoted
 from crm.tools.command import Failure
+from crm.tools.xmltext import counted, element, id_part, quoted
 
 
 class FileClient:

@@ -14,17 +14,9 @@ import sys
 from crm.api import errors
 from crm.api.errors import ApiError
 from crm.tools import exits
-from crm.tools.cluster import (
-    connect,
-    counted,
-    element,
-    elements,
-    id_part,
-    local_node,
-    query,
-    quoted,
-)
+from crm.tools.cluster import connect, local_node, query
 from crm.tools.command import Failure, Given, only_command, run, usage
+from crm.tools.xmltext import counted, element, elements, id_part, quoted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -6,8 +6,9 @@ import os
 import sys
 
 from crm.tools import exits
-from crm.tools.cluster import ON_NODE, connect, query, quoted
+from crm.tools.cluster import ON_NODE, connect, query
 from crm.tools.command import Failure, Given, only_command, run, usage
+from crm.tools.xmltext import quoted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 
 from crm.tools import exits
-from crm.tools.cluster import connect, elements, milliseconds, query
+from crm.tools.cluster import connect, milliseconds, query
 from crm.tools.command import Failure, Given, only_command, run, usage
+from crm.tools.xmltext import elements
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

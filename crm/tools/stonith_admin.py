@@ -9,8 +9,9 @@ import sys
 import time
 
 from crm.tools import exits
-from crm.tools.cluster import connect, elements, query
+from crm.tools.cluster import connect, query
 from crm.tools.command import Failure, Given, run, usage
+from crm.tools.xmltext import elements
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

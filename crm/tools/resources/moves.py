@@ -13,10 +13,10 @@ from crm.cib import xml
 from crm.policy.dates import parse_date, parse_iso_duration, show_utc
 from crm.policy.model import Bundle, Clone, ClusterState, Group, Primitive, Resource
 from crm.tools import exits
-from crm.tools.cluster import element, quoted
 from crm.tools.command import Failure, usage
 from crm.tools.resources.listing import find, places, state_of
 from crm.tools.resources.values import CLIENT, base_name
+from crm.tools.xmltext import element, quoted
 
 if TYPE_CHECKING:
     from lxml.etree import _Element

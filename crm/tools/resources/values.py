@@ -7,8 +7,9 @@ schema wants it before the members.
 from __future__ import annotations
 
 from crm.tools import exits
-from crm.tools.cluster import counted, element, elements, id_part, query, quoted
+from crm.tools.cluster import query
 from crm.tools.command import Failure
+from crm.tools.xmltext import counted, element, elements, id_part, quoted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

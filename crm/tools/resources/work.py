@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Final
 from crm.api import errors
 from crm.api.errors import ApiError
 from crm.tools import exits
-from crm.tools.cluster import milliseconds, quoted
+from crm.tools.cluster import milliseconds
 from crm.tools.command import Failure, usage
 from crm.tools.resources import values
+from crm.tools.xmltext import quoted
 
 if TYPE_CHECKING:
     from crm.tools.cluster import Cluster
