@@ -50,7 +50,7 @@ class Label:
 class State:
     """`counter` grows with every write: that is all there is to see of being alive. No clock is compared with another.
 
-    `uuid` is the label's: what an earlier use of the same disk left is no state.
+    `able`: it would bid if there were no master. `uuid` is the label's: what an earlier use of the same disk left is no state.
     """
 
     uuid: str
@@ -59,6 +59,7 @@ class State:
     incarnation: int
     counter: int
     claim: Claim
+    able: bool
     view: int
     members: tuple[int, ...]
     quorate: bool

@@ -2,7 +2,7 @@
 
 The node that is *master* on the disk has evidence, nobody else; so at an even split the half with the master wins. It
 is sticky: who is master stays it while it can write in time and its part of the cluster could win at all. When there is
-none, every node whose part could win bids, and the lowest id of those that bid becomes it.
+none, the lowest id of the nodes whose part could win becomes it.
 
 Each node works in cycles, `interval_ms` apart: write one's own block, then, after that has returned, read all blocks.
 
@@ -140,6 +140,7 @@ class QuorumDiskCore:
         self._marks: dict[int, Mark | None] = {}
         self._foreign = ""
         self._foreign_until_ms = 0
+        self._failed_until_ms = 0
         self._known_own = False
 
     # --- a cycle
@@ -168,6 +169,7 @@ class QuorumDiskCore:
                     incarnation=self.me.incarnation,
                     counter=self._counter,
                     claim=self.claim,
+                    able=self._able(now_ms),
                     view=surroundings.view,
                     members=tuple(member.node_id for member in surroundings.members),
                     quorate=surroundings.quorate,
@@ -181,6 +183,8 @@ class QuorumDiskCore:
     def finish(self, outcome: Outcome, now_ms: int) -> list[Effect]:
         """Take what came of the cycle."""
         effects: list[Effect] = []
+        if outcome.error:
+            self._failed_until_ms = now_ms + self.stale_ms
         if outcome.error != self.error:
             self.error = outcome.error
             effects.append(Say(f"quorum disk: {outcome.error or 'reads and writes again'}", bool(outcome.error)))
@@ -220,12 +224,19 @@ class QuorumDiskCore:
         if not self.held_until_ms or written_ms < self.held_until_ms:
             self.held_until_ms = began_ms + self.hold_ms
 
-    def _may_bid(self, now_ms: int) -> bool:
+    def _able(self, now_ms: int) -> bool:
         if not self._surroundings.may_win or self.evicted_by or self._foreign or not self._seen_all_blocks:
             return False
-        if self._quiet_until_ms is None or now_ms < self._quiet_until_ms:
+        return now_ms >= self._failed_until_ms
+
+    def _may_bid(self, now_ms: int) -> bool:
+        if not self._able(now_ms) or self._quiet_until_ms is None or now_ms < self._quiet_until_ms:
             return False
-        return not any(self._yields_to(node_id, peer) for node_id, peer in self.peers.items())
+        return not any(self._yields_to(node_id, peer) or self._waits_for(peer) for node_id, peer in self.peers.items())
+
+    def _waits_for(self, peer: Peer) -> bool:
+        """The lowest id bids first, so that it is known beforehand who becomes master."""
+        return peer.state is not None and not peer.stale and peer.state.able and peer.state.node_id < self.me.node_id
 
     def _compare(self) -> list[Effect]:
         """Rule 3: this read began after the bid was written."""
