@@ -45,7 +45,18 @@ _NODE_WORD: Final = {
     NodeKind.GUEST: "GuestNode",
     NodeKind.BUNDLE: "GuestNode",
 }
-EXIT_TEXT: Final = {2: "Invalid parameter", 5: "Not installed"}
+EXIT_TEXT: Final = {
+    0: "OK",
+    1: "Error occurred",
+    2: "Invalid parameter",
+    3: "Unimplemented",
+    4: "Insufficient privileges",
+    5: "Not installed",
+    6: "Not configured",
+    7: "Not running",
+    8: "Promoted",
+    9: "Failed in promoted role",
+}
 
 
 def header_lines(state: ClusterState) -> list[str]:
@@ -200,10 +211,11 @@ class _Listing:
         self.state = state
         self.pending = pending
         self.lines: list[str] = []
-        self.failed_probes: dict[Resource, list[FailedOp]] = {}
+        self.failed_probes: dict[str, list[FailedOp]] = {}  # by the resource's name in the operation key
         for failed in state.failed_ops:
-            if failed.entry.is_probe and (failed.entry.rc in EXIT_TEXT or failed.entry.status == 7):
-                self.failed_probes.setdefault(failed.resource, []).append(failed)
+            entry = failed.entry
+            if entry.is_probe and (entry.rc in (2, 5) or entry.status == 7):
+                self.failed_probes.setdefault(entry.key.rsplit("_", 2)[0], []).append(failed)
 
     def item(self, level: int, text: str) -> None:
         self.lines.append(f"{'  ' * level}* {text}")
@@ -234,13 +246,15 @@ class _Listing:
     # --- primitives ---------------------------------------------------------------------------------------------------
 
     def primitive(self, rsc: Primitive) -> str:
-        node = current_node(rsc) if len(rsc.active_nodes) < 2 else None
+        node = current_node(rsc)
         if not rsc.active_nodes:
             node = rsc.pending_node or rsc.lock_node
         name = rsc.id if rsc.unique else rsc.config_id
         return self.primitive_line(rsc, name, node)
 
     def primitive_line(self, rsc: Primitive, name: str, node: Node | None) -> str:
+        if len(rsc.active_nodes) > 1:
+            node = None
         words = [f"{name}\t({rsc.agent}):\t"]
         if rsc.removed:
             words.append("ORPHANED")
@@ -270,10 +284,12 @@ class _Listing:
             return "Unpromoted"
         return ROLE_NAMES[rsc.role if rsc.role is not Role.UNKNOWN else Role.STOPPED]
 
-    def _probe_text(self, rsc: Primitive, node: Node | None) -> str | None:
-        for failed in self.failed_probes.get(rsc, ()):
+    def _probe_text(self, rsc: Resource, node: Node | None) -> str | None:
+        """Why a probe there could not be made; instances of a clone have it in common."""
+        top = rsc.top
+        for failed in self.failed_probes.get(top.child_name if isinstance(top, Clone) else rsc.id, ()):
             if node is None or failed.node is node:
-                return EXIT_TEXT.get(failed.entry.rc, "Not installed")
+                return EXIT_TEXT.get(failed.entry.rc, "Unknown exit status")
         return None
 
     def _flags(self, rsc: Primitive, node: Node | None) -> list[str]:
@@ -358,11 +374,8 @@ class _Listing:
         active = set(clone.active_nodes)
         base = "Stopped (disabled)" if _target_of_instances(clone) is Role.STOPPED else "Stopped"
         texts: dict[str, list[str]] = {}
-        probes = [failed for leaf in clone.leaves() for failed in self.failed_probes.get(leaf, ())]
         for node in sorted((node for node in nodes if node not in active), key=lambda each: name_key(each.name)):
-            exit_text = next(
-                (EXIT_TEXT.get(failed.entry.rc, "Not installed") for failed in probes if failed.node is node), None
-            )
+            exit_text = self._probe_text(clone, node)
             texts.setdefault(f"Stopped ({exit_text})" if exit_text else base, []).append(node.name)
         return sorted(texts.items())
 
