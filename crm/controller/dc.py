@@ -412,19 +412,21 @@ class Coordinator:
                     if action.kind is ActionKind.RESOURCE:
                         pending = status.pending(action, key)
                         extra += [] if pending is None else [pending]
-                        self.memory.ordered[(action.executed_on or "", action.key)] = key
+                        self.memory.ordered[(action.executed_on or "", action.history_key)] = key
         if orders:
             effects += self.hands.order(Orders(transition.number, tuple(orders), tuple(extra)))
         return effects
 
     def _under_way(self, action: Action) -> str | None:
         """The transition key of the same operation that an earlier transition ordered and that has not ended."""
-        known = self.memory.ordered.get((action.executed_on or "", action.key))
+        known = self.memory.ordered.get((action.executed_on or "", action.history_key))
         if known is not None:
             return known
         if action.resource is None or action.node_id is None:
             return None
-        entry = status.operation_entry(self.cib.document, action.node_id, action.resource.id, f"pending-{action.key}")
+        entry = status.operation_entry(
+            self.cib.document, action.node_id, action.resource.id, f"pending-{action.history_key}"
+        )
         return None if entry is None else entry.get("transition-key")
 
     def _clear_failcount(self, action: Action, key: str) -> Changes:

@@ -73,6 +73,13 @@ class Action:
         return self.parameters.get(_META + name)
 
     @property
+    def history_key(self) -> str:
+        """The key under which the operation is recorded: instances of anonymous clones share the name of what is cloned."""
+        if self.resource is None:
+            return self.key
+        return f"{self.resource.id}_{self.task}_{self.interval_ms}"
+
+    @property
     def no_wait(self) -> bool:
         return self.meta("op_no_wait") == "true"
 

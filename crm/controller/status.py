@@ -153,8 +153,8 @@ def pending(action: Action, transition_key: str) -> Operation | None:
     if action.task == "monitor" and action.interval_ms == 0:
         return None  # a probe that has not answered is the same as a resource that was not probed
     entry = {
-        "id": f"pending-{action.key}",
-        "operation_key": action.key,
+        "id": f"pending-{action.history_key}",
+        "operation_key": action.history_key,
         "operation": action.task,
         "crm-debug-origin": ORIGIN,
         "transition-key": transition_key,
