@@ -28,6 +28,7 @@ from crm.policy.graph import GraphWriter
 from crm.policy.model import Assignment, ClusterState, Primitive, ReportItem
 from crm.policy.ordering.apply import apply_orderings, order_probes
 from crm.policy.ordering.internal import declare_internal
+from crm.policy.ordering.pointless import pointless_restarts
 from crm.policy.ordering.propagate import Propagation
 from crm.policy.ordering.validate import drop_invalid
 from crm.policy.render.summary import Summary, summarize
@@ -149,11 +150,40 @@ def schedule(
     return plan_transition(state, constraints, assignment)
 
 
+_REPLANS = 3  # each leaves out restarts that the one before made pointless
+
+
 def plan_transition(state: ClusterState, constraints: Constraints, assignment: Assignment) -> Transition:
     """From an assignment to the transition that brings it about."""
+    problems = list(state.problems)
+    pointless: dict[tuple[str, str], None] = {}
+    for _ in range(_REPLANS):
+        plan, propagation = _plan(state, constraints, assignment, pointless, problems)
+        found = pointless_restarts(plan)
+        if not found:
+            break
+        pointless.update(dict.fromkeys(found))
+        problems = list(state.problems)
+    state.problems[:] = problems
+    summary = summarize(plan)
+    writer = GraphWriter(plan, propagation)
+    writer.collect()
+    if plan.unreachable:
+        summary = summarize(plan)
+    return Transition(state, assignment, plan, writer, summary)
+
+
+def _plan(
+    state: ClusterState,
+    constraints: Constraints,
+    assignment: Assignment,
+    pointless: dict[tuple[str, str], None],
+    problems: list[ReportItem],
+) -> tuple[Plan, Propagation]:
+    """All actions, their relations, and what these make of them."""
     plan = Plan(state, assignment)
     create_requested(plan)
-    declare_constraints(plan, constraints.elements, constraints.references, constraints.colocations, state.problems)
+    declare_constraints(plan, constraints.elements, constraints.references, constraints.colocations, problems)
     create_lock_deletions(plan)
     for rsc in plan.resource_order:
         declare_internal(plan, rsc)
@@ -168,17 +198,12 @@ def plan_transition(state: ClusterState, constraints: Constraints, assignment: A
     order_remote(plan)
     create_fencing(plan)
     apply_orderings(plan)
-    propagation = Propagation(plan, assignment)
+    propagation = Propagation(plan, assignment, pointless)
     propagation.block_unrunnable()
     order_probes(plan)
     propagation.run()
     drop_invalid(plan)
-    summary = summarize(plan)
-    writer = GraphWriter(plan, propagation)
-    writer.collect()
-    if plan.unreachable:
-        summary = summarize(plan)
-    return Transition(state, assignment, plan, writer, summary)
+    return plan, propagation
 
 
 __all__ = ["Primitive", "Reason", "Transition", "plan_transition", "schedule"]

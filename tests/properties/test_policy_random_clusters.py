@@ -22,15 +22,12 @@ from crm.policy.simulate import execute
 
 EVENTS = 6
 STEPS = 12  # transitions until nothing is left to do, at the most
-# Lives in which the placement itself, the field's as well as ours, goes back and forth for ever: load is balanced anew after each
-# move, or clones that must be apart cover all nodes between them.
-RESTLESS = frozenset((18, 191))
 
 
 def seeds() -> list[int]:
     text = os.environ.get("VIGIL_POLICY_SEEDS")
     if not text:
-        return list(range(24))
+        return list(range(40))
     first, _, last = text.partition("-")
     return list(range(int(first), int(last or first) + 1))
 
@@ -41,14 +38,13 @@ def is_idle(transition: Transition) -> bool:
 
 @pytest.mark.parametrize("seed", seeds())
 def test_a_cluster_comes_to_rest_after_every_event_and_nothing_forbidden_happens(seed: int) -> None:
-    if seed in RESTLESS:
-        return
     cluster = RandomCluster(seed)
     world = World(cluster.fencing, cluster.nodes)
     now = 1_700_000_000
     for number in range(EVENTS):
         event = cluster.perturb(now) if number else "the cluster starts"
         where = f"seed {seed}, event {number} ({event})"
+        placements: list[tuple[str | None, ...]] = []
         for _ in range(STEPS):
             now += 10
             world.observe_nodes(cluster.cib)
@@ -57,10 +53,15 @@ def test_a_cluster_comes_to_rest_after_every_event_and_nothing_forbidden_happens
             assert execution.complete, f"{where}: the transition could not be executed to its end"
             world.execute(transition, execution.executed)
             assert not world.faults, f"{where}: {world.faults}"
+            placements.append(tuple(None if node is None else node.name for node in transition.assignment.node))
             if is_idle(transition):
                 break
         else:
-            pytest.fail(f"{where}: still not at rest after {STEPS} transitions")
+            # The field's placement rules can be restless (load balanced anew after each move; clones that must be apart but
+            # cover all nodes): then it is the placement that goes back and forth, in a round, and each step is justified by it.
+            assert placements[-1] != placements[-2], f"{where}: the same is done again and again"
+            assert placements[-1] in placements[:-1], f"{where}: still not at rest after {STEPS} transitions"
+            return
         faults = final_faults(transition)
         assert not faults, f"{where}: at rest, but {faults}"
 

@@ -19,6 +19,8 @@ def allowed(plan: Plan, rsc: Primitive, current: Node | None, assigned: Node | N
         and assigned is not None
         and not plan.unclean[current.index]
         and not plan.unclean[assigned.index]
+        # Nothing waits for the start of a connection to migrate to its node, so that must be there already.
+        and (assigned.connection is None or bool(assigned.connection.active_nodes))
     )
 
 

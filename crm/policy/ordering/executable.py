@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 from crm.policy.actions.model import ANTI, FIRSTREQ, IFUNMIG, LOAD, OPTIONAL, ORD, RUNNABLE, SAMENODE, SERIAL, Action
 from crm.policy.actions.plan import Plan
-from crm.policy.model import Primitive
+from crm.policy.model import Clone, Primitive, Resource
 
 _PREFERENCES = ORD | SERIAL | ANTI | LOAD | IFUNMIG | SAMENODE
 
@@ -74,7 +74,27 @@ def make_executable(plan: Plan, inputs: Inputs) -> bool:
         for action in stuck:
             _settle_missing(plan, action, inputs)
         stuck = _stuck(inputs)
+        if not stuck:
+            _drop_pointless_notifications(plan, inputs)
+            stuck = _stuck(inputs)
     return True
+
+
+def _drop_pointless_notifications(plan: Plan, inputs: Inputs) -> None:
+    """Nobody is told of what was left out."""
+    affected: dict[tuple[Resource, str], None] = {}
+    for unreachable in plan.unreachable:
+        rsc, task = unreachable.action.rsc, unreachable.action.task
+        if isinstance(rsc, Primitive) and isinstance(rsc.top, Clone) and rsc.top.notify:
+            affected[rsc.top, task] = None
+    for clone, task in affected:
+        leaves = clone.leaves()
+        if any(action in inputs and action.task == task for leaf in leaves for action in plan.by_rsc[leaf.index]):
+            continue
+        for rsc in (*leaves, clone):
+            for action in plan.by_rsc[rsc.index]:
+                if action in inputs and action.get_meta("notify_operation") == task and action.get_meta("notify_type"):
+                    _leave_out(plan, action, action, inputs, in_loop=False)
 
 
 def _settle_missing(plan: Plan, action: Action, inputs: Inputs) -> None:

@@ -14,6 +14,7 @@ first, never the flags.
 from __future__ import annotations
 
 from bisect import insort_left
+from collections.abc import Collection
 from operator import attrgetter
 
 from crm.policy.actions.model import (
@@ -46,7 +47,7 @@ from crm.policy.actions.model import (
 from crm.policy.actions.plan import Plan
 from crm.policy.actions.store import is_ancestor
 from crm.policy.constraints.model import Colocation
-from crm.policy.model import INFINITY, Assignment, Bundle, Clone, Group, Kind, Node, Primitive, Resource, Role
+from crm.policy.model import INFINITY, Assignment, Bundle, Group, Kind, Node, Resource, Role
 from crm.policy.ordering.interleave import instances_of, interleaves, partner
 
 _DEPTH = 120  # nested updates; each takes up to five Python frames
@@ -59,15 +60,14 @@ _ACTIVE = (
 ) | (SAMENODE | TGRAPH | FGRAPH)
 
 
-def propagate(plan: Plan, assignment: Assignment) -> Propagation:
-    return Propagation(plan, assignment)
-
-
 class Propagation:
     """One run over all actions of a plan."""
 
-    def __init__(self, plan: Plan, assignment: Assignment) -> None:
+    def __init__(self, plan: Plan, assignment: Assignment, pointless: Collection[tuple[str, str]] = ()) -> None:
         self.plan = plan
+        self.pointless = (
+            pointless  # keys of actions of which the first must not demand the other (`ordering.pointless`)
+        )
         self.dependents = assignment.dependents
         self.family = [0] * len(plan.state.all_resources)  # clock of the last change below a collective
         self.summaries: dict[tuple[Action, Node], tuple[int, int]] = {}
@@ -373,7 +373,7 @@ class Propagation:
             relation.bits = bits = (bits & ~THENREQ1) | THENREQ
             if first.node is not None:
                 node = first.node
-        if bits & THENREQ:
+        if bits & THENREQ and not (self.pointless and (first.key, then.key) in self.pointless):
             if then.rsc is not None:
                 result |= self._dispatch(THENREQ, then.rsc, first, then, node, flags)
             elif not flags & OPTIONAL and then.flags & OPTIONAL:
@@ -670,4 +670,4 @@ _RULES = {
     MIN: Propagation._minimum,
 }
 
-__all__ = ["Clone", "Primitive", "Propagation", "propagate"]
+__all__ = ["Propagation"]
