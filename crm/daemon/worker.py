@@ -79,7 +79,7 @@ def decide(document: bytes, epoch_s: int) -> tuple[int, bytes]:
         from crm.policy.schedule import schedule
 
         root = xml.parse(document, comments=False)
-        transition = schedule(root, epoch_s)
+        transition = schedule(root, epoch_s, masked=False)
         text = transition.to_xml()
         return OK, text if isinstance(text, bytes) else text.encode()
     except Exception as error:

@@ -80,10 +80,11 @@ def connection_address(rsc: Primitive, parameters: dict[str, str], host: Node | 
 
 
 class DigestStore:
-    """The digests computed during one scheduling run."""
+    """The digests computed during one scheduling run. `masked`: private values may be hidden in this CIB, so that they say nothing."""
 
-    def __init__(self, state: ClusterState) -> None:
+    def __init__(self, state: ClusterState, masked: bool = True) -> None:
         self.state = state
+        self.masked = masked
         self._known: dict[tuple[Node | None, str, str, int], Digests] = {}
         self._digest_of: dict[tuple[tuple[str, str], ...], str] = {}
 
@@ -176,6 +177,6 @@ class DigestStore:
             change = Change.RESTART if not entry.interval_ms and now.has_extra else Change.OTHER
         else:
             return Change.NONE
-        if now.secure is not None and now.secure == entry.xml.get("op-secure-digest"):
+        if self.masked and now.secure is not None and now.secure == entry.xml.get("op-secure-digest"):
             return Change.PRIVATE
         return change

@@ -134,10 +134,19 @@ class Transition:
 
 
 def schedule(
-    cib: _Element, now: int, *, explain: bool = False, show_scores: bool = False, show_utilization: bool = False
+    cib: _Element,
+    now: int,
+    *,
+    masked: bool = True,
+    explain: bool = False,
+    show_scores: bool = False,
+    show_utilization: bool = False,
 ) -> Transition:
-    """Decide what runs where and what gets it there. `now` in epoch seconds."""
-    state = unpack(cib, now)
+    """Decide what runs where and what gets it there. `now` in epoch seconds.
+
+    `masked`: private parameters (passwords) may be hidden in this CIB, so that a difference in them alone is none. The cluster's own CIB hides nothing.
+    """
+    state = unpack(cib, now, masked)
     constraints = read_constraints(state)
     assignment = assign(
         state,

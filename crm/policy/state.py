@@ -41,16 +41,16 @@ def effective_now(cib: _Element, argument: str | None, wall_clock: int) -> tuple
     return wall_clock, "clock"
 
 
-def unpack(cib: _Element, now: int) -> ClusterState:
-    """Everything that the CIB says, as of `now` (seconds since 1970)."""
+def unpack(cib: _Element, now: int, masked: bool = True) -> ClusterState:
+    """Everything that the CIB says, as of `now` (seconds since 1970). `masked`: private parameters may be hidden in it, as in a file for others' eyes."""
     now = max(EARLIEST, min(LATEST, now))
-    state = _unpack(cib, now)
+    state = _unpack(cib, now, masked)
     if apply_tickets(state):
-        state.before_tickets = _unpack(cib, now)
+        state.before_tickets = _unpack(cib, now, masked)
     return state
 
 
-def _unpack(cib: _Element, now: int) -> ClusterState:
+def _unpack(cib: _Element, now: int, masked: bool) -> ClusterState:
     config = Configuration(cib, now)
     quorate = is_quorate(config)
     state = ClusterState(
@@ -72,7 +72,7 @@ def _unpack(cib: _Element, now: int) -> ClusterState:
         operations=Operations(config),
         recheck_candidates=config.changes,
     )
-    state.digests = DigestStore(state)
+    state.digests = DigestStore(state, masked)
     state.has_fence_device = state.options.have_watchdog or _has_fence_device(state)
     state.unfencing_in_use = _unfencing_in_use(state)
     read_nodes(state)
