@@ -148,6 +148,12 @@ class CibStore:
             return Loaded(document, Lineage.parse(signature.lineage), False, str(path), tuple(reports))
         if existed:
             reports.append(_report(Severity.ERROR, "cib-lost", self.folder, "no copy of the CIB is usable"))
+        elif not reports and any((self.folder / "damaged").glob("*.xml")):
+            # An earlier start has put the last copy aside; nothing has come in its place since.
+            existed = True
+            reports.append(
+                _report(Severity.ERROR, "cib-lost", self.folder, "no copy of the CIB is left but damaged ones")
+            )
         return Loaded(None, Lineage(), not existed and not reports, "", tuple(reports))
 
     def _read_current(self, path: Path, reports: list[ReportItem]) -> tuple[etree._Element, Signature] | None:
@@ -167,7 +173,9 @@ class CibStore:
             document = xml.parse(data, source=str(path))
         except (OSError, xml.CibSyntaxError):
             return
-        signature = Signature(hashlib.sha256(data).hexdigest(), xml.version(document), self._serial + 1)
+        # One change that no view has seen: it counts for more than a configuration in which nothing was ever changed.
+        lineage = str(Lineage().recorded((0, 0), False))
+        signature = Signature(hashlib.sha256(data).hexdigest(), xml.version(document), self._serial + 1, lineage)
         _write_synced(_signature_path(path), signature.text().encode())
         _sync_folder(self.folder)
         reports.append(_report(Severity.WARNING, "cib-unsigned", path, "it had no signature; taken as it is"))

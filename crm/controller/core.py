@@ -84,7 +84,7 @@ class Settings:
     """`expected_nodes`: names from the node's configuration. `attributes`: transient ones kept over a restart of crm.
 
     `action_limit`: operations that this node takes at a time from a transition. `deadtime_ms`: of the failure detector. `votes` by
-    node id and `expected_votes` tell an even split, in which both halves may be quorate.
+    node id and `expected_votes` tell an even split, in which both halves may be quorate. `cib_lost`: every copy of the CIB on disk is damaged.
     """
 
     expected_nodes: frozenset[str] = frozenset()
@@ -93,6 +93,7 @@ class Settings:
     deadtime_ms: int = 1000
     votes: Mapping[int, int] = field(default_factory=dict)
     expected_votes: int = 0
+    cib_lost: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +139,7 @@ class Controller:
     def __init__(self, me: Identity, cib: CibPort, executor: ExecutorPort, settings: Settings | None = None) -> None:
         self.me = me
         self.settings = settings or Settings()
+        self._cib_lost = self.settings.cib_lost
         self.view: View | None = None
         self.dc: int | None = None
         self.coordinator: Coordinator | None = None
@@ -203,6 +205,7 @@ class Controller:
             "state": self.state,
             "dc": self.dc,
             "synced": self.synced,
+            "without_cib": list(self.without_cib()),
             "orders": sorted(f"{order.action.key} on {order.action.node}" for order in self._orders.values()),
             "fencing": sorted(self._fencing),
             "transition": None
@@ -337,6 +340,7 @@ class Controller:
             history_current=before is not None or self._nothing_to_tell(),
             leaving=self.leaving,
             action_limit=self.settings.action_limit,
+            cib_lost=self._cib_lost,
         )
 
     def _nothing_to_tell(self) -> bool:
@@ -347,7 +351,7 @@ class Controller:
         assert self._join is not None
         agreement = self._join.on_facts(facts)
         if agreement is None:
-            return []
+            return self._say_without_cib()
         self.dc = agreement.dc
         effects: list[Effect] = []
         if agreement.transfer:
@@ -355,6 +359,17 @@ class Controller:
                 effects.append(self._multicast(CibCopy(agreement.digest, self._cib.copy())))
             return effects
         return self._tell_history(agreement) + self._check_synced(now_ms)
+
+    def _say_without_cib(self) -> list[Effect]:
+        lost = self.without_cib()
+        if not lost:
+            return []
+        return [Record("cib_missing", {"lost_by": list(lost), "text": "waiting for a member that has the CIB"})]
+
+    def without_cib(self) -> tuple[str, ...]:
+        """Names of the members that have lost their CIB while nobody in the view can give them one: nothing is decided."""
+        lost = frozenset() if self._join is None else self._join.without_cib
+        return () if self.view is None else tuple(each.name for each in self.view.members if each.node_id in lost)
 
     def _on_cib_copy(self, sender: int, message: CibCopy, now_ms: int) -> list[Effect]:
         assert self._join is not None
@@ -385,6 +400,7 @@ class Controller:
         if self._last_synced is view:
             return []
         self._last_synced = view
+        self._cib_lost = False
         self._seniority += 1
         agreement = join.agreement
         name = next((member.name for member in view.members if member.node_id == agreement.dc), str(agreement.dc))
@@ -578,7 +594,7 @@ class Controller:
         how = action.meta("stonith_action") or "reboot"
         timeout_ms = max(action.timeout_ms, 0)
         delay_ms = max(delay_ms, self._hold_back_ms(target))
-        return self._start_fencing(target, how, f"{action.key}", transition_key, timeout_ms, delay_ms)
+        return self._start_fencing(target, how, action.reason or action.key, transition_key, timeout_ms, delay_ms)
 
     def _hold_back_ms(self, target: str) -> int:
         """In an even split both halves may be quorate, and would fence each other at the same moment: both off.

@@ -9,6 +9,8 @@ was DC there (so the role does not move needlessly); from the largest partition 
 
 *The CIB* is the one with the highest standing (`crm.cib.lineage`: what a quorate view accepted is never displaced by what a minority
 did); among equal ones that of a member that was part of a cluster until now, then the highest version, the DC's, the lowest id's.
+A member that has lost its CIB (every copy on its disk is damaged) gives none. While there is such a member and no other has a CIB in which a
+change was ever made, there is no verdict: taking an empty configuration for the cluster's would stop all that runs.
 """
 
 from __future__ import annotations
@@ -27,7 +29,8 @@ class Facts:
     `crm_id` names this life of its crm process. `quorate_before`: its last synchronised view had quorum. `peers_before`: the size of that
     view's group, 0 when it has none yet. `synced_since`: how many views it has been through as a synchronised member.
     `history_current`: its copy of the status section already tells what its executor knows.
-    `leaving`: it was told to shut down. `cold`: it has not been part of a synchronised view since its start.
+    `leaving`: it was told to shut down. `cold`: it has not been part of a synchronised view since its start. `cib_lost`: every copy of the CIB
+    on its disk is damaged, and it has not been given another yet.
     """
 
     node_id: int
@@ -45,6 +48,7 @@ class Facts:
     history_current: bool
     leaving: bool = False
     action_limit: int = 0
+    cib_lost: bool = False
 
     @property
     def cold(self) -> bool:
@@ -61,11 +65,14 @@ def elect(candidates: Collection[Facts]) -> int:
     return min(candidates, key=_dc_rank).node_id
 
 
-def best_cib(candidates: Collection[Facts]) -> int:
-    """The node id of the member whose CIB everybody takes."""
+def best_cib(candidates: Collection[Facts]) -> int | None:
+    """The node id of the member whose CIB everybody takes; None when the only CIB that counts may be lost."""
     dc = elect(candidates)
-    best = max((facts.standing, not facts.cold, facts.version) for facts in candidates)
-    pool = [facts for facts in candidates if (facts.standing, not facts.cold, facts.version) == best]
+    whole = [facts for facts in candidates if not facts.cib_lost]
+    if len(whole) < len(candidates) and not any(facts.standing[3] or not facts.cold for facts in whole):
+        return None
+    best = max((facts.standing, not facts.cold, facts.version) for facts in whole)
+    pool = [facts for facts in whole if (facts.standing, not facts.cold, facts.version) == best]
     return min(pool, key=lambda facts: (facts.node_id != dc, facts.node_id)).node_id
 
 

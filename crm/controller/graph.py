@@ -10,6 +10,7 @@ An input that names an action outside the graph is kept: such a synapse never be
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -50,7 +51,10 @@ class ResourceDefinition:
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """One thing to do. `parameters` are all attributes of the action, meta-attributes with their `CRM_meta_` prefix."""
+    """One thing to do. `parameters` are all attributes of the action, meta-attributes with their `CRM_meta_` prefix.
+
+    `reason`: why, for people; known of fencing.
+    """
 
     id: int
     kind: ActionKind
@@ -68,6 +72,7 @@ class Action:
     maintenance: tuple[tuple[str, str], ...] = ()
     shutdown_lock: str | None = None
     cib_only: bool = False
+    reason: str = ""
 
     def meta(self, name: str) -> str | None:
         return self.parameters.get(_META + name)
@@ -125,8 +130,9 @@ def parse(data: bytes | str | etree._Element) -> Graph:
     if root.tag != "transition_graph":
         raise GraphError(f"the root element is <{root.tag}>, expected <transition_graph>")
     recheck = _integer(root.get("recheck-by"), 0)
+    reasons = _reasons(root.get("reasons", "{}"))
     return Graph(
-        synapses=tuple(_synapse(element) for element in root.iterchildren("synapse")),
+        synapses=tuple(_synapse(element, reasons) for element in root.iterchildren("synapse")),
         cluster_delay_ms=duration_ms(root.get("cluster-delay"), DEFAULT_CLUSTER_DELAY_MS),
         fencing_timeout_ms=duration_ms(
             root.get("fencing-timeout", root.get("stonith-timeout")), DEFAULT_CLUSTER_DELAY_MS
@@ -140,7 +146,18 @@ def parse(data: bytes | str | etree._Element) -> Graph:
     )
 
 
-def _synapse(element: etree._Element) -> Synapse:
+def _reasons(text: str) -> dict[str, str]:
+    """Of the policy worker, by the number of the action."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise GraphError(f"the reasons of the graph are {text!r}, expected a JSON object")
+    return {str(number): str(reason) for number, reason in found.items()}
+
+
+def _synapse(element: etree._Element, reasons: Mapping[str, str]) -> Synapse:
     identity = _integer(element.get("id"), -1)
     action_set = element.find("action_set")
     actions = [] if action_set is None else list(action_set.iterchildren("*"))
@@ -152,10 +169,12 @@ def _synapse(element: etree._Element) -> Synapse:
         for trigger in inputs.iterchildren("trigger"):
             triggers.extend(_integer(child.get("id"), -1) for child in trigger.iterchildren("*"))
     # The same action may be named twice (several relations); it is confirmed once.
-    return Synapse(identity, _integer(element.get("priority"), 0), _action(actions[0]), tuple(dict.fromkeys(triggers)))
+    return Synapse(
+        identity, _integer(element.get("priority"), 0), _action(actions[0], reasons), tuple(dict.fromkeys(triggers))
+    )
 
 
-def _action(element: etree._Element) -> Action:
+def _action(element: etree._Element, reasons: Mapping[str, str]) -> Action:
     try:
         kind = ActionKind(str(element.tag))
     except ValueError:
@@ -188,6 +207,7 @@ def _action(element: etree._Element) -> Action:
         else tuple((child.get("id", ""), child.get("node_in_maintenance", "0")) for child in maintenance.iter("node")),
         shutdown_lock=element.get("shutdown-lock"),
         cib_only=element.get("mode") == "cib",
+        reason=reasons.get(element.get("id", ""), ""),
     )
 
 

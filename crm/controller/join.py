@@ -7,7 +7,8 @@ multicasts its CIB if anybody lacks it; each member whose history is missing mul
 *synchronised*: all members have the same document, and it is true. Updates wait until then.
 
 A member that dies in the middle changes the view, and a new `Join` begins; nothing of the old one is kept. There is no
-timer: a member of the group that hangs stops vouching for itself and leaves the group.
+timer: a member of the group that hangs stops vouching for itself and leaves the group. Where no CIB can be relied on (`crm.controller.election`)
+the view stays as it is, undecided, until a member comes that has one.
 """
 
 from __future__ import annotations
@@ -43,10 +44,12 @@ class Agreement:
         return bool(self.lacking)
 
 
-def agree(facts: Iterable[Facts]) -> Agreement:
-    """The verdict of the facts of a whole group."""
+def agree(facts: Iterable[Facts]) -> Agreement | None:
+    """The verdict of the facts of a whole group; None when nobody has a CIB that can be relied on."""
     everybody = list(facts)
     source = best_cib(everybody)
+    if source is None:
+        return None
     chosen = next(item for item in everybody if item.node_id == source)
     lacking = frozenset(item.node_id for item in everybody if item.digest != chosen.digest)
     return Agreement(
@@ -70,6 +73,13 @@ class Join:
     histories: set[int] = field(default_factory=set)
 
     @property
+    def without_cib(self) -> frozenset[int]:
+        """Members that have lost their CIB, when nobody can give them one: no agreement comes in this view."""
+        if self.agreement is not None or len(self.facts) < len(self.group):
+            return frozenset()
+        return frozenset(item.node_id for item in self.facts.values() if item.cib_lost)
+
+    @property
     def stage(self) -> Stage:
         if self.agreement is None:
             return Stage.COLLECTING
@@ -84,6 +94,8 @@ class Join:
         if len(self.facts) < len(self.group):
             return None
         self.agreement = agree(self.facts.values())
+        if self.agreement is None:
+            return None
         self.have_cib = not self.agreement.transfer
         return self.agreement
 

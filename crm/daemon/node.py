@@ -108,6 +108,7 @@ class Node:
                 deadtime_ms=settings.deadtime_ms,
                 votes=dict(settings.votes),
                 expected_votes=settings.expected_votes,
+                cib_lost=self.cib.lost,
             ),
         )
         self.attributes = AttributeManager()

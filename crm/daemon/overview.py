@@ -37,7 +37,12 @@ def overview(node: Node, dc: dict[str, Any] | None) -> dict[str, Any]:
         },
         "nodes": _nodes(node, view),
         "fencing": {"pending": controller.describe()["fencing"], "history": node.fencing.history()},
-        "cib": {"kept_aside": [[str(path), why] for path, why in node.cib.store.kept_aside()]},
+        "cib": {
+            "kept_aside": [[str(path), why] for path, why in node.cib.store.kept_aside()],
+            "reports": [[str(item.severity), f"{item.element}: {item.message}"] for item in node.cib.reports],
+            "without": list(controller.without_cib()),
+            "folder": str(node.cib.store.folder),
+        },
         "policy_worker": node.policy.pid,
     }
 

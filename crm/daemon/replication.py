@@ -74,9 +74,16 @@ class Replication:
         self.reports = loaded.reports
         for item in loaded.reports:
             _log.warning("%s", item)
+        self.lost = loaded.document is None and not loaded.fresh
         document = loaded.document
         if document is None:
             document = xml.empty(cluster)
+        if self.lost:
+            _log.error(
+                "every copy of the CIB in %s is damaged: this node waits for another member's, and decides nothing alone. When no member has "
+                "one: put a good copy there as cib.xml (crm configure save xml), or remove the folder to begin with an empty configuration",
+                self.store.folder,
+            )
         forget_status(document)
         self.replica = CibReplica(me, session, document, lineage=loaded.lineage, apply_updates=status.Applier())
         self.multicast: Callable[[bytes, int], None] = lambda payload, request: None
@@ -88,6 +95,7 @@ class Replication:
         self._last_request = 0
         self._flush_due = False
         self._writes: set[asyncio.Task[None]] = set()
+        self._asides: set[asyncio.Task[None]] = set()
 
     # --- the controller's port ---------------------------------------------------------------------------------------
 
@@ -160,13 +168,15 @@ class Replication:
                 case Send(node, payload):
                     self.send(node, payload)
                 case Persist():
-                    self._spawn(self._persist(effect))
+                    self._spawn(self._persist(effect, tuple(self._asides)))
                 case Reply():
                     self._reply(effect)
                 case Changed():
                     self.changed(effect)
                 case KeepAside(name, document, why):
-                    self._spawn(self._keep_aside(name, document, why))
+                    task = self._spawn(self._keep_aside(name, document, why))
+                    self._asides.add(task)
+                    task.add_done_callback(self._asides.discard)
                 case Withdraw(reason):
                     self.withdraw(reason)
                 case Notice(code, message):
@@ -182,17 +192,21 @@ class Replication:
         if effects:
             self._perform(effects)
 
-    def _spawn(self, work: Any) -> None:
+    def _spawn(self, work: Any) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
         self._writes.add(task)
         task.add_done_callback(self._written)
+        return task
 
     def _written(self, task: asyncio.Task[None]) -> None:
         self._writes.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             self.broken(error)
 
-    async def _persist(self, effect: Persist) -> None:
+    async def _persist(self, effect: Persist, first: tuple[asyncio.Task[None], ...]) -> None:
+        """`first`: what is kept aside must be on the disk before the document that displaces it."""
+        if first:
+            await asyncio.wait(first)
         try:
             await asyncio.to_thread(self.store.save, effect.document, effect.version, effect.digest, effect.lineage)
         except OSError as error:

@@ -13,12 +13,17 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import json
 import os
 import signal
 import socket
 import struct
 import sys
-from typing import Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
+from xml.sax.saxutils import quoteattr
+
+if TYPE_CHECKING:
+    from crm.policy.schedule import Transition
 
 QUESTION: Final = struct.Struct("!QqI")
 ANSWER: Final = struct.Struct("!QBI")
@@ -80,14 +85,35 @@ def decide(document: bytes, epoch_s: int) -> tuple[int, bytes]:
 
         root = xml.parse(document, comments=False)
         transition = schedule(root, epoch_s, masked=False)
-        text = transition.to_xml()
-        return OK, text if isinstance(text, bytes) else text.encode()
+        return OK, with_reasons(transition.to_xml(), fencing_reasons(transition)).encode()
     except Exception as error:
         import traceback
 
         where = traceback.extract_tb(error.__traceback__)
         place = f" ({where[-1].filename}:{where[-1].lineno})" if where else ""
         return FAILED, f"{type(error).__name__}: {error}{place}".encode()
+
+
+def fencing_reasons(transition: Transition) -> dict[str, str]:
+    """Why each node is to be fenced, by the number of the action; the first cause rather than what followed from it."""
+    from crm.policy.model import FenceNode
+
+    causes: dict[str, str] = {}
+    for request in transition.state.requests:
+        if isinstance(request, FenceNode):
+            causes.setdefault(request.node.id, request.reason)
+    return {
+        str(action.id): causes.get(action.node.id) or action.reason or ""
+        for action in transition.synapses
+        if action.task == "stonith" and action.node is not None
+    }
+
+
+def with_reasons(graph: str, reasons: dict[str, str]) -> str:
+    """The graph with an attribute `reasons` at its root. It is ours: a graph says what is to be done, and not why."""
+    if not reasons:
+        return graph
+    return graph.replace("<transition_graph", f"<transition_graph reasons={quoteattr(json.dumps(reasons))}", 1)
 
 
 def _read(channel: socket.socket, length: int) -> bytes | None:

@@ -18,10 +18,27 @@ def read(state: ClusterState, about: Mapping[str, Any], *, quorate: bool, live: 
     found.extend(_switched_off(state))
     if live and not about.get("dc"):
         found.append(Notice(Level.WARNING, "There is no DC: nothing is decided until one is elected."))
-    for path, why in (about.get("cib") or {}).get("kept_aside") or ():
-        found.append(Notice(Level.WARNING, f"A damaged CIB was set aside: {path} ({why})."))
+    found.extend(_cib(about.get("cib") or {}))
     order = {Level.ERROR: 0, Level.WARNING: 1, Level.NOTICE: 2}
     return tuple(sorted(found, key=lambda notice: order[notice.level]))
+
+
+def _cib(about: Mapping[str, Any]) -> list[Notice]:
+    found: list[Notice] = []
+    if lost := about.get("without"):
+        found.append(
+            Notice(
+                Level.ERROR,
+                f"Nothing is decided: every copy of the configuration on {', '.join(lost)} is damaged, and no other node has one.",
+                "Start a node that has it. Or, on each of them: put a good copy at "
+                f"{about.get('folder')}/cib.xml\nand restart vigild; to begin with an empty configuration, remove the folder instead.",
+            )
+        )
+    for severity, text in about.get("reports") or ():
+        found.append(Notice(Level.NOTICE if severity == "notice" else Level.WARNING, f"CIB on disk: {text}"))
+    for path, why in about.get("kept_aside") or ():
+        found.append(Notice(Level.WARNING, f"A configuration that the cluster did not take is kept in {path} ({why})."))
+    return found
 
 
 def _fencing(state: ClusterState) -> list[Notice]:

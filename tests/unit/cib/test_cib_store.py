@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from crm.cib import xml
+from crm.cib.lineage import Lineage
 from crm.cib.replica import durable_bytes
 from crm.cib.report import Severity
 from crm.cib.store import CibStore, StoreError
@@ -142,6 +143,9 @@ def test_when_nothing_is_usable_it_is_not_taken_for_a_fresh_start(tmp_path: Path
     loaded = CibStore(tmp_path).load()
     assert (loaded.document, loaded.fresh) == (None, False)
     assert [item.code for item in loaded.reports] == ["cib-damaged", "cib-lost"]
+    again = CibStore(tmp_path).load()
+    assert (again.document, again.fresh) == (None, False), "nor at the next start"
+    assert [item.code for item in again.reports] == ["cib-lost"]
 
 
 def test_a_document_without_a_signature_is_an_import(tmp_path: Path) -> None:
@@ -150,6 +154,7 @@ def test_a_document_without_a_signature_is_an_import(tmp_path: Path) -> None:
     loaded = store.load()
     assert loaded.document is not None
     assert [item.code for item in loaded.reports] == ["cib-unsigned"]
+    assert loaded.lineage.standing > Lineage().standing, "it counts for more than an empty one"
     _save(store, 8)
     assert [entry.version.epoch for entry in store.history()] == [8, 7]
 

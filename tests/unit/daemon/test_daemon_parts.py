@@ -113,6 +113,22 @@ def test_the_worker_answers_a_cib_with_a_graph() -> None:
     with_worker(scenario)
 
 
+def test_the_answer_tells_why_a_node_is_to_be_fenced() -> None:
+    lost = CIB.replace(b'"n1"/></nodes>', b'"n1"/><node id="2" uname="n2"/></nodes>')
+    lost = lost.replace(b'value="false"', b'value="true"')
+    lost = lost.replace(b"<resources>", b'<resources><primitive id="power" class="stonith" type="fence_vigil_lab"/>')
+    state = b'<node_state id="2" uname="n2" in_ccm="false" crmd="offline" join="down" expected="member"/></status>'
+
+    async def scenario(client: PolicyClient, answers: Answers) -> None:
+        client.ask(7, lost.replace(b"</status>", state), 1_700_000_000)
+        _, answer, error = await answers.next()
+        assert answer is not None, error
+        reasons = [each.action.reason for each in parse(answer).synapses if each.action.task == "stonith"]
+        assert reasons == ["peer is no longer part of the cluster"]
+
+    with_worker(scenario)
+
+
 def test_a_document_that_the_engine_cannot_read_is_an_answer_too() -> None:
     async def scenario(client: PolicyClient, answers: Answers) -> None:
         client.ask(1, b"<cib", 1)
