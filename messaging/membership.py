@@ -295,10 +295,14 @@ class Membership:
 
     def _next_ballot(self) -> ViewId:
         self._sequence = max(self._sequence, self._promised.sequence) + 1
-        if self._sequence > self._ceiling:
-            self._ceiling = self._sequence + SEQUENCE_RESERVE
-            self._persist()
+        self._reserve(self._sequence)
         return ViewId(self._sequence, self._me.node_id)
+
+    def _reserve(self, sequence: int) -> None:
+        """No later life of this node may begin below what it has led or installed."""
+        if sequence > self._ceiling:
+            self._ceiling = sequence + SEQUENCE_RESERVE
+            self._persist()
 
     def _persist(self) -> None:
         self._out.persist(Durable(self._ceiling, self.seen_all))
@@ -407,6 +411,7 @@ class Membership:
             self._abandon()
         self._awaiting_since_ms = None
         self._promised = propose.ballot
+        self._reserve(propose.ballot.sequence)  # on disk with the accept: the install that follows need not wait
         self.phase = Phase.ACCEPTED
         wait_ms = FLUSH_MS + FOLLOWER_ROUNDS * self.round_ms
         self._promise = Promise(propose.ballot, propose.members, now_ms + wait_ms)

@@ -1,0 +1,111 @@
+"""`python -m crm.simulator --scope membership --seeds 1-300 [--mutant NAME] [--trace] [--minutes N]`.
+
+A line per failing seed with the command that replays it, the totals last. Exit code 0 when all checkers held, 1 when one
+failed, 2 for a wrong command line. Under `--mutant` the run ends at the first seed that finds it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import sys
+import time
+from collections.abc import Iterable, Sequence
+
+from crm.simulator import mutants
+from crm.simulator.course import Outcome, run
+
+HOUR_MS = 3_600_000
+
+
+def seeds(text: str) -> range:
+    """`7` or `1-300`. ValueError for anything else."""
+    first, dash, last = text.partition("-")
+    chosen = range(int(first), int(last if dash else first) + 1)
+    if not chosen:
+        raise ValueError(text)
+    return chosen
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m crm.simulator", description=__doc__)
+    parser.add_argument("--scope", choices=["membership"], default="membership")
+    parser.add_argument("--seeds", type=seeds, default=range(1, 301), help="one seed or a range: 1-300")
+    parser.add_argument("--mutant", choices=sorted(mutants.MUTANTS), help="break this safety rule on purpose")
+    parser.add_argument("--trace", action="store_true", help="print what happens in each run")
+    parser.add_argument("--minutes", type=float, help="go on with further seeds for this long")
+    return parser.parse_args(arguments)
+
+
+class Totals:
+    """What was run, over all seeds."""
+
+    def __init__(self) -> None:
+        self.outcomes = 0
+        self.failures = 0
+        self.virtual_ms = self.faults = self.multicasts = self.deliveries = self.packets = self.views = 0
+        self.quorate = self.slowest_ms = 0
+        self._began = time.monotonic()
+
+    def add(self, outcome: Outcome) -> None:
+        self.outcomes += 1
+        self.failures += bool(outcome.failure)
+        self.virtual_ms += outcome.virtual_ms
+        self.faults += outcome.faults
+        self.multicasts += outcome.multicasts
+        self.deliveries += outcome.deliveries
+        self.packets += outcome.packets
+        self.views += outcome.views
+        self.quorate += outcome.quorate_views
+        self.slowest_ms = max(self.slowest_ms, outcome.agreed_after_ms)
+
+    def lines(self) -> list[str]:
+        wall_s = max(0.001, time.monotonic() - self._began)
+        hours, minutes = self.virtual_ms / HOUR_MS, wall_s / 60
+        return [
+            f"{self.outcomes} seeds, {self.failures} failed; {hours:.2f} simulated hours in {wall_s:.1f} s",
+            f"{self.faults} faults, {self.views} views installed ({self.quorate} quorate), {self.multicasts} multicasts, "
+            f"{self.deliveries} deliveries, {self.packets} packets; slowest agreement {self.slowest_ms / 1000:.1f} s",
+            f"per minute of wall time: {hours / minutes:.1f} simulated hours, {self.faults / minutes:.0f} faults, "
+            f"{self.packets / minutes:.0f} packets",
+        ]
+
+
+def replay(outcome: Outcome, mutant: str | None) -> str:
+    chosen = f" --mutant {mutant}" if mutant else ""
+    return f"python -m crm.simulator --scope membership --seeds {outcome.seed}{chosen} --trace"
+
+
+def main(arguments: Sequence[str]) -> int:
+    options = parse(arguments)
+    chosen: Iterable[int] = options.seeds
+    end = None
+    if options.minutes is not None:
+        end, chosen = time.monotonic() + 60 * options.minutes, itertools.count(options.seeds.start)
+    totals = Totals()
+    with mutants.installed(options.mutant):
+        for seed in chosen:
+            if end is not None and time.monotonic() >= end:
+                break
+            if options.trace:
+                _say(f"seed {seed}")
+            outcome = run(seed, options.trace)
+            totals.add(outcome)
+            if options.trace:
+                _say(f"swarm: {outcome.swarm.describe()}", *outcome.log)
+            if outcome.failure:
+                _say(f"seed {seed} FAILED: {outcome.failure}", f"  replay: {replay(outcome, options.mutant)}")
+                if options.mutant:
+                    break
+    _say(*totals.lines())
+    return 1 if totals.failures else 0
+
+
+def _say(*lines: str) -> None:
+    for line in lines:
+        sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

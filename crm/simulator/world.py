@@ -1,0 +1,349 @@
+"""A cluster of messaging nodes in virtual time: performs their effects, and does to them what the course asks for.
+
+The nodes are `messaging.node.Node`, the class the daemon runs. As in the daemon, one event is handled at a time, effects
+are performed in their order, and a write to disk holds up everything behind it; a node that crashes meanwhile has not
+done the rest.
+"""
+
+from __future__ import annotations
+
+import random
+from functools import partial
+
+from crm.simulator.checkers import Checkers, Sent
+from crm.simulator.clock import Clock, Violation, local_time, virtual_time
+from crm.simulator.machine import MAX_UNREAD_DATAGRAMS, Machine, Session
+from crm.simulator.network import Network
+from crm.simulator.swarm import Mode, Swarm
+from messaging.effects import (
+    AskTieBreaker,
+    CloseStream,
+    CrmAttached,
+    CrmDetached,
+    CrmMulticast,
+    CrmSend,
+    CrmVouched,
+    DatagramReceived,
+    DropCrm,
+    Durable,
+    Effect,
+    Event,
+    EvidenceChanged,
+    Finished,
+    LeaveRequested,
+    Notify,
+    OpenStream,
+    Persist,
+    Report,
+    SendDatagram,
+    SendStream,
+    Started,
+    TimerFired,
+)
+from messaging.errors import InvariantBroken
+from messaging.node import Node
+
+
+class World:
+    """See the module's text. With `trace`, `log` collects what happens, readable."""
+
+    def __init__(self, swarm: Swarm, rng: random.Random, trace: bool = False) -> None:
+        self.swarm = swarm
+        self.rng = rng
+        self.clock = Clock()
+        self.machines = {
+            n: Machine(n, swarm.drift_ppm[n - 1], rng.randint(0, 10_000_000)) for n in range(1, swarm.size + 1)
+        }
+        self.checkers = Checkers(swarm, self.machines)
+        self.network = Network(self.clock, rng, self.machines, self.give, swarm.timers.deadtime_ms)
+        self.log: list[str] = []
+        self.multicasts = 0
+        self._trace = trace
+        self._token = 0
+        self._session = 0
+
+    @property
+    def now(self) -> int:
+        return self.clock.now
+
+    def note(self, text: str) -> None:
+        if self._trace:
+            self.log.append(f"{self.clock.now / 1000:10.3f} {text}")
+
+    def up(self) -> list[int]:
+        return [n for n, machine in self.machines.items() if machine.core is not None]
+
+    # --- power and processes
+
+    def boot(self, node_id: int) -> None:
+        """Start the daemon."""
+        machine = self.machines[node_id]
+        disk = machine.disk
+        carried_on = machine.incarnation if disk.seen_all else None
+        wall_ms = self.clock.now if self.rng.random() < 0.8 else 0  # a machine whose clock lost its battery
+        machine.incarnation = disk.incarnation = max(disk.incarnation + 1, wall_ms)
+        machine.life += 1
+        machine.inbox.clear()
+        machine.todo.clear()
+        machine.newest.clear()
+        machine.datagrams_waiting = machine.paused_until = 0
+        machine.writing = machine.leaving = machine.told_evidence = False
+        machine.no_evidence_since = self.clock.now
+        machine.timer_due = machine.installed = machine.session = None
+        machine.core = Node(self.swarm.config(node_id), machine.incarnation, Durable(disk.ceiling, disk.seen_all))
+        self.checkers.started(machine, machine.incarnation, carried_on)
+        self.note(f"n{node_id} starts, incarnation {machine.incarnation}, ceiling {disk.ceiling}")
+        self.give(node_id, Started())
+        self.probe(node_id)
+
+    def crash(self, node_id: int) -> None:
+        """The power fails."""
+        self._gone(node_id, f"n{node_id} loses power", at_once=self.rng.random() < 0.3)
+        self.machines[node_id].disk.power_fails(kept=self.rng.random() < 0.5)
+
+    def kill(self, node_id: int) -> None:
+        """The daemon dies; the machine goes on."""
+        self._gone(node_id, f"n{node_id} is killed", at_once=True)
+        self.machines[node_id].disk.sync()
+
+    def _gone(self, node_id: int, text: str, at_once: bool) -> None:
+        machine = self.machines[node_id]
+        if machine.core is None:
+            return
+        self.note(text)
+        machine.core = machine.session = machine.installed = None
+        machine.life += 1
+        machine.inbox.clear()
+        machine.todo.clear()
+        self.network.lost(node_id, at_once)
+
+    def pause(self, node_id: int, how_long_ms: int) -> None:
+        machine = self.machines[node_id]
+        self.note(f"n{node_id} is stopped for {how_long_ms} ms")
+        machine.paused_until = max(machine.paused_until, self.clock.now + how_long_ms)
+        self.clock.at(machine.paused_until, partial(self._go_on, machine, machine.life))
+
+    def leave(self, node_id: int) -> None:
+        self.note(f"n{node_id} is asked to leave")
+        self.machines[node_id].leaving = True
+        self.give(node_id, LeaveRequested())
+
+    # --- crm
+
+    def attach(self, node_id: int) -> None:
+        self.note(f"n{node_id} crm attaches")
+        self.give(node_id, CrmAttached())
+
+    def detach(self, node_id: int, graceful: bool) -> None:
+        self.note(f"n{node_id} crm {'says goodbye' if graceful else 'dies'}")
+        self.give(node_id, CrmDetached(graceful))
+
+    def multicast(self, node_id: int) -> None:
+        machine = self.machines[node_id]
+        session = machine.session
+        if machine.core is None or session is None or session.view is None or self.clock.now < machine.paused_until:
+            return
+        self._token += 1
+        self.multicasts += 1
+        self.give(node_id, CrmMulticast(self._token, session.view.view_id, b"%d" % self._token))
+
+    def send(self, node_id: int, target: int) -> None:
+        machine = self.machines[node_id]
+        if machine.core is not None and machine.session is not None and self.clock.now >= machine.paused_until:
+            self._token += 1
+            self.give(node_id, CrmSend(target, b"%d" % self._token))
+
+    def _vouch(self, machine: Machine, session: Session) -> None:
+        if machine.session is session and session.vouching:
+            self.give(machine.node_id, CrmVouched())
+            self.clock.after(self.swarm.timers.vouch_ms // 3, partial(self._vouch, machine, session))
+
+    # --- evidence
+
+    def probe(self, node_id: int) -> None:
+        """The tie-breaker of a node notices, after a while, what it sees of its target."""
+        machine = self.machines[node_id]
+        if self.swarm.mode is Mode.PING and machine.core is not None:
+            self.clock.after(self.rng.randint(1, 400), partial(self._probed, machine, machine.life))
+
+    def _probed(self, machine: Machine, life: int) -> None:
+        if machine.life == life:
+            self.give(machine.node_id, EvidenceChanged(machine.sees_target))
+
+    # --- running the cores
+
+    def give(self, node_id: int, event: Event) -> None:
+        """An event for a node: now, or when it can take it."""
+        machine = self.machines[node_id]
+        if machine.core is None:
+            return
+        if machine.writing or self.clock.now < machine.paused_until:
+            self._keep(machine, event)
+        else:
+            self._handle(machine, event)
+
+    def _keep(self, machine: Machine, event: Event) -> None:
+        if isinstance(event, TimerFired):
+            return
+        if isinstance(event, DatagramReceived):
+            if machine.datagrams_waiting >= MAX_UNREAD_DATAGRAMS:
+                return
+            machine.datagrams_waiting += 1
+        machine.inbox.append(event)
+
+    def _handle(self, machine: Machine, event: Event) -> None:
+        core = machine.core
+        if core is None or not self._admit(machine, event):
+            return
+        try:
+            effects = core.handle(event, local_time(self.clock.now, machine.offset_ms, machine.drift_ppm))
+        except InvariantBroken as error:
+            raise Violation(f"n{machine.node_id} finds itself broken: {error}") from error
+        view = core.membership.view
+        if view is not machine.installed and view is not None:
+            machine.installed = view
+            self.checkers.installed(machine, view, self.clock.now)
+        if effects:
+            machine.todo.extend(effects)
+            self._work(machine)
+        elif core.due_ms != machine.timer_due:
+            self._arm(machine)
+
+    def _admit(self, machine: Machine, event: Event) -> bool:
+        """What the daemon's own edge knows of an event: which crm it is from, and what the checkers must remember."""
+        match event:
+            case CrmAttached():
+                if machine.session is not None:
+                    return False
+                self._session += 1
+                session = machine.session = Session(self._session)
+                self.clock.after(self.swarm.timers.vouch_ms // 3, partial(self._vouch, machine, session))
+            case CrmDetached():
+                if machine.session is None:
+                    return False
+                machine.session = None
+            case CrmMulticast(token, view_id, _):
+                if machine.session is None or machine.core is None:
+                    return False
+                self.checkers.sent[token] = Sent(machine.core.me, view_id)
+                machine.session.open_tokens[token] = view_id
+            case CrmSend(_, payload):
+                view = machine.core.membership.view if machine.core else None
+                if machine.session is None or machine.core is None or view is None:
+                    return False
+                self.checkers.sent[int(payload)] = Sent(machine.core.me, view.view_id)
+            case EvidenceChanged(holds):
+                if machine.told_evidence and not holds:
+                    machine.no_evidence_since = self.clock.now
+                machine.told_evidence = holds
+            case _:
+                pass
+        return True
+
+    def _work(self, machine: Machine) -> None:
+        """Perform what is to be done, up to a write that takes its time."""
+        while machine.todo:
+            effect = machine.todo.popleft()
+            if isinstance(effect, Persist):
+                machine.disk.unsynced = effect.durable
+                delay = self.rng.choice([0, 0, 1, 4]) + self.rng.randint(0, machine.disk.slow_ms)
+                if delay:
+                    machine.writing = True
+                    self.clock.after(delay, partial(self._written, machine, machine.life))
+                    return
+                machine.disk.sync()
+            else:
+                self._perform(machine, effect)
+        self._arm(machine)
+
+    def _written(self, machine: Machine, life: int) -> None:
+        if machine.life != life:
+            return
+        machine.disk.sync()
+        machine.writing = False
+        self._work(machine)
+        self._go_on(machine, life)
+
+    def _go_on(self, machine: Machine, life: int) -> None:
+        """Read what waited."""
+        while machine.life == life and not machine.writing and self.clock.now >= machine.paused_until:
+            if not machine.inbox:
+                machine.timer_due = None
+                self.give(machine.node_id, TimerFired())
+                return
+            event = machine.inbox.popleft()
+            if isinstance(event, DatagramReceived):
+                machine.datagrams_waiting -= 1
+            self._handle(machine, event)
+
+    def _arm(self, machine: Machine) -> None:
+        due = machine.core.due_ms if machine.core is not None else None
+        if due is None or machine.timer_due == due:
+            return
+        machine.timer_due = due
+        when = virtual_time(due, machine.offset_ms, machine.drift_ppm)
+        self.clock.at(when, partial(self._fire, machine, machine.life, due))
+
+    def _fire(self, machine: Machine, life: int, due: int) -> None:
+        if machine.life == life and machine.timer_due == due:
+            machine.timer_due = None
+            self.give(machine.node_id, TimerFired())
+
+    def _perform(self, machine: Machine, effect: Effect) -> None:
+        match effect:
+            case SendDatagram(payload):
+                self.network.datagram(machine.node_id, payload)
+            case SendStream(peer, payload):
+                self.checkers.stream_payload(machine, payload)
+                self.network.send(machine.node_id, peer, payload)
+            case OpenStream(peer):
+                self.network.dial(machine.node_id, peer)
+            case CloseStream(peer):
+                self.network.close(machine.node_id, peer)
+            case Notify(event):
+                if machine.session is not None:
+                    self.checkers.told(machine, machine.session, event)
+            case AskTieBreaker():
+                if machine.told_evidence:
+                    machine.told_evidence, machine.no_evidence_since = False, self.clock.now
+                self.probe(machine.node_id)
+            case Report(_, text):
+                self.note(f"n{machine.node_id}   {text}")
+            case DropCrm():
+                machine.session = None
+            case Finished():
+                self._gone(machine.node_id, f"n{machine.node_id} has left", at_once=True)
+            case _:
+                pass
+
+    # --- what must come true
+
+    def agree(self, members: set[int], *, fates: bool = True) -> bool:
+        """Whether these nodes, and only they, share one view with all their crms, and every multicast has its fate."""
+        first = self.machines[min(members)].installed
+        if first is None or first.member_ids != members or first.group != members:
+            return False
+        for node_id in members:
+            machine = self.machines[node_id]
+            session = machine.session
+            if machine.installed is None or machine.installed.view_id != first.view_id:
+                return False
+            if session is None or session.view is None or session.view.view_id != first.view_id:
+                return False
+            if fates and session.open_tokens:
+                return False
+        return True
+
+    def pending(self) -> str:
+        """What each node waits for, for people."""
+        return "; ".join(self._describe(machine) for machine in self.machines.values())
+
+    def _describe(self, machine: Machine) -> str:
+        core, view = machine.core, machine.installed
+        if core is None:
+            return f"n{machine.node_id} down"
+        text = f"n{machine.node_id} {core.membership.phase}"
+        text += f" in {view.view_id} {sorted(view.member_ids)} group {sorted(view.group)}" if view else " without view"
+        if machine.session is None:
+            return text + " no crm"
+        return text + (f" undecided {sorted(machine.session.open_tokens)}" if machine.session.open_tokens else "")
