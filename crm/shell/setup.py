@@ -18,6 +18,8 @@ from crm import config as configuration
 from crm.shell.session import ShellError
 from messaging import keyring
 from messaging.errors import SetupError
+from messaging.tiebreak import qdisk
+from messaging.tiebreak.qdisk_blocks import Label
 
 CONFIG: Final = "/etc/vigil/vigil.toml"
 
@@ -150,6 +152,7 @@ class Wanted:
     keys: Path
     tie_breaker: str = "none"
     ping: tuple[str, ...] = ()
+    qdisk: str = ""
     mode: str = "unicast"
     group: str = ""
     port: int = configuration.DEFAULT_PORT
@@ -177,7 +180,10 @@ def build(wanted: Wanted) -> configuration.Config:
         configuration.Link(wanted.mode, wanted.port + 2 * number, wanted.group if number == 0 else "", "", 1)
         for number in range(max(len(addresses) for _, addresses in nodes))
     ]
-    tie_breaker = configuration.TieBreaker(type="ping" if wanted.ping else wanted.tie_breaker, targets=wanted.ping)
+    if wanted.ping and wanted.qdisk:
+        raise ShellError("--ping and --qdisk: a cluster has one tie-breaker")
+    kind = "ping" if wanted.ping else "qdisk" if wanted.qdisk else wanted.tie_breaker
+    tie_breaker = configuration.TieBreaker(type=kind, targets=wanted.ping, device=wanted.qdisk)
     default = configuration.Paths("/var/lib/vigil", "/run/vigil", "", "info")
     paths = configuration.Paths(wanted.state_dir or default.state_dir, wanted.run_dir or default.run_dir, "", "info")
     try:
@@ -193,6 +199,21 @@ def build(wanted: Wanted) -> configuration.Config:
         )
     except configuration.ConfigError as error:
         raise ShellError("the cluster cannot be made so", tuple(str(error).splitlines())) from None
+
+
+def make_quorum_disk(device: str, label: str, cluster: str, config: str, *, force: bool = False) -> Label:
+    """Writes the label of a quorum disk. ShellError when something else is there, or it is not known for which cluster."""
+    if not cluster:
+        try:
+            cluster = configuration.load(config).cluster_name
+        except configuration.ConfigError as error:
+            raise ShellError(
+                "for which cluster? give --cluster NAME, or --config FILE", tuple(str(error).splitlines())
+            ) from None
+    try:
+        return qdisk.make(device, cluster, label or cluster, force=force)
+    except SetupError as error:
+        raise ShellError(str(error)) from None
 
 
 def own_name(names: Sequence[str]) -> str:

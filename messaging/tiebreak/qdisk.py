@@ -53,6 +53,8 @@ from messaging.types import Member
 log = logging.getLogger("messaging.qdisk")
 T = TypeVar("T")
 
+MAX_LABEL = 64
+
 
 def now_ms() -> int:
     return time.monotonic_ns() // 1_000_000
@@ -104,6 +106,8 @@ class Disk:
 
 def make(path: str, cluster: str, label: str, *, force: bool = False) -> Label:
     """Make a quorum disk of a device, or of a file, which is created. SetupError when something else is on it."""
+    if len(label) > MAX_LABEL:
+        raise SetupError(f"a label has up to {MAX_LABEL} characters, got {len(label)}")
     try:
         if not Path(path).exists():
             Path(path).touch(mode=0o600)

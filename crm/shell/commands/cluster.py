@@ -68,6 +68,25 @@ def keygen(
 
 
 @app.command()
+def mkqdisk(
+    context: typer.Context,
+    device: Annotated[str, typer.Argument(help="The device or file that all nodes share.")],
+    label: Annotated[str, typer.Option("--label", help="A name for it, of your choice.")] = "",
+    cluster: Annotated[
+        str, typer.Option("--cluster", help="The cluster that it is for; that of the configuration unless given.")
+    ] = "",
+    config: ConfigPath = CONFIG,
+    force: Force = False,
+) -> None:
+    """Make a shared device a quorum disk: once, on one node, before the cluster uses it."""
+    from crm.shell import setup
+
+    shell = shell_of(context)
+    made = setup.make_quorum_disk(device, label, cluster, config, force=force or shell.force)
+    shell.say(f"{device} is the quorum disk {made.label!r} of cluster {made.cluster} ({made.uuid})")
+
+
+@app.command()
 def init(
     context: typer.Context,
     node: Annotated[list[str], typer.Option("--node", help="NAME=ADDRESS[,ADDRESS], for each node.")],
@@ -75,8 +94,9 @@ def init(
     this: Annotated[str, typer.Option("--as", help="Which node this machine is; by its host name unless given.")] = "",
     config: ConfigPath = CONFIG,
     key_file: KeyPath = None,
-    tie_breaker: Annotated[str, typer.Option("--tie-breaker", help="none or ping.")] = "none",
+    tie_breaker: Annotated[str, typer.Option("--tie-breaker", help="none, ping or qdisk.")] = "none",
     ping: Annotated[list[str] | None, typer.Option("--ping", help="Who is asked in a tie: HOST or HOST:PORT.")] = None,
+    qdisk: Annotated[str, typer.Option("--qdisk", help="The shared device that is the quorum disk.")] = "",
     mode: Annotated[str, typer.Option("--mode", help="unicast, multicast or broadcast.")] = "unicast",
     group: Annotated[str, typer.Option("--group", help="The multicast group, or the broadcast address.")] = "",
     port: Annotated[int | None, typer.Option("--port", help="UDP and TCP.")] = None,
@@ -100,6 +120,7 @@ def init(
         keys=setup.key_file(key_file, config) if key_file is not None else place.with_name("keys"),
         tie_breaker=tie_breaker,
         ping=tuple(ping or ()),
+        qdisk=qdisk,
         mode=mode,
         group=group,
         state_dir=state_dir,

@@ -231,3 +231,33 @@ def test_the_reference_page_names_every_key_and_no_other() -> None:
     page = (Path(__file__).parents[3] / "docs" / "reference" / "vigil-toml.md").read_text(encoding="utf-8")
     told = {line.split("`")[1] for line in page.splitlines() if line.startswith("| `")}
     assert told == set(config.all_keys())
+
+
+QDISK = '[quorum.tie_breaker]\ntype = "qdisk"\ndevice = "/dev/shared"\n'
+
+
+def test_the_times_of_a_quorum_disk_follow_from_deadtime_and_are_written_back() -> None:
+    loaded = config.loads(GOOD + QDISK)
+    assert loaded.quorum.tie_breaker == TieBreaker("qdisk", (), 200, 500, 7, "/dev/shared", "")
+    assert not loaded.quorum.two_node
+    assert config.loads(config.render(loaded)) == loaded
+    assert from_document(loaded.to_document()).quorum.tie_breaker.device == "/dev/shared"
+    given = config.loads(GOOD + QDISK + "interval_ms = 100\n").quorum.tie_breaker
+    assert (given.interval_ms, given.tko) == (100, 18)
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "message"),
+    [
+        (QDISK + "interval_ms = 500\ntko = 3", "interval_ms", "at most deadtime_ms (2000)"),
+        (QDISK + "tko = 2", "tko", "at least 3"),
+        (QDISK + 'targets = ["10.0.0.9"]', "targets", "has no targets"),
+        (QDISK + "timeout_ms = 100", "timeout_ms", "has no timeout_ms"),
+        (QDISK.replace("/dev/", ""), "device", "absolute path"),
+        ('[quorum.tie_breaker]\ntype = "qdisk"', "device", "expected the shared device"),
+        ('[quorum.tie_breaker]\ndevice = "/dev/shared"', "device", "without a quorum disk"),
+    ],
+)
+def test_what_cannot_hold_for_a_quorum_disk_is_told(text: str, key: str, message: str) -> None:
+    found = problems(GOOD + text)
+    assert message in found[f"quorum.tie_breaker.{key}"][1]

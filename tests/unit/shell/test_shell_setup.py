@@ -191,3 +191,18 @@ def test_check_says_all_that_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixt
     (tmp_path / "keys").chmod(0o644)
     assert start(["cluster", "check", "--config", str(tmp_path / "vigil.toml")]) == 1
     assert "others could read the keys" in capsys.readouterr().err
+
+
+def test_a_quorum_disk_is_made_for_the_cluster_of_the_configuration(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    disk = tmp_path / "disk"
+    assert init(tmp_path / "etc", "--qdisk", str(disk)) == 0
+    config = configuration.load(tmp_path / "etc" / "vigil.toml")
+    assert (config.quorum.tie_breaker.type, config.quorum.tie_breaker.device) == ("qdisk", str(disk))
+    words = ["cluster", "mkqdisk", str(disk), "--label", "shared", "--config", str(tmp_path / "etc" / "vigil.toml")]
+    assert start(words) == 0
+    assert "'shared' of cluster demo" in capsys.readouterr().out
+    assert start(words) == 1
+    assert "--force replaces it" in capsys.readouterr().err
+    assert start([*words, "--force"]) == 0
