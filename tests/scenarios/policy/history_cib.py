@@ -152,6 +152,7 @@ def text(
     more: str = "",
     root: str = "",
     schema: str = "pacemaker-4.0",
+    quorate: bool = True,
 ) -> str:
     """CIB text. Without fencing unless an option says so; `more` are further sections, `root` attributes of the cib element."""
     filled = [each.replace("NUMBER", str(i)) for i, each in enumerate(states, 1)]
@@ -162,7 +163,7 @@ def text(
         for i in range(1, number + 1)
     )
     return (
-        f'<cib validate-with="{schema}" crm_feature_set="3.19.0" have-quorum="1" dc-uuid="1" {root}><configuration>'
+        f'<cib validate-with="{schema}" crm_feature_set="3.19.0" have-quorum="{int(quorate)}" dc-uuid="1" {root}><configuration>'
         f"<crm_config>{pairs('cluster_property_set', 'options', settings)}</crm_config><nodes>{listed}</nodes>"
         f"<resources>{''.join(resources)}</resources><constraints>{constraints}</constraints>{more}</configuration>"
         f"<status>{''.join(filled)}</status></cib>"
