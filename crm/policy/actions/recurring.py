@@ -114,8 +114,14 @@ def _while_stopped(plan: Plan, rsc: Primitive, op: OpConfig) -> None:
                 action.flags &= ~RUNNABLE
             if plan.managed[i]:
                 plan.declare_actions(stop, action, THENREQ | BLOCK)
-        if not plan.clean(node):
+        if not plan.clean(node) or _is_lost_guest(plan, node):
             action.flags &= ~RUNNABLE
+
+
+def _is_lost_guest(plan: Plan, node: Node) -> bool:
+    """An unmanaged connection can outlive its container; there is nothing to ask then."""
+    container = plan.container_of(node)
+    return container is not None and plan.node[container.index] is None
 
 
 def cancel(plan: Plan, rsc: Primitive, task: str, interval_ms: int, node: Node) -> Action:
