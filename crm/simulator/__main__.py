@@ -87,7 +87,7 @@ def main(arguments: Sequence[str]) -> int:
         for seed in chosen:
             if end is not None and time.monotonic() >= end:
                 break
-            if options.trace:
+            if options.trace or len(options.seeds) == 1:
                 _say(f"seed {seed}")
             outcome = run(seed, options.trace)
             totals.add(outcome)

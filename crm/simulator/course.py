@@ -114,6 +114,9 @@ class Course:
     def _act(self, fault: Fault) -> None:
         world, rng = self._world, self._rng
         node_id = rng.choice(list(world.machines))
+        writing = [each for each, machine in world.machines.items() if machine.writing]
+        if writing and fault in (Fault.CRASH, Fault.PAUSE):
+            node_id = rng.choice(writing)  # the rare moment
         machine = world.machines[node_id]
         if machine.core is not None:
             self._act_on(fault, node_id)
@@ -214,6 +217,7 @@ class Course:
             world.probe(node_id)
             if machine.session is not None and not machine.session.vouching:
                 world.detach(node_id, graceful=False)
+        world.clock.run_until(max(world.now, *(machine.paused_until for machine in world.machines.values())) + 1)
         began = world.now
         self._wait(lambda: self._agreed(core), LIVENESS_MS, f"agreement of {sorted(core)}")
         took = world.now - began

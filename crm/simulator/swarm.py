@@ -113,7 +113,8 @@ def draw(rng: random.Random) -> Swarm:
         modes += [Mode.TWO_NODE, Mode.TWO_NODE]
     if size % 2 == 0:
         modes += [Mode.PING, Mode.PING]
-    keepalive = rng.choice([200, 200, 500])
+    keepalive = rng.choice([200, 400, 1000])
+    pace = keepalive // 200  # a slower cluster gets the same number of events in more time
     timers = Timers(
         keepalive_ms=keepalive,
         warntime_ms=5 * keepalive // 2,
@@ -135,8 +136,8 @@ def draw(rng: random.Random) -> Swarm:
         loss=rng.choice([0.0, 0.05, 0.3]),
         duplication=rng.choice([0.0, 0.2]),
         max_delay_ms=rng.choice([1, 3, 20, 100]),
-        safety_ms=rng.choice([15_000, 25_000, 60_000]),
-        fault_gap_ms=rng.choice([100, 600, 2500]),
-        multicast_gap_ms=rng.choice([20, 100, 500]),
+        safety_ms=pace * rng.choice([10_000, 20_000, 40_000]),
+        fault_gap_ms=pace * rng.choice([100, 600, 2500]),
+        multicast_gap_ms=pace * rng.choice([20, 100, 500]),
         core_only=rng.random() < 0.3,
     )

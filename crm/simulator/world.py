@@ -216,20 +216,21 @@ class World:
                 if machine.session is not None:
                     return False
                 self._session += 1
-                session = machine.session = Session(self._session)
-                self.clock.after(self.swarm.timers.vouch_ms // 3, partial(self._vouch, machine, session))
+                attached = machine.session = Session(self._session)
+                self.clock.after(self.swarm.timers.vouch_ms // 3, partial(self._vouch, machine, attached))
             case CrmDetached():
                 if machine.session is None:
                     return False
                 machine.session = None
             case CrmMulticast(token, view_id, _):
-                if machine.session is None or machine.core is None:
-                    return False
+                if machine.session is None or machine.session.view is None or machine.core is None:
+                    return False  # said by a crm that is gone meanwhile
                 self.checkers.sent[token] = Sent(machine.core.me, view_id)
                 machine.session.open_tokens[token] = view_id
             case CrmSend(_, payload):
                 view = machine.core.membership.view if machine.core else None
-                if machine.session is None or machine.core is None or view is None:
+                session = machine.session
+                if session is None or session.view is None or machine.core is None or view is None:
                     return False
                 self.checkers.sent[int(payload)] = Sent(machine.core.me, view.view_id)
             case EvidenceChanged(holds):
