@@ -57,7 +57,7 @@ def test_distinct_call_ids_alone_decide_on_one_node(calls: list[int]) -> None:
     assert [entry.call_id for entry in sorted_entries(elements)] == sorted(calls)
 
 
-@given(st.lists(_RECORDS, max_size=5))
+@given(st.lists(_RECORDS, max_size=5, unique_by=lambda each: each.id))
 def test_entries_that_cannot_be_told_apart_keep_their_reverse_order(records: list[HistoryEntry]) -> None:
     backwards = records[::-1]
     slow = sorted(backwards, key=cmp_to_key(compare))
