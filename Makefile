@@ -1,10 +1,10 @@
-# make setup | demo | test | check | format
+# make setup | demo | test | soak | check | format
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test check format clean
+.PHONY: setup demo test soak check format clean
 
 setup: $(STAMP)
 
@@ -20,6 +20,16 @@ demo: setup
 test: check
 	$(BIN)/python -m pytest -q -n 2 tests/unit tests/scenarios tests/properties tests/simulation
 	$(BIN)/python -m pytest -q tests/integration
+
+# Further seeds on each core for MINUTES; fails when a checker did.
+MINUTES ?= 10
+soak: setup
+	@cores=$$(nproc); pids=; failed=0; \
+	for core in $$(seq 1 $$cores); do \
+	    $(BIN)/python -m crm.simulator --scope membership --minutes $(MINUTES) --seeds $$((core * 1000000))-$$((core * 1000000 + 1)) & \
+	    pids="$$pids $$!"; \
+	done; \
+	for pid in $$pids; do wait $$pid || failed=1; done; exit $$failed
 
 check: setup
 	$(BIN)/ruff format --check .

@@ -122,6 +122,17 @@ def _forget_sequence() -> tuple[Patch, ...]:
     return ((Membership, "_persist", persist),)
 
 
+def _reserve_nothing() -> tuple[Patch, ...]:
+    accept = Membership._accept
+
+    def careless(self: Membership, propose: Propose, now_ms: int) -> None:
+        ceiling, self._ceiling = self._ceiling, 1 << 62
+        accept(self, propose, now_ms)
+        self._ceiling = ceiling
+
+    return ((Membership, "_accept", careless),)
+
+
 def _persist_later() -> tuple[Patch, ...]:
     drain = Node._drain
 
@@ -197,6 +208,7 @@ MUTANTS = {
         Mutant("old-ballot", "a ballot below one that was accepted is accepted", _old_ballot),
         Mutant("not-all-accepts", "a view is installed when more than half have accepted", _not_all_accepts),
         Mutant("forget-sequence", "the reserved view sequence is not written down", _forget_sequence),
+        Mutant("reserve-nothing", "a member does not write down how far the views it accepted went", _reserve_nothing),
         Mutant("persist-later", "what relies on the disk is done before the disk has it", _persist_later),
         Mutant("skip-flush", "members do not bring each other to the same messages", _skip_flush),
         Mutant("no-freeze", "messages are delivered after a member has said how far it is", _no_freeze),

@@ -12,11 +12,12 @@ from messaging.membership import Membership
 FOUND = {
     "dead-vote": (1, "quorum by 1 of 3 votes"),
     "ignore-wait-for-all": (2, "quorum before all nodes were seen"),
-    "evidence-always": (25, "quorum without evidence"),
+    "evidence-always": (66, "quorum without evidence"),
     "own-verdict": (5, "view agreement"),
     "old-ballot": (12, "go back"),
     "not-all-accepts": (1, "without the accept of"),
     "forget-sequence": (2, "ballot used twice"),
+    "reserve-nothing": (52, "view ids of n2 go back"),
     "persist-later": (54, "ballot used twice"),
     "skip-flush": (11, "virtual synchrony"),
     "no-freeze": (13, "finds itself broken"),
@@ -33,6 +34,10 @@ def test_a_rule_broken_on_purpose_is_found_by_its_seed(name: str) -> None:
     assert not run(seed).failure
     with mutants.installed(name):
         assert wanted in run(seed).failure
+
+
+def test_seed_52_a_member_that_restarts_alone_does_not_go_back_below_the_views_it_was_in() -> None:
+    assert not run(52).failure
 
 
 def test_a_mutant_leaves_nothing_behind() -> None:
