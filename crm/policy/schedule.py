@@ -22,6 +22,7 @@ from crm.policy.actions.probes import create_probes
 from crm.policy.actions.remote import order_remote
 from crm.policy.actions.requested import create_lock_deletions, create_requested
 from crm.policy.assign import assign
+from crm.policy.assign.identity import keep_running_instances
 from crm.policy.constraints.order import declare_constraints
 from crm.policy.constraints.read import Constraints, read_constraints
 from crm.policy.graph import GraphWriter
@@ -164,6 +165,7 @@ _REPLANS = 3  # each leaves out restarts that the one before made pointless
 
 def plan_transition(state: ClusterState, constraints: Constraints, assignment: Assignment) -> Transition:
     """From an assignment to the transition that brings it about."""
+    keep_running_instances(state, assignment)
     problems = list(state.problems)
     pointless: dict[tuple[str, str], None] = {}
     for _ in range(_REPLANS):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from crm.policy.actions.model import BLOCK, FIRSTREQ, GUESTOK, ORD, PSEUDO, THENREQ, Action
+from crm.policy.actions.model import BLOCK, FIRSTREQ, GUESTOK, OPTIONAL, ORD, PSEUDO, THENREQ, Action
 from crm.policy.actions.plan import Plan
 from crm.policy.model import Node, Primitive, Resource, Role
 
@@ -84,6 +84,18 @@ def _is_recurring(action: Action) -> bool:
     return action.get_meta("interval") not in (None, "0")
 
 
+def _is_left_behind(plan: Plan, action: Action, node: Node) -> bool:
+    """A recurring action of something that leaves this node: the connection's start must not resume it."""
+    rsc = action.rsc
+    return (
+        rsc is not None
+        and bool(action.flags & OPTIONAL)
+        and _is_recurring(action)
+        and plan.node[rsc.index] is not node
+        and action.get_meta("op_target_rc") != "7"
+    )
+
+
 def _on_remote(plan: Plan, action: Action, node: Node, connection: Resource) -> None:
     state = remote_state(plan, node)
     if action.task in ("start", "promote"):
@@ -101,7 +113,7 @@ def _on_remote(plan: Plan, action: Action, node: Node, connection: Resource) -> 
         if state in (RemoteState.RESTING, RemoteState.UNKNOWN):
             _start_then(plan, connection, action)
     elif _is_recurring(action):
-        _start_then(plan, connection, action, THENREQ)
+        _start_then(plan, connection, action, 0 if _is_left_behind(plan, action, node) else THENREQ)
     else:
         if action.task == "monitor" and state is RemoteState.FAILED:
             plan.fence_node(node, "resources are in unknown state and connection is unrecoverable")
@@ -125,7 +137,8 @@ def _on_guest(plan: Plan, action: Action, node: Node, connection: Resource) -> N
         if not failed:
             _then_stop(plan, action, connection)
     elif _is_recurring(action):
-        _start_then(plan, connection, action, THENREQ if action.task == "monitor" else 0)
+        resumed = action.task == "monitor" and not _is_left_behind(plan, action, node)
+        _start_then(plan, connection, action, THENREQ if resumed else 0)
     else:
         _start_then(plan, connection, action)
 
