@@ -541,12 +541,14 @@ class _Check:
     def _resolve_quorum_disk(self, given: _TieBreaker, timers: Timers | None) -> TieBreaker:
         """The disk's verdict must be there when a member is declared dead: see docs/guide/quorum-disk.md."""
         key = "quorum.tie_breaker"
-        dead = timers.deadtime_ms if timers else DEFAULT_DEADTIME_MS
+        time_ms = timers.deadtime_ms - timers.keepalive_ms if timers else DEFAULT_DEADTIME_MS
         if given.tko is None:
-            tko = QDISK_TKO if given.interval_ms is None else max(3, min(100, dead // given.interval_ms - QDISK_EXTRA))
+            tko = (
+                QDISK_TKO if given.interval_ms is None else max(3, min(100, time_ms // given.interval_ms - QDISK_EXTRA))
+            )
         else:
             tko = given.tko
-        interval_ms = given.interval_ms or max(20, dead // (tko + QDISK_EXTRA + 1))
+        interval_ms = given.interval_ms or max(20, time_ms // (tko + QDISK_EXTRA + 1))
         if not given.device:
             self._add(f"{key}.device", "expected the shared device, such as /dev/disk/by-id/...")
         elif not given.device.startswith("/"):
@@ -557,11 +559,11 @@ class _Check:
             self._add(f"{key}.timeout_ms", "a quorum disk has no timeout_ms: tko and interval_ms say when it is lost")
         if tko < 3:
             self._add(f"{key}.tko", f"expected at least 3 for a quorum disk, got {tko}")
-        elif timers and (tko + QDISK_EXTRA) * interval_ms > dead:
+        elif timers and (tko + QDISK_EXTRA) * interval_ms > time_ms:
             self._add(
                 f"{key}.{'interval_ms' if given.interval_ms is not None else 'tko'}",
-                f"expected (tko + {QDISK_EXTRA}) * interval_ms of at most deadtime_ms ({dead}), so that the disk knows "
-                f"that a node is gone when the cluster does, got {(tko + QDISK_EXTRA) * interval_ms} "
+                f"expected (tko + {QDISK_EXTRA}) * interval_ms of at most deadtime_ms - keepalive_ms ({time_ms}), so that the "
+                f"disk knows that a node is gone when the cluster does, got {(tko + QDISK_EXTRA) * interval_ms} "
                 f"({tko} + {QDISK_EXTRA} times {interval_ms})",
             )
         return TieBreaker("qdisk", (), interval_ms, 500, tko, given.device, given.label)

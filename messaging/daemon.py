@@ -93,6 +93,7 @@ class Daemon:
         self._timer: asyncio.TimerHandle | None = None
         self._link_check_ms = 0
         self._done: asyncio.Future[int] | None = None
+        self._leaving: asyncio.Task[None] | None = None
         self._queue: list[Event] = []
         self._busy = False
 
@@ -102,14 +103,14 @@ class Daemon:
         self._done = loop.create_future()
         loop.set_exception_handler(self._unforeseen)
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._handle, LeaveRequested())
+            loop.add_signal_handler(number, self._leave)
         loop.add_signal_handler(signal.SIGHUP, self._reload_keys)
         try:
+            if isinstance(self._tie_breaker, QuorumDisk):
+                await self._tie_breaker.settle(self._on_evidence)  # before anybody can hear of this life
             await self._local.start()
             await self._streams.start()
             if self._tie_breaker is not None:
-                if isinstance(self._tie_breaker, QuorumDisk):
-                    await self._tie_breaker.check()
                 self._tie_breaker.start(self._on_evidence)
             for missing in realtime.harden():
                 log.info(missing)
@@ -133,6 +134,14 @@ class Daemon:
         self._frames.keyring = ring
         self._streams.drop_retired()
         log.info("keys %s; sending with %d", " ".join(map(str, sorted(ring.keys))), ring.sending.key_id)
+
+    def _leave(self) -> None:
+        if not isinstance(self._tie_breaker, QuorumDisk):
+            self._handle(LeaveRequested())
+            return
+        handed_over = asyncio.get_running_loop().create_task(self._tie_breaker.hand_over())
+        handed_over.add_done_callback(lambda _: self._handle(LeaveRequested()))
+        self._leaving = handed_over
 
     def _unforeseen(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """An exception that nobody caught, in a callback or a task."""

@@ -277,7 +277,8 @@ class Node:
                 self._out.report(Level.WARNING, f"node {name} is late: silent for {change.silent_ms} ms")
                 if self.config.quorum.tie_breaker.kind is not TieBreakerType.NONE:
                     self._out.add(AskTieBreaker())
-                    self.matrix.set_flag(RowFlag.EVIDENCE, False)  # until it is seen now; the answer sets it
+                    if self._evidence_until_ms is None:  # evidence that has an end is never older than it may be
+                        self.matrix.set_flag(RowFlag.EVIDENCE, False)  # until it is seen now; the answer sets it
                 self._beat_due_ms = min(self._beat_due_ms, self._last_beat_ms + BEAT_SPACING_MS)  # ask it to speak up
                 if self._view is not None and change.peer in self._view.member_ids:
                     self._out.notify(PeerLate(change.peer, change.silent_ms))

@@ -72,7 +72,8 @@ def _tie_breaker(lab: Lab, node: str) -> config.TieBreaker:
             target = SWITCH_ADDRESS if machine else f"127.0.0.1:{lab.ping_port(node)}"
             return config.TieBreaker("ping", (target,), PING_INTERVAL_MS, PING_TIMEOUT_MS, 2)
         case TieBreaker.QDISK:
-            interval_ms = lab.timers.deadtime_ms // (config.QDISK_TKO + config.QDISK_EXTRA + 1)
+            time_ms = lab.timers.deadtime_ms - lab.timers.keepalive_ms
+            interval_ms = time_ms // (config.QDISK_TKO + config.QDISK_EXTRA + 1)
             return config.TieBreaker(
                 "qdisk",
                 interval_ms=interval_ms,

@@ -4,6 +4,9 @@ The rules are `qdisk_core`'s. A disk can keep a system call for minutes; so all 
 one cycle at a time, and the loop never waits for it. A cycle that does not return extends no claim, which then runs out by
 itself.
 
+A master that leaves hands over first, while it is still a member: else the half that stays would have no quorum until it has
+taken over. A new life of a master that was killed does the same before the others hear of it.
+
 Reads must come from the disk, not from this machine's memory: O_DIRECT with aligned buffers. A block device without it is
 refused; a file may do without, for the nodes of one machine (a lab).
 """
@@ -22,6 +25,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -34,9 +38,12 @@ from messaging.tiebreak.qdisk_blocks import (
     DISK_SIZE,
     EMPTY,
     VERSION,
+    Claim,
     Label,
     pack,
+    state_block,
     unpack_label,
+    unpack_state,
 )
 from messaging.tiebreak.qdisk_core import (
     Cycle,
@@ -54,6 +61,8 @@ log = logging.getLogger("messaging.qdisk")
 T = TypeVar("T")
 
 MAX_LABEL = 64
+HAND_OVER_INTERVALS = 6
+"""How long a master that leaves waits for another to follow."""
 
 
 def now_ms() -> int:
@@ -209,7 +218,7 @@ class _Thread:
             result, failed = None, None
             try:
                 result = job()
-            except (OSError, SetupError) as error:
+            except Exception as error:  # whoever waits for the result deals with it
                 failed = error
             with contextlib.suppress(RuntimeError):  # the loop has ended
                 self._loop.call_soon_threadsafe(settle, result, failed)
@@ -247,6 +256,10 @@ class QuorumDisk:
         self._thread: _Thread | None = None
         self._task: asyncio.Task[None] | None = None
         self._trouble = ""
+        self._resigning = False
+        self._was_master = False
+        self._wake = asyncio.Event()
+        self._cycled = asyncio.Event()
 
     # --- what the daemon uses
 
@@ -260,9 +273,43 @@ class QuorumDisk:
             self._absent(getattr(error, "strerror", "") or "does not answer")
 
     def start(self, on_change: Tell) -> None:
-        """Begin to look."""
+        """Begin to look, unless `settle` has."""
         self._on_change = on_change
+        if self._task is not None:
+            return
         self._task = asyncio.get_running_loop().create_task(self._run())
+        self._task.add_done_callback(lambda task: None if task.cancelled() else task.result())
+
+    async def settle(self, on_change: Tell) -> None:
+        """To be awaited before any peer can hear of this life. SetupError as from `check`.
+
+        When an earlier life of this node died as master, another follows first: its part is not without quorum then.
+        """
+        await self.check()
+        if self._was_master:
+            self.start(on_change)
+            await self._let_another_follow(cycles=2)  # who is there is seen with the first
+            self._resigning = False
+
+    async def hand_over(self) -> None:
+        """To be awaited before the goodbye."""
+        if self._core is not None and self._core.claim is not Claim.NONE:
+            await self._let_another_follow(cycles=1)
+        self._resigning = True
+
+    async def _let_another_follow(self, cycles: int) -> None:
+        self._resigning = True
+        self._wake.set()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(HAND_OVER_INTERVALS * self._rules.interval_ms / 1000):
+                while cycles > 0 or self._may_be_followed():
+                    self._cycled.clear()
+                    await self._cycled.wait()
+                    cycles -= 1
+
+    def _may_be_followed(self) -> bool:
+        core = self._core
+        return core is not None and (core.claim is not Claim.NONE or core.another_may_follow())
 
     def ask(self) -> None:
         """What is known is never older than it may be: say it again."""
@@ -291,15 +338,18 @@ class QuorumDisk:
         if thread is None:
             return
 
-        def look() -> tuple[Disk, Label]:
+        def look() -> tuple[Disk, Label, bytes]:
             disk = Disk(self._rules.device)
             try:
-                return disk, read_label(disk, config.cluster, self._rules.label)
+                label = read_label(disk, config.cluster, self._rules.label)
+                return disk, label, disk.read(state_block(self._me.node_id), 1)[0]
             except (OSError, SetupError):
                 disk.close()
                 raise
 
-        disk, label = await thread.call(look)
+        disk, label, left = await thread.call(look)
+        earlier = unpack_state(left, label.uuid, self._me.node_id)
+        self._was_master = earlier is not None and earlier.claim is not Claim.NONE
         self._disk, self._label = disk, label
         if not disk.direct:
             log.info("quorum disk %s: no direct I/O; good only for nodes of one machine", self._rules.device)
@@ -321,7 +371,10 @@ class QuorumDisk:
                 await self._try_to_open()
             else:
                 await self._cycle(self._core)
-            await asyncio.sleep(max(0, due_ms - now_ms()) / 1000)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(max(0, due_ms - now_ms()) / 1000):
+                    await self._wake.wait()
+            self._wake.clear()
 
     async def _try_to_open(self) -> None:
         try:
@@ -335,7 +388,8 @@ class QuorumDisk:
         if self._disk is None or self._thread is None:
             return
         disk = self._disk
-        effects, cycle = core.begin(self._surroundings(), now_ms())
+        around = self._surroundings()
+        effects, cycle = core.begin(replace(around, may_win=around.may_win and not self._resigning), now_ms())
         self._emit(effects)
         job = self._thread.call(lambda: perform(disk, cycle))
         done, _ = await asyncio.wait([job], timeout=core.hold_ms / 1000)
@@ -345,6 +399,9 @@ class QuorumDisk:
             log.warning("quorum disk %s: answers again", self._rules.device)
         self._trouble = ""
         self._emit(core.finish(job.result(), now_ms()))
+        self._cycled.set()
+        if core.may_bid(now_ms()):
+            self._wake.set()
 
     def _emit(self, effects: Sequence[Effect]) -> None:
         for effect in effects:

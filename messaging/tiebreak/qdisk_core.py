@@ -154,7 +154,7 @@ class QuorumDiskCore:
         self._surroundings = surroundings
         if self.claim is not Claim.NONE and not (surroundings.may_win and not self.evicted_by and not self._foreign):
             effects += self._give_up("gives the quorum disk up: its part of the cluster cannot win")
-        if self.claim is Claim.NONE and self._may_bid(now_ms):
+        if self.may_bid(now_ms):
             self.claim = Claim.BID
             self.held_until_ms = 0
         self._counter += 1
@@ -229,7 +229,10 @@ class QuorumDiskCore:
             return False
         return now_ms >= self._failed_until_ms
 
-    def _may_bid(self, now_ms: int) -> bool:
+    def may_bid(self, now_ms: int) -> bool:
+        """Whether the next cycle should come at once, because there is something to win."""
+        if self.claim is not Claim.NONE:
+            return False
         if not self._able(now_ms) or self._quiet_until_ms is None or now_ms < self._quiet_until_ms:
             return False
         return not any(self._yields_to(node_id, peer) or self._waits_for(peer) for node_id, peer in self.peers.items())
@@ -342,6 +345,13 @@ class QuorumDiskCore:
         present = {member.node_id for member in around.members}
         back: Sequence[int] = sorted(node_id for node_id in present if self._marks.get(node_id) is not None)
         return writes + [(mark_block(node_id), EMPTY) for node_id in back]
+
+    # --- leaving
+
+    def another_may_follow(self) -> bool:
+        """Whether somebody is there who is not master yet, but could be."""
+        there = [peer.state for peer in self.peers.values() if peer.state is not None and not peer.stale]
+        return any(state.able for state in there) and all(state.claim is not Claim.MASTER for state in there)
 
     # --- for people
 

@@ -6,7 +6,9 @@ fault begins, so each lab goes through several.
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import time
 from collections.abc import Callable
 
@@ -110,6 +112,23 @@ def test_a_node_that_is_paused_is_replaced_and_claims_nothing_when_it_goes_on(we
         web.ask("resume", node=victim)
         assert master(web) == survivor
         come_back(web, victim)
+
+
+def test_a_master_that_is_stopped_or_whose_messaging_is_killed_costs_the_other_no_quorum(make_lab: MakeLab) -> None:
+    made = make_lab(tie_breaker=TieBreaker.QDISK)
+    made.configure("property stonith-enabled=false\n")
+    first = master(made)
+    second = other(made, first)
+    before = len(views_of(made, second))
+    made.ask("power-off", node=first)
+    made.wait(lambda: len(views_of(made, second)[-1].split(";")[0].split()) == 1, "no view alone")
+    assert not [view for view in views_of(made, second)[before:] if "; quorate:" not in view]
+    assert master(made) == second
+    come_back(made, first)
+    os.kill(made.pids_of(second)["messaging"][0], signal.SIGKILL)
+    made.wait(lambda: views_of(made, first)[-1].startswith("n1 n2;") and master(made) == first, "not taken over")
+    made.wait(lambda: made.online() == {"n1", "n2"}, "they do not find together")
+    assert not [view for view in views_of(made, first)[-4:] if "; quorate:" not in view]
 
 
 def test_without_fencing_the_node_that_lost_is_evicted_and_stands_alone_until_it_is_heard_again(

@@ -238,18 +238,18 @@ QDISK = '[quorum.tie_breaker]\ntype = "qdisk"\ndevice = "/dev/shared"\n'
 
 def test_the_times_of_a_quorum_disk_follow_from_deadtime_and_are_written_back() -> None:
     loaded = config.loads(GOOD + QDISK)
-    assert loaded.quorum.tie_breaker == TieBreaker("qdisk", (), 200, 500, 7, "/dev/shared", "")
+    assert loaded.quorum.tie_breaker == TieBreaker("qdisk", (), 160, 500, 7, "/dev/shared", "")
     assert not loaded.quorum.two_node
     assert config.loads(config.render(loaded)) == loaded
     assert from_document(loaded.to_document()).quorum.tie_breaker.device == "/dev/shared"
     given = config.loads(GOOD + QDISK + "interval_ms = 100\n").quorum.tie_breaker
-    assert (given.interval_ms, given.tko) == (100, 18)
+    assert (given.interval_ms, given.tko) == (100, 14)
 
 
 @pytest.mark.parametrize(
     ("text", "key", "message"),
     [
-        (QDISK + "interval_ms = 500\ntko = 3", "interval_ms", "at most deadtime_ms (2000)"),
+        (QDISK + "interval_ms = 500\ntko = 3", "interval_ms", "at most deadtime_ms - keepalive_ms (1600)"),
         (QDISK + "tko = 2", "tko", "at least 3"),
         (QDISK + 'targets = ["10.0.0.9"]', "targets", "has no targets"),
         (QDISK + "timeout_ms = 100", "timeout_ms", "has no timeout_ms"),

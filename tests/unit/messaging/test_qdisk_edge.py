@@ -79,7 +79,7 @@ class Node:
         self.until_ms = until_ms or 0
 
     async def start(self) -> None:
-        await self.breaker.check()
+        await self.breaker.settle(self.hear)
         self.breaker.start(self.hear)
 
 
@@ -231,6 +231,37 @@ def test_a_part_that_cannot_win_gives_the_disk_up_for_one_that_can(disk: Path) -
         await asyncio.sleep(INTERVAL_MS * 3 / 1000)
         assert two.holds, "who is master stays it"
         for node in (one, two):
+            node.breaker.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_master_that_leaves_goes_when_another_has_followed(disk: Path) -> None:
+    async def scenario() -> None:
+        one, two = Node(disk, 1), Node(disk, 2)
+        await one.start()
+        await two.start()
+        await until(lambda: one.holds, "n1 is not master")
+        await one.breaker.hand_over()
+        assert two.holds
+        for node in (one, two):
+            node.breaker.close()
+
+    asyncio.run(scenario())
+
+
+def test_the_next_life_of_a_master_is_settled_when_another_has_followed(disk: Path) -> None:
+    async def scenario() -> None:
+        one, two = Node(disk, 1), Node(disk, 2)
+        await one.start()
+        await two.start()
+        await until(lambda: one.holds, "n1 is not master")
+        one.breaker.close()
+        again = Node(disk, 1, incarnation=2)
+        await again.breaker.settle(again.hear)
+        assert two.holds
+        assert not again.said
+        for node in (again, two):
             node.breaker.close()
 
     asyncio.run(scenario())
