@@ -170,6 +170,12 @@ class CibStore:
         """A save never leaves a document without a signature, so somebody put this one there."""
         try:
             data = path.read_bytes()
+            document = xml.parse_fragment(data, source=str(path))
+            if document.tag == xml.CONFIGURATION:  # as `crm configure save xml` writes it
+                document = _as_cib(document)
+                data = xml.to_bytes(document)
+                _write_synced(_new(path), data)
+                _new(path).replace(path)
             document = xml.parse(data, source=str(path))
         except (OSError, xml.CibSyntaxError):
             return
@@ -209,7 +215,10 @@ class CibStore:
         if current.exists():
             why = "it is missing"
             try:
-                _read(current)
+                if signature.exists():
+                    _read(current)
+                else:
+                    xml.parse(current.read_bytes(), source=str(current))
             except (OSError, ValueError) as error:
                 why = str(error)
             folder = self.folder / "damaged"
@@ -335,6 +344,15 @@ def _verified(path: Path) -> tuple[bytes, Signature]:
         text = f"{len(data)} bytes with SHA-256 {actual[:12]}..., its signature says {signature.sha256[:12]}..."
         raise ValueError(text)
     return data, signature
+
+
+def _as_cib(configuration: etree._Element) -> etree._Element:
+    document = xml.empty()
+    for child in list(document):
+        if child.tag == xml.CONFIGURATION:
+            document.replace(child, configuration)
+    xml.set_version(document, Version(0, 1, 0))
+    return document
 
 
 def _signature_path(path: Path) -> Path:

@@ -92,6 +92,9 @@ class Methods:
         call.only("operation", "xml", "xpath", "scope", "if_version", "allow_create", "all_matches", "steps", "client")
         operation = _operation(dict(call.params), call.text("client", "") or f"uid-{call.peer.uid}", self.node)
         user, groups = _user(call)
+        if lost := self.node.controller.without_cib():
+            text = f"every copy of the configuration on {', '.join(lost)} is damaged, and no member has one (crm status says what to do)"
+            raise ApiError(errors.UNAVAILABLE, text)
         done = await self.node.cib.request(replace(operation, user=user, groups=groups))
         return {"version": str(done.version), "items": [item._asdict() for item in done.warnings]}
 

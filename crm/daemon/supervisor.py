@@ -151,6 +151,7 @@ class Supervisor:
         signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
         for number in _SIGNALS:
             signal.signal(number, lambda *_: None)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
 
     def run(self) -> int:
         for child in self.children:
@@ -371,6 +372,8 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     with contextlib.suppress(OSError):
         ctypes.CDLL(None).prctl(_PR_SET_NAME, b"vigild", 0, 0, 0)
+    # Who stops the node while it starts means all of it: also what an earlier vigild has left running.
+    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     try:
         resolved = resolve(arguments.config)
         with open(resolved, encoding="utf-8") as file:  # noqa: PTH123

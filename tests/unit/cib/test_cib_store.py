@@ -159,6 +159,16 @@ def test_a_document_without_a_signature_is_an_import(tmp_path: Path) -> None:
     assert [entry.version.epoch for entry in store.history()] == [8, 7]
 
 
+def test_what_the_shell_has_saved_can_be_put_there_too(tmp_path: Path) -> None:
+    (tmp_path / "cib.xml").write_text(
+        '<configuration><crm_config/><resources><primitive id="a"/></resources></configuration>'
+    )
+    for _ in range(2):
+        loaded = CibStore(tmp_path).load()
+        assert loaded.document is not None and loaded.document.tag == "cib"
+        assert [each.get("id") for each in loaded.document.iter("primitive")] == ["a"]
+
+
 def test_earlier_versions_are_numbered_bounded_and_readable(tmp_path: Path) -> None:
     store = CibStore(tmp_path, keep=3)
     store.load()
