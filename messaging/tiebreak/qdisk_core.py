@@ -153,7 +153,7 @@ class QuorumDiskCore:
         self._note_losses(surroundings)
         self._surroundings = surroundings
         if self.claim is not Claim.NONE and not (surroundings.may_win and not self.evicted_by and not self._foreign):
-            effects += self._give_up("gives the quorum disk up: its part of the cluster cannot win")
+            effects += self._give_up("ends: this node leaves, or its part of the cluster cannot win", trouble=False)
         if self.may_bid(now_ms):
             self.claim = Claim.BID
             self.held_until_ms = 0
@@ -209,11 +209,15 @@ class QuorumDiskCore:
         """A claim that was not extended in time is void."""
         if self.claim is Claim.NONE or now_ms < self.held_until_ms or not self.held_until_ms:
             return []
-        return self._give_up("was not written to the quorum disk in time")
+        return self._give_up("ran out: it was not written in time")
 
-    def _give_up(self, why: str) -> list[Effect]:
+    def _give_up(self, why: str, *, trouble: bool = True) -> list[Effect]:
         was, self.claim, self.held_until_ms = self.claim, Claim.NONE, 0
-        return [NoEvidence(), Say(f"this node's mastership {why}", True)] if was is Claim.MASTER else []
+        return (
+            [NoEvidence(), Say(f"this node's mastership on the quorum disk {why}", trouble)]
+            if was is Claim.MASTER
+            else []
+        )
 
     # --- the own claim
 
