@@ -60,7 +60,7 @@ def _nodes(cluster: Cluster, given: Given) -> int:
     unknown = [kind for kind in wanted if kind not in ("all", "cluster", "guest", "remote")]
     if unknown:
         usage(f"'{unknown[0]}' is no type of nodes (all, cluster, guest, remote)")
-    for node in elements(query(cluster, scope="nodes"), "node"):
+    for node in sorted(elements(query(cluster, scope="nodes"), "node"), key=lambda each: each.get("uname", "")):
         kind = "remote" if node.get("type") == "remote" else "cluster"
         if "all" in wanted or kind in wanted:
             name, identity = node.get("uname", ""), node.get("id", "")

@@ -108,7 +108,7 @@ def _history(cluster: Cluster, command: str, given: Given) -> int:
     wanted = given.text(command)
     records = [r for r in cluster.call("status")["fencing"]["history"] if wanted in ("*", "", r["target"])]
     if command == "last":
-        done = [record["ended"] for record in records if record["outcome"] == "success" and record["ended"]]
+        done = [record["ended"] for record in records if record["outcome"] == "done" and record["ended"]]
         print(f"Node {wanted} last fenced at: {_when(max(done)) if done else 'never'}")
         return exits.OK
     for record in records:
@@ -122,10 +122,10 @@ def _sentence(record: dict[str, Any]) -> str:
     what = f"{record['action']} of {record['target']}"
     device = f" by {record['device']}" if record["device"] else ""
     why = f" ({record['reason']})" if record["reason"] else ""
-    outcome = {"success": "succeeded", "failed": "failed", "pending": "is under way"}.get(
+    outcome = {"done": "succeeded", "failed": "failed", "pending": "is under way"}.get(
         record["outcome"], record["outcome"]
     )
-    text = f": {record['text']}" if record["text"] and record["outcome"] != "success" else ""
+    text = f": {record['text']}" if record["text"] and record["outcome"] != "done" else ""
     return f"{what}{why} {outcome}{device} at {_when(record['ended'] or record['began'])}{text}"
 
 
