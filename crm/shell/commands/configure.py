@@ -17,7 +17,7 @@ from crm.shell.configuration import Configuration, ConfigurationError, Mode
 from crm.shell.grammar.lexer import XML, Statement, Word
 from crm.shell.grammar.statements import READERS
 from crm.shell.session import ShellError
-from crm.shell.shell import shell_of
+from crm.shell.shell import Shell, shell_of
 
 app = typer.Typer(help="See and change the configuration.", invoke_without_command=True, add_completion=False)
 T = TypeVar("T")
@@ -175,17 +175,30 @@ def edit(
 def delete(
     context: typer.Context,
     objects: Annotated[list[str], typer.Argument(help="Ids of resources, constraints, tags...")],
-    force: Annotated[bool, typer.Option("--force", "-F", help="Even if a group is left empty.")] = False,
+    force: Annotated[bool, typer.Option("--force", "-F", help="Even if it runs, or a group is left empty.")] = False,
 ) -> None:
-    """Delete objects, and the constraints that mention them."""
+    """Delete objects, and the constraints that mention them. A resource has to be stopped before."""
     shell = shell_of(context)
     forced = force or shell.force
+    if not forced and shell.session.live:
+        _refuse_running(shell, objects)
 
     def change(configuration: Configuration) -> list[str]:
         return configuration.delete(objects, force=forced)
 
     also = editing.change(shell, change)
     shell.say(f"deleted {', '.join(objects)}{'; with it went ' + ', '.join(also) if also else ''}")
+
+
+def _refuse_running(shell: Shell, objects: list[str]) -> None:
+    from crm.shell.commands.resource import still_running
+
+    running = still_running(shell, objects)
+    if running:
+        raise ShellError(
+            f"{', '.join(running)} must be stopped first: crm resource stop {' '.join(running)} --wait (with --force the cluster stops it as it goes)",
+            tuple(f"{name} runs on {', '.join(nodes)}" for name, nodes in running.items()),
+        )
 
 
 @app.command()

@@ -345,6 +345,17 @@ def _running(found: ResourceStatus) -> bool:
     return any(leaf.nodes and leaf.state is not State.STOPPED for leaf in _leaves(found))
 
 
+def still_running(shell: Shell, names: list[str]) -> dict[str, list[str]]:
+    """Those of these ids that are resources and run somewhere, with the nodes."""
+    from crm.shell.status import show
+
+    found: dict[str, list[str]] = {}
+    for item in _all(show.get(shell.session).resources):
+        if item.id in names and _running(item):
+            found[item.id] = _places(item)
+    return found
+
+
 def _places(found: ResourceStatus) -> list[str]:
     return sorted({node for leaf in _leaves(found) if leaf.state is not State.STOPPED for node in leaf.nodes})
 
