@@ -10,6 +10,9 @@ remote nodes, fencing; turn declared orderings into relations and propagate; sum
 
 from __future__ import annotations
 
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -147,17 +150,31 @@ def schedule(
 
     `masked`: private parameters (passwords) may be hidden in this CIB, so that a difference in them alone is none. The cluster's own CIB hides nothing.
     """
-    state = unpack(cib, now, masked)
-    constraints = read_constraints(state)
-    assignment = assign(
-        state,
-        constraints.locations,
-        constraints.colocations,
-        explain=explain,
-        show_scores=show_scores,
-        show_utilization=show_utilization,
-    )
-    return plan_transition(state, constraints, assignment)
+    with _no_collection():
+        state = unpack(cib, now, masked)
+        constraints = read_constraints(state)
+        assignment = assign(
+            state,
+            constraints.locations,
+            constraints.colocations,
+            explain=explain,
+            show_scores=show_scores,
+            show_utilization=show_utilization,
+        )
+        return plan_transition(state, constraints, assignment)
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Everything made here lives until the end: looking for garbage among it takes a third of the time and finds none."""
+    if not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 _REPLANS = 3  # each leaves out restarts that the one before made pointless
