@@ -170,6 +170,7 @@ class Executor:
             text = f"{len(resource.queue)} operations of {resource.id} are waiting already"
             return [_report(order, OcfCode.UNKNOWN_ERROR, ExecStatus.INVALID, text=text)]
         resource.agent = order.agent
+        order = _as_started(resource, order)
         effects = []
         if order.interval_ms:
             effects += self._repeat(resource, order)
@@ -438,6 +439,19 @@ class Executor:
     def _named(self, timer: str) -> list[_Resource]:
         resource = self._resources.get(timer.partition("|")[0])
         return [] if resource is None else [resource]
+
+
+def _as_started(resource: _Resource, order: Order) -> Order:
+    """What is active is stopped with the parameters that it was started with.
+
+    Those of the order are of the configuration as it is now: another address, or none at all when the resource was deleted.
+    """
+    known = resource.definition
+    if order.action != "stop" or known is None or not resource.active:
+        return order
+    parameters = {name: value for name, value in order.parameters.items() if name.startswith(META)}
+    parameters.update((name, value) for name, value in known.parameters.items() if not name.startswith(META))
+    return replace(order, parameters=parameters)
 
 
 def _report(

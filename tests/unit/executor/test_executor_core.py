@@ -436,3 +436,19 @@ def test_deleting_a_resource_ends_everything_about_it(world: World) -> None:
     world.order("delete")
     assert world.reports[-1].forget_resource
     assert (world.timers, world.kept, world.executor.history()) == ({}, {}, None)
+
+
+def test_what_runs_is_stopped_with_the_parameters_that_it_was_started_with() -> None:
+    world = World()
+    world.order("start", ip="10.0.0.1", CRM_meta_timeout="5000")
+    world.done()
+    world.order("stop", ip="10.0.0.2", CRM_meta_timeout="7000")
+    (run,) = world.running.values()
+    assert dict(run.operation.parameters) == {"ip": "10.0.0.1"}, "the configuration has changed meanwhile"
+    assert run.operation.timeout_ms == 7000
+    world.done()
+    world.order("start", ip="10.0.0.2")
+    world.done()
+    world.order("stop")
+    (run,) = world.running.values()
+    assert dict(run.operation.parameters) == {"ip": "10.0.0.2"}, "it was deleted from the configuration"
