@@ -166,6 +166,28 @@ def test_wrong_statements_are_refused_with_the_place_and_nothing_changes(web: La
     assert {node for _, node in web.answers(began)} == {server}
 
 
+def test_what_runs_is_not_deleted_unless_forced_and_then_it_is_stopped_and_nobody_is_fenced(web: LabCluster) -> None:
+    node = web.server()
+    refused = web.crm("n1", "configure", "delete", "web-service", "web", check=False)
+    assert refused.returncode == 1 and f"web runs on {node}" in refused.stderr
+    assert "crm resource stop" in refused.stderr
+
+    other_address = web.lab.service_address.rpartition(".")[0] + ".101"
+    web.crm("n1", "resource", "param", "web-ip", "set", "ip", other_address)
+    web.wait(lambda: other_address in addresses(web, node), "the new address does not come")
+    assert web.lab.service_address not in addresses(web, node), "the old one was left"
+
+    web.crm("n1", "--wait", "configure", "delete", "--force", "web-service", "web", "web-ip")
+    web.wait(lambda: other_address not in addresses(web, node), "a deleted address is left")
+    web.wait_idle("n1")
+    assert web.fenced_since(0.0) == []
+
+
+def addresses(made: LabCluster, node: str) -> str:
+    command = ["ip", "-4", "-o", "address", "show"]
+    return str(cluster.run(made.lab, node, command, capture_output=True, text=True).stdout)
+
+
 # --- the CIB on disk --------------------------------------------------------------------------------------------------
 
 
