@@ -386,6 +386,23 @@ class Plan(ActionStore):
         self._adapt_unassigned(rsc)
         return had_node
 
+    def must_unassign(self, rsc: Resource) -> bool:
+        """Would `unassign` change anything?"""
+        if self.node[rsc.index] is not None or self.next_role[rsc.index] is not Role.STOPPED:
+            return True
+        return any(self._unassigned_flags(action) != action.flags for action in self.by_rsc[rsc.index])
+
+    @staticmethod
+    def _unassigned_flags(action: Action) -> int:
+        flags = action.flags
+        if action.task == "stop":
+            flags &= ~OPTIONAL
+        elif action.task == "start" or (
+            action.interval_ms and action.task != "cancel" and action.get_meta("op_target_rc") != "7"
+        ):
+            flags &= ~RUNNABLE
+        return flags
+
     def _adapt_unassigned(self, rsc: Resource) -> None:
         """What exists of actions when a leaf gets no node: it must stop, and nothing of it can start or recur."""
         for action in self.by_rsc[rsc.index]:
