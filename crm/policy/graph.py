@@ -75,7 +75,7 @@ class GraphWriter:
         plan = self.plan
         if isinstance(rsc, Clone):
             for action in reversed(plan.by_rsc[rsc.index]):
-                self.propagation.summary(action)
+                self.propagation.summaries.of(action)
             notify.create_notifications(plan, rsc)
             for instance in plan.children[rsc.index]:
                 self._collect_resource(instance)

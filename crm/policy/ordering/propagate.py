@@ -33,7 +33,6 @@ from crm.policy.actions.model import (
     OPTIONAL,
     ORD,
     PROMREQ,
-    PSEUDO,
     REAL,
     RESTART,
     RUNNABLE,
@@ -48,7 +47,10 @@ from crm.policy.actions.plan import Plan
 from crm.policy.actions.store import is_ancestor
 from crm.policy.constraints.model import Colocation
 from crm.policy.model import INFINITY, Assignment, Bundle, Group, Kind, Node, Resource, Role
+from crm.policy.ordering.changes import Changes
+from crm.policy.ordering.effects import EFFECTS
 from crm.policy.ordering.interleave import instances_of, interleaves, partner
+from crm.policy.ordering.summaries import Summaries
 
 _DEPTH = 120  # nested updates; each takes up to five Python frames
 _FIRST, _THEN = 1, 2  # which end of a relation changed
@@ -65,18 +67,17 @@ class Propagation:
 
     def __init__(self, plan: Plan, assignment: Assignment, pointless: Collection[tuple[str, str]] = ()) -> None:
         self.plan = plan
-        self.pointless = (
-            pointless  # keys of actions of which the first must not demand the other (`ordering.pointless`)
-        )
+        self.changes = Changes(plan)
+        self.summaries = Summaries(self.changes)
+        # Keys of actions of which the first must not demand the other (`ordering.pointless`).
+        self.pointless = pointless
         self.dependents = assignment.dependents
-        self.family = [0] * len(plan.state.all_resources)  # clock of the last change below a collective
-        self.summaries: dict[tuple[Action, Node], tuple[int, int]] = {}
+        self.family = self.changes.family
         self.completions: dict[Action, Action] = {}
         self.depth = 0
         self.settling = False
         self.postponed: list[Action] = []
         self.budget = 1000 * len(plan.actions) + 100_000
-        plan.clock = max(plan.clock, 1)
 
     def block_unrunnable(self) -> None:
         """13.5 for every action that cannot run, newest first."""
@@ -113,128 +114,6 @@ class Propagation:
         while self.postponed:
             action = self.postponed.pop(0)
             self.update(action)
-
-    # --- flags --------------------------------------------------------------------------------------------------------
-
-    def _touch(self, action: Action) -> None:
-        plan = self.plan
-        plan.clock += 1
-        action.version = plan.clock
-        rsc = action.rsc
-        if rsc is not None:
-            parent = rsc.parent
-            while parent is not None:
-                self.family[parent.index] = plan.clock
-                parent = parent.parent
-
-    def _clear(self, action: Action, flag: int, cause: Action) -> None:
-        """Take a flag away because of another action, which becomes the reason unless there is one (13.3)."""
-        if not action.flags & flag:
-            return
-        action.flags &= ~flag
-        if action.reason is None and (cause.rsc is None or cause.rsc is not action.rsc):
-            word = "required" if flag == OPTIONAL else "unrunnable" if flag == RUNNABLE else "unmigrateable"
-            action.reason = f"{word} {cause.rsc.id} {cause.task}" if cause.rsc is not None else f"{word} {cause.task}"
-            action.cause = cause
-
-    # --- summaries (8.3) ----------------------------------------------------------------------------------------------
-
-    def ordering_flags(self, action: Action, node: Node | None) -> int:
-        """Flags of an action as an end of a relation: a collective is judged by its children."""
-        rsc = action.rsc
-        if rsc is None or rsc.kind is Kind.PRIMITIVE:
-            return action.flags
-        flags = self.summary(action)
-        if node is None or rsc.kind is not Kind.CLONE:
-            return flags
-        return self._summary_on(action, node) | (flags & RUNNABLE)
-
-    def summary(self, action: Action) -> int:
-        rsc = action.rsc
-        if rsc is None or rsc.kind is Kind.PRIMITIVE:
-            return action.flags
-        if action.summary_at >= self.family[rsc.index] and action.summary_at >= action.version:
-            return action.summary
-        before = action.flags
-        if rsc.kind is Kind.GROUP:
-            flags = self._group_summary(action, rsc, None)
-        else:
-            flags = self._collective_summary(action, rsc, None)
-        if action.flags != before:
-            self._touch(action)
-        action.summary = flags
-        action.summary_at = self.plan.clock
-        return flags
-
-    def _summary_on(self, action: Action, node: Node) -> int:
-        rsc = action.rsc
-        assert rsc is not None
-        known = self.summaries.get((action, node))
-        if known is not None and known[1] >= self.family[rsc.index] and known[1] >= action.version:
-            return known[0]
-        before = action.flags
-        flags = self._collective_summary(action, rsc, node)
-        if action.flags != before:
-            self._touch(action)
-        self.summaries[action, node] = (flags, self.plan.clock)
-        return flags
-
-    def _collective_summary(self, action: Action, rsc: Resource, node: Node | None) -> int:
-        flags = OPTIONAL | RUNNABLE | PSEUDO
-        any_runnable = False
-        instances = self._judged_by(action, rsc)
-        task = self._elementary(action, instances)
-        for instance in instances:
-            child = self.plan.newest(instance, task, node if instance.kind is Kind.PRIMITIVE else None)
-            if child is None:
-                continue
-            if instance.kind is Kind.GROUP:
-                child_flags = self._group_summary(child, instance, node) if node is not None else self.summary(child)
-            else:
-                child_flags = self.summary(child)
-            if not child_flags & OPTIONAL:
-                flags &= ~OPTIONAL
-                action.flags &= ~OPTIONAL
-            any_runnable = any_runnable or bool(child_flags & RUNNABLE)
-        if not any_runnable:
-            flags &= ~RUNNABLE
-            if node is None:
-                action.flags &= ~RUNNABLE
-        return flags
-
-    def _judged_by(self, action: Action, rsc: Resource) -> list[Resource]:
-        if isinstance(rsc, Bundle) and rsc.inner_clone is not None:
-            task = ELEMENTARY.get(action.task, action.task)
-            if task not in ("start", "stop"):
-                return self.plan.children[rsc.inner_clone.index]
-        return instances_of(self.plan, rsc)
-
-    @staticmethod
-    def _elementary(action: Action, instances: list[Resource]) -> str:
-        task = action.task
-        if "_notify_" in action.key:
-            task = action.key.rpartition("_notify_")[2].rpartition("_")[0]
-        if instances and instances[0].kind is not Kind.PRIMITIVE:
-            return task
-        return ELEMENTARY.get(task, task)
-
-    def _group_summary(self, action: Action, group: Resource, node: Node | None) -> int:
-        flags = OPTIONAL | RUNNABLE | PSEUDO
-        task = ELEMENTARY.get(action.task, action.task)
-        completed = task != action.task
-        for member in self.plan.children[group.index]:
-            child = self.plan.newest(member, task, node)
-            if child is None:
-                if task not in ("stop", "demote"):
-                    flags &= ~RUNNABLE
-                continue
-            if not child.flags & OPTIONAL:
-                flags &= ~OPTIONAL
-                action.flags &= ~OPTIONAL
-            if completed and not child.flags & RUNNABLE:
-                flags &= ~RUNNABLE
-                action.flags &= ~RUNNABLE
-        return flags
 
     # --- re-evaluating an action (13.2) -------------------------------------------------------------------------------
 
@@ -290,7 +169,7 @@ class Propagation:
         if minimum:
             changed = (then.flags ^ entry) & _MEANINGLESS != 0
             if changed:
-                self._touch(then)
+                self.changes.touch(then)
         if changed:
             if entry & RUNNABLE and not then.flags & RUNNABLE:
                 self.block_colocated(then)
@@ -317,7 +196,7 @@ class Propagation:
             return 0
         if bits & CANCEL and first_rsc is not None and not then.flags & OPTIONAL and not first.flags & OPTIONAL:
             first.flags |= OPTIONAL
-            self._touch(first)
+            self.changes.touch(first)
             if first.task == "reload-agent":
                 self.plan.reload.discard(first_rsc)
         if (
@@ -363,49 +242,26 @@ class Propagation:
     def _apply(
         self, relation: Relation, first: Action, then: Action, first_node: Node | None, then_node: Node | None
     ) -> int:
-        bits = relation.bits
-        flags = self.ordering_flags(first, then_node)
+        """Every bit in its turn; which ends changed."""
+        flags = self.summaries.ordering_flags(first, then_node)
         # Judging a collective by its children changes it for good, and that does not count as a change by this relation.
-        then_flags = self.ordering_flags(then, first_node)
-        result = 0
+        then_flags = self.summaries.ordering_flags(then, first_node)
         node = then.node
-        if bits & THENREQ1:
-            relation.bits = bits = (bits & ~THENREQ1) | THENREQ
+        if relation.bits & THENREQ1:
+            relation.bits = (relation.bits & ~THENREQ1) | THENREQ
             if first.node is not None:
                 node = first.node
-        if bits & THENREQ and not (self.pointless and (first.key, then.key) in self.pointless):
-            if then.rsc is not None:
-                result |= self._dispatch(THENREQ, then.rsc, first, then, node, flags)
-            elif not flags & OPTIONAL and then.flags & OPTIONAL:
-                self._clear(then, OPTIONAL, first)
-                self._touch(then)
-                result |= _THEN
-        if bits & RESTART and then.rsc is not None:
-            result |= self._dispatch(RESTART, then.rsc, first, then, node, flags)
-        if bits & FIRSTREQ:
-            if first.rsc is not None:
-                result |= self._dispatch(FIRSTREQ, first.rsc, first, then, node, flags)
-            elif not flags & OPTIONAL and first.flags & RUNNABLE:
-                first.flags &= ~RUNNABLE
-                self._touch(first)
-                result |= _FIRST
-        if bits & PROMREQ and then.rsc is not None:
-            result |= self._dispatch(PROMREQ, then.rsc, first, then, node, flags)
-        if bits & MIN:
+        result = self._apply_demands(relation.bits, first, then, node, flags)
+        if relation.bits & MIN:
             result |= self._count_runnable(first, then, node, flags)
-        if bits & NESTPROBE and then.rsc is not None:
+        if relation.bits & NESTPROBE and then.rsc is not None:
             if not flags & RUNNABLE and first.rsc is not None and first.rsc.active_nodes:
-                bits &= ~NESTPROBE
-                relation.bits = bits = 0
+                relation.bits = 0
                 return result
             result |= self._dispatch(BLOCK, then.rsc, first, then, node, flags)
+        bits = relation.bits
         if bits & BLOCK:
-            if then.rsc is not None:
-                result |= self._dispatch(BLOCK, then.rsc, first, then, node, flags)
-            elif not flags & RUNNABLE and then.flags & RUNNABLE:
-                then.flags &= ~(RUNNABLE | MIGRATABLE)
-                self._touch(then)
-                result |= _THEN
+            result |= self._apply_block(first, then, node, flags)
         for bit in (MIGBLOCK, REAL, ORD, ASYM):
             if bits & bit and then.rsc is not None:
                 result |= self._dispatch(bit, then.rsc, first, then, node, flags)
@@ -415,19 +271,53 @@ class Propagation:
             then.flags |= ALWAYS
         if bits & FGRAPH and not then_flags & OPTIONAL:
             first.flags |= ALWAYS
-        if (
-            bits & (THENREQ | FIRSTREQ | RESTART)
-            and first.task == "stop"
-            and first.rsc is not None
-            and not flags & RUNNABLE
-            and not self.plan.managed[first.rsc.index]
-            and self.plan.blocked[first.rsc.index]
-            and then.flags & RUNNABLE
-        ):
+        if bits & (THENREQ | FIRSTREQ | RESTART) and then.flags & RUNNABLE and self._is_blocked_stop(first, flags):
             then.flags &= ~RUNNABLE  # this gives no reason
-            self._touch(then)
+            self.changes.touch(then)
             result |= _THEN
         return result
+
+    def _apply_demands(self, bits: int, first: Action, then: Action, node: Node | None, flags: int) -> int:
+        """What being required on one side demands of the other."""
+        result = 0
+        if bits & THENREQ and not (self.pointless and (first.key, then.key) in self.pointless):
+            if then.rsc is not None:
+                result |= self._dispatch(THENREQ, then.rsc, first, then, node, flags)
+            elif not flags & OPTIONAL and then.flags & OPTIONAL:
+                self.changes.clear(then, OPTIONAL, first)
+                self.changes.touch(then)
+                result |= _THEN
+        if bits & RESTART and then.rsc is not None:
+            result |= self._dispatch(RESTART, then.rsc, first, then, node, flags)
+        if bits & FIRSTREQ:
+            if first.rsc is not None:
+                result |= self._dispatch(FIRSTREQ, first.rsc, first, then, node, flags)
+            elif not flags & OPTIONAL and first.flags & RUNNABLE:
+                first.flags &= ~RUNNABLE
+                self.changes.touch(first)
+                result |= _FIRST
+        if bits & PROMREQ and then.rsc is not None:
+            result |= self._dispatch(PROMREQ, then.rsc, first, then, node, flags)
+        return result
+
+    def _apply_block(self, first: Action, then: Action, node: Node | None, flags: int) -> int:
+        if then.rsc is not None:
+            return self._dispatch(BLOCK, then.rsc, first, then, node, flags)
+        if not flags & RUNNABLE and then.flags & RUNNABLE:
+            then.flags &= ~(RUNNABLE | MIGRATABLE)
+            self.changes.touch(then)
+            return _THEN
+        return 0
+
+    def _is_blocked_stop(self, first: Action, flags: int) -> bool:
+        rsc = first.rsc
+        return (
+            first.task == "stop"
+            and rsc is not None
+            and not flags & RUNNABLE
+            and not self.plan.managed[rsc.index]
+            and self.plan.blocked[rsc.index]
+        )
 
     def _count_runnable(self, first: Action, then: Action, node: Node | None, flags: int) -> int:
         if then.rsc is not None:
@@ -466,7 +356,7 @@ class Propagation:
             return result
         for instance in instances_of(self.plan, then.rsc):
             action = self.plan.newest(instance, then.task, node)
-            if action is None or not self.summary(action) & RUNNABLE:
+            if action is None or not self.summaries.of(action) & RUNNABLE:
                 continue
             change = self._dispatch(bit, instance, first, action, node, flags)
             result |= change
@@ -494,14 +384,14 @@ class Propagation:
             if plan.relate(first_action, then_action, bit):
                 result |= _FIRST | _THEN
             assert then_action.rsc is not None
-            flags = self.summary(first_action)
+            flags = self.summaries.of(first_action)
             result |= self._dispatch(bit, then_action.rsc, first_action, then_action, node, flags)
         return result
 
     def _partner_action(
         self, action: Action, instance: Resource, collective: Resource, is_first: bool
     ) -> Action | None:
-        task = self._elementary(action, instances_of(self.plan, collective)) if is_first else action.task
+        task = self.summaries.elementary(action, instances_of(self.plan, collective)) if is_first else action.task
         rsc: Resource | None = instance
         if isinstance(collective, Bundle):
             base = ELEMENTARY.get(action.task, action.task)
@@ -514,8 +404,10 @@ class Propagation:
         """An interleaved instance without a partner runs nowhere."""
         plan = self.plan
         changed = False
-        plan.partners.clear()
         for leaf in instance.leaves():
+            if not plan.must_unassign(leaf):
+                continue
+            plan.partners.clear()
             plan.clock += 1
             changed = plan.unassign(leaf) or changed
             parent: Resource | None = leaf
@@ -531,85 +423,17 @@ class Propagation:
         if bit == ORD:
             return 0
         first_before, then_before = first.flags, then.flags
-        _RULES[bit](self, first, then, flags)
+        EFFECTS[bit](self.changes, first, then, flags)
         result = 0
         if first.flags != first_before:
-            self._touch(first)
+            self.changes.touch(first)
             result = _FIRST
         if then.flags != then_before:
-            self._touch(then)
+            self.changes.touch(then)
             result |= _THEN
             if then.rsc is not None and then.rsc.parent is not None:
                 self.update(then)
         return result
-
-    def _then_required(self, first: Action, then: Action, flags: int) -> None:
-        if not flags & OPTIONAL and not first.flags & MIGRATABLE:
-            self._clear(then, OPTIONAL, first)
-
-    def _restart(self, first: Action, then: Action, flags: int) -> None:
-        required = not then.flags & OPTIONAL
-        if not required:
-            if then.flags & RUNNABLE or then.rsc is None or then.rsc is not first.rsc:
-                return
-            if not self.plan.managed[then.rsc.index]:
-                return
-        if first.flags & RUNNABLE or required:
-            self._clear(first, OPTIONAL, then)
-        if not then.flags & MIGRATABLE:
-            self._clear(first, MIGRATABLE, then)
-        if not first.flags & (OPTIONAL | RUNNABLE):
-            self._clear(then, RUNNABLE, first)
-
-    def _first_required(self, first: Action, then: Action, flags: int) -> None:
-        if then.flags & OPTIONAL:
-            return
-        if not flags & OPTIONAL:
-            self._clear(first, OPTIONAL, then)
-        if flags & MIGRATABLE and not then.flags & MIGRATABLE:
-            self._clear(first, MIGRATABLE, then)
-
-    def _promoted_requires(self, first: Action, then: Action, flags: int) -> None:
-        if then.rsc is None or then.flags & OPTIONAL or self.plan.role_of(then.rsc) is not Role.PROMOTED:
-            return
-        self._clear(first, OPTIONAL, then)
-        if not then.flags & MIGRATABLE:
-            self._clear(first, MIGRATABLE, then)
-
-    def _block(self, first: Action, then: Action, flags: int) -> None:
-        if then.flags & RUNNABLE and not flags & RUNNABLE:
-            self._clear(then, RUNNABLE, first)
-            self._clear(then, MIGRATABLE, first)
-
-    def _migration_blocks(self, first: Action, then: Action, flags: int) -> None:
-        if not then.flags & MIGRATABLE or not then.flags & RUNNABLE:
-            self._clear(first, RUNNABLE, then)
-        if not then.flags & OPTIONAL:
-            self._clear(first, OPTIONAL, then)
-
-    def _real(self, first: Action, then: Action, flags: int) -> None:
-        if not first.flags & RUNNABLE:
-            self._clear(then, MIGRATABLE, first)
-            then.flags &= ~PSEUDO
-
-    def _asymmetric(self, first: Action, then: Action, flags: int) -> None:
-        if first.flags & RUNNABLE or then.rsc is None:
-            return
-        rsc = then.rsc
-        if then.flags & OPTIONAL:
-            role = self.plan.role_of(rsc)
-            if then.task == "stop" and role is Role.STOPPED:
-                return
-            if then.task == "start" and role >= Role.STARTED and rsc.active_nodes == [then.node]:
-                return
-        self._clear(then, OPTIONAL, first)
-        self._clear(then, RUNNABLE, first)
-
-    def _minimum(self, first: Action, then: Action, flags: int) -> None:
-        if flags & RUNNABLE:
-            then.count += 1
-            if then.count >= then.minimum:
-                then.flags |= RUNNABLE
 
     # --- colocated starts (13.5) --------------------------------------------------------------------------------------
 
@@ -636,7 +460,7 @@ class Propagation:
         for action in reversed(list(self.plan.by_rsc[rsc.index])):
             if action.task == task and action.flags & RUNNABLE:
                 action.flags &= ~RUNNABLE
-                self._touch(action)
+                self.changes.touch(action)
                 self.plan.give_reason(action, f"colocation with {cause.rsc.id}", cause)
                 self.block_colocated(action)
                 self.update(action)
@@ -657,17 +481,5 @@ class Propagation:
                     insort_left(found, colocation, key=_BY_DEPENDENT)
         return found
 
-
-_RULES = {
-    THENREQ: Propagation._then_required,
-    RESTART: Propagation._restart,
-    FIRSTREQ: Propagation._first_required,
-    PROMREQ: Propagation._promoted_requires,
-    BLOCK: Propagation._block,
-    MIGBLOCK: Propagation._migration_blocks,
-    REAL: Propagation._real,
-    ASYM: Propagation._asymmetric,
-    MIN: Propagation._minimum,
-}
 
 __all__ = ["Propagation"]
