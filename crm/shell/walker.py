@@ -110,6 +110,8 @@ class Walker:
                 return Outcome.FAILED
             self._enter((*path, *words))
             return Outcome.GOOD
+        if not path and not words[0].startswith("-") and words[0] not in command_names(()):
+            raise ShellError(f"there is no command {words[0]!r} here; help shows those there are")
         collecting = self.shell.collecting
         # A configure command given from elsewhere is a one-shot: it commits at once.
         self.shell.collecting = collecting and path == CONFIGURE
