@@ -104,6 +104,10 @@ class Executing:
         await asyncio.gather(*self._running, return_exceptions=True)
         await self._learning.close()
 
+    def leave_nothing(self) -> None:
+        """A successor will know nothing of what ran here; to be called after `close`."""
+        self._files.clear()
+
     def _perform(self, effects: list[Effect]) -> None:
         for effect in effects:
             match effect:

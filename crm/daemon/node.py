@@ -151,6 +151,11 @@ class Node:
         """In this order: nothing new from clients, no agent left, the disk up to date, goodbye to the group."""
         await self.api.close()
         await self.executing.close()
+        if self.leaving.is_set():
+            # What a successor continues from is for one that finds things as they were. Who left on purpose comes back as a new node: it
+            # does not ask to shut down again, and looks at what runs by then.
+            self.executing.leave_nothing()
+            self._attributes_file.unlink(missing_ok=True)
         await self.fencing.close()
         await self.cib.close()
         if self.client is not None:
