@@ -45,22 +45,22 @@ TABLE: Final[Table] = (
     ("R", "show-detail", "", ""),
     ("b", "brief", "", ""),
     ("N", "disable-ncurses", "", ""),
-    ("", "output-as", "FORMAT", "text only"),
-    ("X", "as-xml", "", ""),
+    ("", "output-as", "FORMAT", "text (the default) or xml"),
+    ("X", "as-xml", "", "The older form of --output-as=xml"),
     ("h", "as-html", "FILE", ""),
     ("d", "daemonize", "", ""),
     ("w", "web-cgi", "", ""),
     ("E", "external-agent", "FILE", ""),
     ("Q", "quiet", "", "Be less descriptive"),
 )
-_UNSUPPORTED: Final = ("as-xml", "as-html", "daemonize", "web-cgi", "external-agent")
+_UNSUPPORTED: Final = ("as-html", "daemonize", "web-cgi", "external-agent")
 
 
 def work(given: Given) -> int:
     for name in _UNSUPPORTED:
         if given.has(name):
             raise Failure(f"--{name} is not supported; crm status --json is for programs", exits.UNIMPLEMENTED)
-    if given.get("output-as", "text") not in ("text", "console"):
+    if given.get("output-as", "text") not in ("text", "console", "xml"):
         raise Failure(f"--output-as={given.text('output-as')} is not supported", exits.UNIMPLEMENTED)
     if given.rest:
         usage(f"unexpected word '{given.rest[0]}'")
@@ -71,6 +71,11 @@ def work(given: Given) -> int:
         state = unpack(document, effective_now(document, None, int(time.time()))[0])
         if given.has("simple-status"):
             return simple(state)
+        if given.has("as-xml") or given.get("output-as") == "xml":
+            from crm.tools.crm_mon_xml import document as answer
+
+            print(answer(state, " ".join((NAME, *sys.argv[1:])), older=given.has("as-xml")), end="")
+            return exits.OK
         screen = sys.stdout.isatty() and not given.has("one-shot")
         print((_CLEAR_SCREEN if screen else "") + "\n".join(listing(state, given)))
         if not screen:

@@ -10,7 +10,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from tools_cib import Bench, configuration_of, on_a_file, write
+from lxml import etree
+from tools_cib import CIB, KEY, Bench, configuration_of, history, on_a_file, write
 
 bench = on_a_file
 
@@ -131,3 +132,80 @@ def test_the_same_change(bench: Bench, theirs: Path, line: str) -> None:
     ran = bench.run(command, *words)
     assert ran.code == expected.returncode, expected.stderr
     assert configuration_of(bench.path.read_text()) == configuration_of(theirs.read_text())
+
+
+def primitive(identity: str, agent: str = "Dummy", **meta: str) -> str:
+    pairs = "".join(
+        f'<nvpair id="{identity}-{name}" name="{name.replace("_", "-")}" value="{value}"/>'
+        for name, value in meta.items()
+    )
+    own = f'<meta_attributes id="{identity}-m">{pairs}</meta_attributes>' if pairs else ""
+    return f'<primitive id="{identity}" class="ocf" provider="pacemaker" type="{agent}">{own}</primitive>'
+
+
+def clone(identity: str, inner: str, **meta: str) -> str:
+    pairs = "".join(f'<nvpair id="{identity}-{n}" name="{n.replace("_", "-")}" value="{v}"/>' for n, v in meta.items())
+    return f'<clone id="{identity}"><meta_attributes id="{identity}-m">{pairs}</meta_attributes>{inner}</clone>'
+
+
+RESOURCES = (
+    primitive("starting")
+    + primitive("failed")
+    + primitive("unmanaged", is_managed="false", target_role="Stopped")
+    + clone("unique", primitive("u"), globally_unique="true")
+    + clone("groups", f'<group id="cg">{primitive("cg1")}{primitive("cg2")}</group>', interleave="true")
+)
+PENDING = history("starting", "Dummy", "start").replace('rc-code="0" op-status="0"', 'rc-code="193" op-status="-1"')
+FAILURE = (
+    f'<lrm_rsc_op id="failed_last_failure_0" operation_key="failed_monitor_10000" operation="monitor" '
+    f'crm-debug-origin="test" crm_feature_set="3.16.1" transition-key="{KEY.format(rc=0)}" '
+    f'transition-magic="0:1;{KEY.format(rc=0)}" call-id="21" rc-code="1" op-status="0" interval="10000" '
+    'last-rc-change="1700000100" exec-time="10" queue-time="2" exit-reason="it broke" op-digest="x"/></lrm_resource>'
+)
+HISTORIES = (
+    history("orphan", "Dummy", "start")
+    + PENDING.replace(f"0:0;{KEY.format(rc=0)}", f"-1:193;{KEY.format(rc=0)}")
+    + history("failed", "Dummy", "start").replace("</lrm_resource>", FAILURE)
+    + history("u:0", "Dummy", "start")
+    + history("cg1", "Dummy", "start")
+    + history("unmanaged", "Dummy", "start")
+)
+RICH = (
+    CIB.replace("</resources>", RESOURCES + "</resources>")
+    .replace("</lrm_resources>", HISTORIES + "</lrm_resources>", 1)
+    .replace(
+        "<constraints/>", '<constraints><rsc_location id="no" rsc="d1" node="n2" score="-INFINITY"/></constraints>'
+    )
+    .replace(
+        '<node id="2" uname="n2"/>',
+        '<node id="2" uname="n2"><instance_attributes id="nodes-2">'
+        '<nvpair id="nodes-2-m" name="maintenance" value="true"/></instance_attributes></node><node id="3" uname="n3"/>',
+    )
+    .replace(
+        '<nvpair id="status-1-t"',
+        '<nvpair id="status-1-f" name="fail-count-failed#monitor_10000" value="2"/>'
+        '<nvpair id="status-1-l" name="last-failure-failed#monitor_10000" value="1700000100"/><nvpair id="status-1-t"',
+    )
+)
+
+
+def section(text: str, name: str) -> list[str]:
+    """A section's lines, attributes sorted; the feature set is each cluster's own."""
+    found = etree.fromstring(text.encode(), etree.XMLParser(remove_blank_text=True)).find(name)
+    for element in found.iter() if found is not None else ():
+        ordered = sorted((key, value) for key, value in element.attrib.items() if key != "feature_set")
+        element.attrib.clear()
+        element.attrib.update(ordered)
+    return [] if found is None else etree.tostring(found, pretty_print=True, encoding="unicode").splitlines()
+
+
+@pytest.mark.parametrize(
+    "part", ["nodes", "resources", "node_attributes", "node_history", "failures", "bans", "status"]
+)
+def test_the_same_status_as_xml(bench: Bench, theirs: Path, part: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "UTC")
+    for path in (bench.path, theirs):
+        path.write_text(RICH)
+    expected = run_theirs("crm_mon -1 --output-as=xml", theirs)
+    assert expected.returncode == 0, expected.stderr
+    assert section(bench.run("crm_mon", "-1", "--output-as=xml").out, part) == section(expected.stdout, part)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import time
 
 import pytest
+from lxml import etree
 from tools_cib import Bench, on_a_file
 
 from crm.tools import exits
@@ -200,8 +202,16 @@ def test_the_monitor_shows_the_cluster_once(bench: Bench) -> None:
         assert line in shown.splitlines()
     ran = bench.run("crm_mon", "-s")
     assert (ran.code, ran.out) == (exits.OK, "CLUSTER OK: 2 nodes online, 5 resource instances configured\n")
-    for words in ("-X", "--output-as=xml", "-d"):
+    for words in ("-w", "--output-as=html", "-d"):
         assert bench.run("crm_mon", words).code == exits.UNIMPLEMENTED
+
+
+def test_agents_of_databases_find_the_promoted_node_in_the_monitors_xml(bench: Bench) -> None:
+    shown = bench.run("crm_mon", "-1", "--output-as=xml").out
+    assert re.search('<resource id="st" .* role="Promoted".* active="true".* orphaned="false".* failed="false"', shown)
+    assert re.search('<node name="n1" .* online="true"', shown)
+    assert etree.fromstring(shown).find("status").attrib == {"code": "0", "message": "OK"}
+    assert bench.run("crm_mon", "-1X").out.startswith("<crm_mon version=")
 
 
 def test_the_monitor_shows_failures_and_their_counts(bench: Bench) -> None:
