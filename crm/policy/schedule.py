@@ -187,15 +187,15 @@ def plan_transition(state: ClusterState, constraints: Constraints, assignment: A
     pointless: dict[tuple[str, str], None] = {}
     for _ in range(_REPLANS):
         plan, propagation = _plan(state, constraints, assignment, pointless, problems)
+        summary = summarize(plan)
+        writer = GraphWriter(plan, propagation)
+        writer.collect()
         found = pointless_restarts(plan)
         if not found:
             break
         pointless.update(dict.fromkeys(found))
         problems = list(state.problems)
     state.problems[:] = problems
-    summary = summarize(plan)
-    writer = GraphWriter(plan, propagation)
-    writer.collect()
     if plan.unreachable:
         summary = summarize(plan)
     return Transition(state, assignment, plan, writer, summary)

@@ -3,7 +3,8 @@
 Theory of operation. A mandatory ordering after a clone restarts what follows whenever any of the clone's instances is to be started. If the
 instance in question cannot be started, and nothing else of the clone changes, the restart changes nothing either: the next
 transition would find the same situation and do it again. The field's engine does exactly that. Here such a demand is found once
-everything is known about the plan, and the plan is made again without it.
+everything is known about the plan, and the plan is made again without it. The same goes for what contradictory orderings keep from
+happening (`ordering.executable`).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from crm.policy.model import Kind, Resource
 def pointless_restarts(plan: Plan) -> list[tuple[str, str]]:
     """Pairs of keys: the first action demands the second, a start of something active, but cannot happen itself."""
     found = []
+    unreachable = {entry.action for entry in plan.unreachable}
     for action in plan.actions:
         if action.flags & OPTIONAL or action.task not in ("start", "promote"):
             continue
@@ -23,7 +25,10 @@ def pointless_restarts(plan: Plan) -> list[tuple[str, str]]:
         if rsc is None or not rsc.active_nodes:
             continue
         for relation in action.inputs:
-            if relation.bits & THENREQ and _is_empty_demand(plan, relation.first):
+            # A relation may have been dropped since (an ordering between a guest and what is inside), but has had its effect.
+            if relation.declared & THENREQ and relation.first in unreachable:
+                found.append((relation.first.key, action.key))
+            elif relation.bits & THENREQ and _is_empty_demand(plan, relation.first):
                 found.append((relation.first.key, action.key))
     return found
 
