@@ -25,11 +25,11 @@ def pointless_restarts(plan: Plan) -> list[tuple[str, str]]:
         if rsc is None or not rsc.active_nodes:
             continue
         for relation in action.inputs:
+            first = relation.first
             # A relation may have been dropped since (an ordering between a guest and what is inside), but has had its effect.
-            if relation.declared & THENREQ and relation.first in unreachable:
-                found.append((relation.first.key, action.key))
-            elif relation.bits & THENREQ and _is_empty_demand(plan, relation.first):
-                found.append((relation.first.key, action.key))
+            contradictory = relation.declared & THENREQ and first in unreachable
+            if contradictory or (relation.bits & THENREQ and _is_empty_demand(plan, first)):
+                found.append((first.key, action.key))
     return found
 
 
