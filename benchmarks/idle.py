@@ -3,7 +3,7 @@
 
 Usage: python benchmarks/idle.py [--nodes 2] [--seconds 60]
 
-CPU is user + system time of every process of the node's PID namespace (as a share of one core); memory is PSS from
+CPU is user + system time of the node's Vigil processes (as a share of one core), and beside it that of the agents they ran (monitors); memory is PSS from
 /proc/PID/smaps_rollup, summed over the node's Vigil processes (not the services they run). The lab runs the demo's configuration.
 """
 
@@ -34,13 +34,14 @@ def vigil_processes(lab: Lab, node: str) -> list[int]:
     return found
 
 
-def cpu_s(pids: list[int]) -> float:
-    """User and system time, with that of children already waited for."""
-    total = 0
+def cpu_s(pids: list[int]) -> tuple[float, float]:
+    """User and system time: of the processes themselves, and of the agents they have run and waited for."""
+    own = agents = 0
     for pid in pids:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        total += sum(int(value) for value in fields[11:15])
-    return total / TICKS
+        own += sum(int(value) for value in fields[11:13])
+        agents += sum(int(value) for value in fields[13:15])
+    return own / TICKS, agents / TICKS
 
 
 def pss_kib(pid: int) -> int:
@@ -69,8 +70,13 @@ def main() -> int:
         pids = {node: vigil_processes(lab, node) for node in lab.nodes}
         before = {node: cpu_s(each) for node, each in pids.items()}
         time.sleep(options.seconds)
+        print(f"{'node':>6} {'processes':>10} {'CPU %':>7} {'agents %':>9} {'PSS MiB':>8}")
         for node, each in pids.items():
-            (cpu_s(each) - before[node]) / options.seconds * 100
+            own, agents = (
+                (now - then) / options.seconds * 100 for now, then in zip(cpu_s(each), before[node], strict=True)
+            )
+            pss_mib = sum(map(pss_kib, each)) / 1024
+            print(f"{node:>6} {len(each):>10} {own:>7.2f} {agents:>9.2f} {pss_mib:>8.1f}")
     finally:
         cluster.down("idle")
     return 0
