@@ -619,7 +619,9 @@ class Assignment:
     role: list[Role] = field(
         default_factory=list
     )  # current roles; promotion turns Started instances into Unpromoted (part 2, 13.3)
-    locks: dict[Resource, tuple[Node, int]] = field(default_factory=dict)  # shutdown locks in force, with their time (26)
+    locks: dict[Resource, tuple[Node, int]] = field(
+        default_factory=dict
+    )  # shutdown locks in force, with their time (26)
     exclusive: list[bool] = field(
         default_factory=list
     )  # exclusive discovery, from the state and from constraints (part 2, 3.1)
