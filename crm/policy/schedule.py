@@ -83,6 +83,12 @@ class Transition:
         return self.state.problems
 
     @property
+    def contradictions(self) -> list[str]:
+        """Sentences about orderings that contradict each other: what was given up, what was left out because of it."""
+        loops = [entry for entry in self.plan.unreachable if entry.in_loop]
+        return [str(entry) for entry in (*self.plan.dropped, *loops)] + self.plan.problems
+
+    @property
     def recheck_by(self) -> int | None:
         """When to schedule again even if nothing happens (epoch seconds)."""
         return self.writer.recheck_by()
