@@ -329,10 +329,14 @@ class Coordinator:
         return [*self._act(now_ms), *self._open(now_ms)]
 
     def _open(self, now_ms: int) -> list[Effect]:
-        """When all that the view means is dealt with, or cannot be (fencing fails), the configuration may be changed."""
+        """When all that the view means is dealt with, or cannot be (fencing fails), the configuration may be changed.
+
+        Once nobody is left to be fenced it must not wait for agents: they may be waiting for a change that they asked for.
+        """
         if self.hands.open or self._opening:
             return []
-        if not (self.idle or self.memory.fencing_failures or now_ms >= self._open_at_ms):
+        settled = self.idle or (self.transition is not None and not self.transition.fences)
+        if not (settled or self.memory.fencing_failures or now_ms >= self._open_at_ms):
             return []
         self._opening = True
         return self.hands.publish(Changes((), (), "the configuration may be changed", True, True))

@@ -111,6 +111,14 @@ class Transition:
         return not self._deadlines and not self._ready and not any(self._parked.values())
 
     @property
+    def fences(self) -> bool:
+        """A node is to be fenced, and that is not confirmed (yet)."""
+        return any(
+            synapse.action.task == "stonith" and self._state[i] is not State.CONFIRMED
+            for i, synapse in enumerate(self.graph.synapses)
+        )
+
+    @property
     def outcome(self) -> Outcome:
         if self.aborted is not None:
             return Outcome.ABORTED
