@@ -25,7 +25,6 @@ from typing import Any
 
 MARKER = "VIGIL_LAB_NODE"
 RESTART_DELAY_S = 0.2  # before a dead vigild is started again
-EX_CONFIG = 78  # its end when the configuration is wrong: trying again would not help (RestartPreventExitStatus)
 STOP_LIMIT_S = 60.0  # for a polite end of vigild
 _PR_SET_CHILD_SUBREAPER = 36
 # Folders that services write to and that must not be shared with the host or between nodes.
@@ -111,7 +110,7 @@ class Init:
     def reap(self) -> None:
         while True:
             try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
+                pid, _ = os.waitpid(-1, os.WNOHANG)
             except ChildProcessError:
                 return
             if pid == 0:
@@ -120,7 +119,7 @@ class Init:
                 self.vigild = None
                 if self.ending:
                     raise SystemExit(0)
-                if self.wanted and os.waitstatus_to_exitcode(status) != EX_CONFIG:
+                if self.wanted:
                     self.start_at = time.monotonic() + RESTART_DELAY_S
 
     def obey(self) -> None:
