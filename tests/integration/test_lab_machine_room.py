@@ -84,9 +84,9 @@ def switch(lab: Lab, action: str, plug: str) -> dict[str, object]:
 def test_a_paused_node_is_stopped_and_goes_on_when_resumed(lab: Lab) -> None:
     pid = ask(lab, "status")["nodes"]["n1"]["pid"]
     assert ask(lab, "pause", node="n1")["stopped"] >= 1
-    assert state_of(pid) == "T"
+    cluster.wait_for(lambda: state_of(pid) == "T", 5, "process 1 is not stopped")
     ask(lab, "resume", node="n1")
-    assert state_of(pid) in "SR"
+    cluster.wait_for(lambda: state_of(pid) in "SR", 5, "process 1 does not go on")
     ask(lab, "power-off", node="n1")
     assert ask(lab, "status")["nodes"]["n1"]["power"] == "off"
 
@@ -96,12 +96,12 @@ def state_of(pid: int) -> str:
 
 
 def test_a_partition_cuts_traffic_both_ways_until_it_heals(lab: Lab) -> None:
-    assert reaches(lab, "n1", "n2")
+    cluster.wait_for(lambda: reaches(lab, "n1", "n2"), 10, "n1 does not reach n2 at first")
     ask(lab, "partition", nodes=["n2"])
     assert not reaches(lab, "n1", "n2")
     assert not reaches(lab, "n2", "n1")
     ask(lab, "heal")
-    assert reaches(lab, "n2", "n1")
+    cluster.wait_for(lambda: reaches(lab, "n2", "n1"), 10, "n2 does not reach n1 when the network is whole")
 
 
 def reaches(lab: Lab, sender: str, receiver: str) -> bool:
