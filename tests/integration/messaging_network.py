@@ -199,12 +199,12 @@ async def two_links(folder: Path, first: str, second: str) -> None:
         for link in (0, 1):
             views = network.views()
             on(2, f"ip link set eth{link} down")
-            await network.deliver(8)
+            await network.deliver(20)  # a stream over the dead link must be given up first; how fast is not judged here
             deadline = time.monotonic() + 5
             while await network.silent_links(1, 2) != {link} or await network.silent_links(2, 1) != {link}:
                 assert time.monotonic() < deadline, "the link is not shown as silent"
                 await asyncio.sleep(0.1)
-            await network.deliver(8)
+            await network.deliver(20)  # a stream over the dead link must be given up first; how fast is not judged here
             on(2, f"ip link set eth{link} up")
             deadline = time.monotonic() + 8
             while await network.silent_links(1, 2) or await network.silent_links(2, 1):
