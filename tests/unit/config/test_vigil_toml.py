@@ -11,6 +11,7 @@ import pytest
 
 from crm import config
 from crm.config import ConfigError, TieBreaker
+from crm.config.__main__ import main
 from messaging.config import from_document
 
 GOOD = """
@@ -215,8 +216,8 @@ def test_messaging_reads_what_is_resolved() -> None:
 def test_the_command_checks_and_resolves(tmp_path: Path) -> None:
     file, out = tmp_path / "vigil.toml", tmp_path / "run" / "resolved.json"
     file.write_text(GOOD, encoding="utf-8")
-    assert config.main(["check", str(file)]) == 0
-    assert config.main(["resolve", str(file), "--output", str(out)]) == 0
+    assert main(["check", str(file)]) == 0
+    assert main(["resolve", str(file), "--output", str(out)]) == 0
     assert json.loads(out.read_text())["cluster"]["name"] == "web"
     file.write_text(GOOD.replace('"10.0.0.1"', "7"), encoding="utf-8")
     done = subprocess.run(

@@ -1,0 +1,169 @@
+"""One pass over a document: every section for itself, then nodes, links, timers and quorum beside one another."""
+
+from __future__ import annotations
+
+import re
+import socket
+from typing import Any
+
+from pydantic import ValidationError
+
+from crm.config.addresses import ip_address, parse_endpoint
+from crm.config.model import DEFAULT_PORT, MAX_LINKS, MAX_NODES, Agents, Config, Link, NodeEntry, Paths
+from crm.config.problems import Problems, shown
+from crm.config.quorum import resolve_quorum
+from crm.config.sections import MODELS, OPTIONAL, SECTIONS, LinkSection, NodeSection, TieBreakerSection
+from crm.config.timers import resolve_timers
+
+NODE_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,62}[A-Za-z0-9])?")
+
+
+class Check:
+    """One pass over one document: collects problems and builds the resolved values."""
+
+    def __init__(self, lines: dict[str, int]) -> None:
+        self.problems = Problems(lines)
+        self._sections: dict[str, Any] = {}
+
+    def run(self, document: dict[str, Any]) -> Config | None:
+        for name in document.keys() - SECTIONS.keys():
+            self.problems.add(name, f"unknown section; expected one of {', '.join(SECTIONS)}")
+        for name, adapter in SECTIONS.items():
+            if name not in document and name not in OPTIONAL:
+                self.problems.add(name, f"missing; every cluster needs [{'[nodes]' if name == 'nodes' else name}]")
+                continue
+            try:
+                self._sections[name] = adapter.validate_python(document.get(name, OPTIONAL.get(name)))
+            except ValidationError as error:
+                self._add_validation(name, error)
+        nodes, links = self._sections.get("nodes"), self._sections.get("links")
+        if links is not None:
+            self._check_links(links)
+        entries = self._check_nodes(nodes, links) if nodes is not None else None
+        this_node = self._find_this_node(nodes) if nodes is not None and "node" in self._sections else None
+        timers = resolve_timers(self._sections["timers"], self.problems) if "timers" in self._sections else None
+        quorum = None
+        if "quorum" in self._sections and nodes is not None:
+            quorum = resolve_quorum(self._sections["quorum"], nodes, timers, self.problems)
+        for key in ("cluster.key_file", "paths.state_dir", "paths.run_dir", "paths.log_file", "agents.ocf_root"):
+            self._check_absolute(key)
+        if (
+            self.problems.found
+            or entries is None
+            or this_node is None
+            or timers is None
+            or quorum is None
+            or links is None
+        ):
+            return None
+        cluster, paths, agents = (self._sections[name] for name in ("cluster", "paths", "agents"))
+        return Config(
+            cluster_name=cluster.name,
+            key_file=cluster.key_file,
+            this_node=this_node,
+            nodes=entries,
+            links=tuple(_resolve_link(link) for link in links),
+            timers=timers,
+            quorum=quorum,
+            paths=Paths(paths.state_dir, paths.run_dir, paths.log_file, paths.log_level),
+            agents=Agents(agents.ocf_root),
+        )
+
+    # --- problems
+    # --- problems
+
+    def _add_validation(self, section: str, error: ValidationError) -> None:
+        for fault in error.errors():
+            parts = [section, *(str(part + 1) if isinstance(part, int) else part for part in fault["loc"])]
+            message = fault["msg"][:1].lower() + fault["msg"][1:]
+            match fault["type"]:
+                case "missing":
+                    message = "missing"
+                case "extra_forbidden":
+                    message = f"unknown key; expected one of {self._known_keys(section, fault['loc'])}"
+                case _:
+                    message = message.replace("input should be", "expected").replace("Input should be", "expected")
+                    message = f"{message}, got {shown(fault['input'])}"
+            self.problems.add(".".join(parts), message)
+
+    @staticmethod
+    def _known_keys(section: str, loc: tuple[int | str, ...]) -> str:
+        model = TieBreakerSection if "tie_breaker" in loc[:-1] else MODELS[section]
+        return ", ".join(model.model_fields)
+
+    def _check_absolute(self, key: str) -> None:
+        section, _, name = key.partition(".")
+        value = getattr(self._sections.get(section), name, "")
+        if value and not value.startswith("/"):
+            self.problems.add(key, f"expected an absolute path, got {shown(value)}")
+
+    # --- nodes and links
+
+    def _check_links(self, links: list[LinkSection]) -> None:
+        if not 1 <= len(links) <= MAX_LINKS:
+            self.problems.add("links", f"expected 1 to {MAX_LINKS} links, got {len(links)}")
+        for number, link in enumerate(links, start=1):
+            key = f"links.{number}.group"
+            address = ip_address(link.group)
+            if link.mode == "unicast" and link.group:
+                self.problems.add(key, "a unicast link has no group; remove it, or set mode to multicast or broadcast")
+            elif link.mode == "multicast" and (address is None or not address.is_multicast):
+                self.problems.add(key, f"expected a multicast address such as 239.192.7.1, got {shown(link.group)}")
+            elif link.mode == "broadcast" and link.group and (address is None or address.version != 4):
+                self.problems.add(
+                    key, f"expected an IPv4 broadcast address such as 10.0.0.255, got {shown(link.group)}"
+                )
+
+    def _check_nodes(self, nodes: list[NodeSection], links: list[LinkSection] | None) -> tuple[NodeEntry, ...]:
+        if not 1 <= len(nodes) <= MAX_NODES:
+            self.problems.add("nodes", f"expected 1 to {MAX_NODES} nodes, got {len(nodes)}")
+        entries: list[NodeEntry] = []
+        used: dict[str, dict[Any, str]] = {"id": {}, "name": {}, "address": {}}
+        for number, node in enumerate(nodes, start=1):
+            key = f"nodes.{number}"
+            self._check_unique(used["id"], node.id, f"{key}.id", "id", node.name)
+            self._check_unique(used["name"], node.name, f"{key}.name", "name", f"node {number}")
+            if not NODE_NAME.fullmatch(node.name):
+                self.problems.add(f"{key}.name", f"expected letters, digits, '.', '_' or '-', got {shown(node.name)}")
+            if links is not None and len(node.addresses) != len(links):
+                self.problems.add(
+                    f"{key}.addresses",
+                    f"expected one address for each of the {len(links)} links, got {len(node.addresses)}",
+                )
+            endpoints = []
+            for place, address in enumerate(node.addresses):
+                port = links[place].port if links is not None and place < len(links) else DEFAULT_PORT
+                endpoint = parse_endpoint(address, port)
+                if endpoint is None:
+                    self.problems.add(f"{key}.addresses", f"expected host or host:port, got {shown(address)}")
+                    continue
+                self._check_unique(used["address"], endpoint, f"{key}.addresses", "address", node.name)
+                endpoints.append(endpoint)
+            entries.append(NodeEntry(node.id, node.name, node.votes, tuple(endpoints)))
+        return tuple(sorted(entries, key=lambda entry: entry.id))
+
+    def _check_unique(self, used: dict[Any, str], value: Any, key: str, what: str, owner: str) -> None:
+        if value in used:
+            self.problems.add(key, f"{what} {value} is already that of {used[value]}")
+        used.setdefault(value, owner)
+
+    def _find_this_node(self, nodes: list[NodeSection]) -> int | None:
+        wanted = self._sections["node"].name
+        names = {node.name: node.id for node in nodes}
+        host = socket.gethostname()
+        for candidate in [wanted] if wanted else [host, host.partition(".")[0]]:
+            if candidate in names:
+                return names[candidate]
+        known = ", ".join(names)
+        if wanted:
+            self.problems.add("node.name", f"{shown(wanted)} is not one of the nodes ({known})")
+        else:
+            self.problems.add(
+                "node.name", f"missing, and the host's name {shown(host)} is not one of the nodes ({known})"
+            )
+        return None
+
+
+def _resolve_link(link: LinkSection) -> Link:
+    group = link.group or ("255.255.255.255" if link.mode == "broadcast" else "")
+    return Link(link.mode, link.port, group, link.interface, link.ttl)

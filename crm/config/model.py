@@ -1,0 +1,122 @@
+"""A configuration in which every value is known: what `load` returns and the daemons read as RUN_DIR/resolved.json."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+DEFAULT_PORT = 5410
+MAX_NODES = 32
+MAX_LINKS = 8
+DEFAULT_DEADTIME_MS = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class NodeEntry:
+    """One node of the cluster. `endpoints` are in the order of the links."""
+
+    id: int
+    name: str
+    votes: int
+    endpoints: tuple[Endpoint, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    mode: str
+    port: int
+    group: str
+    interface: str
+    ttl: int
+
+
+@dataclass(frozen=True, slots=True)
+class Timers:
+    keepalive_ms: int
+    warntime_ms: int
+    deadtime_ms: int
+    initdead_ms: int
+    vouch_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class TieBreaker:
+    type: str = "none"
+    targets: tuple[str, ...] = ()
+    interval_ms: int = 1000
+    timeout_ms: int = 500
+    tko: int = 3
+    device: str = ""
+    label: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Quorum:
+    policy: str
+    expected_votes: int
+    two_node: bool
+    wait_for_all: bool
+    tie_breaker: TieBreaker
+
+
+@dataclass(frozen=True, slots=True)
+class Paths:
+    state_dir: str
+    run_dir: str
+    log_file: str
+    log_level: str
+
+
+@dataclass(frozen=True, slots=True)
+class Agents:
+    ocf_root: str
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """A configuration in which every value is known. `this_node` is the id of the node it is for."""
+
+    cluster_name: str
+    key_file: str
+    this_node: int
+    nodes: tuple[NodeEntry, ...]
+    links: tuple[Link, ...]
+    timers: Timers
+    quorum: Quorum
+    paths: Paths
+    agents: Agents
+
+    @property
+    def node(self) -> NodeEntry:
+        """The node this configuration is for."""
+        return next(node for node in self.nodes if node.id == self.this_node)
+
+    @property
+    def state_dir(self) -> Path:
+        return Path(self.paths.state_dir)
+
+    @property
+    def run_dir(self) -> Path:
+        return Path(self.paths.run_dir)
+
+    def to_document(self) -> dict[str, Any]:
+        """The resolved form as plain values."""
+        document = asdict(self)
+        document["cluster"] = {"name": document.pop("cluster_name"), "key_file": document.pop("key_file")}
+        document["node"] = {"id": document.pop("this_node"), "name": self.node.name}
+        return document
+
+    def to_resolved_json(self) -> str:
+        """The text of RUN_DIR/resolved.json."""
+        return json.dumps(self.to_document(), indent=2) + "\n"

@@ -1,0 +1,93 @@
+"""A configuration as a commented vigil.toml."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from crm.config.model import Config, Quorum, Timers
+
+
+@dataclass(slots=True)
+class _Writer:
+    lines: list[str] = field(default_factory=list)
+
+    def comment(self, *texts: str) -> None:
+        self.lines += [f"# {text}" for text in texts]
+
+    def table(self, name: str) -> None:
+        self.lines += ["", f"[{name}]"]
+
+    def value(self, key: str, value: Any, comment: str = "") -> None:
+        text = json.dumps(list(value) if isinstance(value, tuple) else value)
+        self.lines.append(f"{key} = {text}" + (f"  # {comment}" if comment else ""))
+
+
+def render(config: Config) -> str:
+    """A commented vigil.toml that loads to this configuration."""
+    out = _Writer()
+    out.comment("Vigil: the configuration of one node. The same on all nodes but for [node].")
+    out.comment("Every key is explained in docs/reference/vigil-toml.md. Check with: crm cluster check")
+    out.table("cluster")
+    out.value("name", config.cluster_name)
+    out.value("key_file", config.key_file, "mode 0600; the same on all nodes")
+    out.table("node")
+    out.value("name", config.node.name, "which of the nodes below this one is")
+    for node in config.nodes:
+        out.table("[nodes]")
+        out.value("name", node.name)
+        out.value("id", node.id)
+        out.value("addresses", tuple(str(endpoint) for endpoint in node.endpoints), "one for each link")
+        out.value("votes", node.votes)
+    for link in config.links:
+        out.table("[links]")
+        out.value("mode", link.mode, "unicast, multicast or broadcast")
+        out.value("port", link.port, "UDP for heartbeats, TCP for group messages")
+        if link.group:
+            out.value("group", link.group)
+        if link.interface:
+            out.value("interface", link.interface)
+        out.value("ttl", link.ttl)
+    _render_timers(out, config.timers)
+    _render_quorum(out, config.quorum)
+    out.table("paths")
+    out.value("state_dir", config.paths.state_dir, "survives a reboot")
+    out.value("run_dir", config.paths.run_dir, "sockets; emptied by a reboot")
+    out.value("log_file", config.paths.log_file, "empty: standard error, for the journal")
+    out.value("log_level", config.paths.log_level)
+    out.table("agents")
+    out.value("ocf_root", config.agents.ocf_root)
+    return "\n".join(out.lines) + "\n"
+
+
+def _render_timers(out: _Writer, timers: Timers) -> None:
+    out.table("timers")
+    out.comment("keepalive < warntime < deadtime <= initdead; deadtime is at least three keepalives.")
+    out.value("keepalive_ms", timers.keepalive_ms, "between two heartbeats")
+    out.value("warntime_ms", timers.warntime_ms, "silent for this long: late, logged")
+    out.value("deadtime_ms", timers.deadtime_ms, "silent for this long: dead")
+    out.value("initdead_ms", timers.initdead_ms, "how long a starting node waits for the others")
+    out.value("vouch_ms", timers.vouch_ms, "a crm that does not vouch for itself for this long leaves the group")
+
+
+def _render_quorum(out: _Writer, quorum: Quorum) -> None:
+    out.table("quorum")
+    out.value("policy", quorum.policy, "majority or ignore")
+    out.value("expected_votes", quorum.expected_votes)
+    out.value("two_node", quorum.two_node, "at an even split of two nodes both go on, and fencing decides")
+    out.value("wait_for_all", quorum.wait_for_all, "after a boot, wait until all nodes were seen once")
+    out.table("quorum.tie_breaker")
+    tie_breaker = quorum.tie_breaker
+    out.value("type", tie_breaker.type, "none, ping or qdisk")
+    if tie_breaker.type == "qdisk":
+        out.value("device", tie_breaker.device, "shared by all nodes; made with crm cluster mkqdisk")
+        out.value("label", tie_breaker.label, "what mkqdisk was told; empty: any of this cluster")
+        out.value("interval_ms", tie_breaker.interval_ms, "between two writes")
+        out.value("tko", tie_breaker.tko, "intervals without a write that count as gone")
+        return
+    if tie_breaker.type != "none":
+        out.value("targets", tie_breaker.targets, "host (ICMP) or host:port (TCP)")
+    out.value("interval_ms", tie_breaker.interval_ms)
+    out.value("timeout_ms", tie_breaker.timeout_ms)
+    out.value("tko", tie_breaker.tko, "unanswered intervals in a row that count as lost")
