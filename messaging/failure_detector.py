@@ -70,6 +70,13 @@ class FailureDetector:
         """This life of the peer is over."""
         self.alive.pop(peer_id, None)
 
+    def late(self) -> tuple[int, ...]:
+        """Who has been silent for `warntime`."""
+        for peer in self.alive.values():
+            if peer.late:
+                return tuple(sorted(peer_id for peer_id, each in self.alive.items() if each.late))
+        return ()
+
     def excuse(self, until_ms: int) -> None:
         """This node was delayed: nobody dies before `until_ms`."""
         for peer in self.alive.values():

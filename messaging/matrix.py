@@ -36,6 +36,7 @@ class Matrix:
         self.changed = True
         self.dirty = True
         self._part: dict[int, Row] | None = None
+        self._uniform: bool | None = None
         self.direct: dict[int, Row] = {}
         self.relayed: dict[int, tuple[Row, int]] = {}
         self._votes = votes
@@ -99,6 +100,8 @@ class Matrix:
 
     def expire(self, now_ms: int) -> None:
         """Forget rows of others that nobody has heard for long."""
+        if not self.relayed:
+            return
         for node_id, (_, written_ms) in list(self.relayed.items()):
             if now_ms - written_ms >= self._lifetime_ms:
                 del self.relayed[node_id]
@@ -106,8 +109,10 @@ class Matrix:
 
     def to_relay(self, now_ms: int) -> tuple[tuple[Row, int], ...]:
         """The rows worth passing on: all, as soon as any differs from one's own. They take turns when they are many."""
-        mine = self.own.hears
-        if not self.relayed and all(row.hears == mine for row in self.direct.values()):
+        if self._uniform is None:
+            mine = self.own.hears
+            self._uniform = not self.relayed and all(row.hears == mine for row in self.direct.values())
+        if self._uniform:
             return ()
         rows = [(row, 0) for row in self.direct.values()]
         rows += [(row, now_ms - written_ms) for row, written_ms in self.relayed.values()]
@@ -127,7 +132,7 @@ class Matrix:
         return tuple(chosen)
 
     def _touch(self) -> None:
-        self._part = None
+        self._part = self._uniform = None
         self.dirty = True
 
     # --- what follows from it

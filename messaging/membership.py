@@ -148,6 +148,8 @@ class Membership:
         """When `evaluate` has something to do, if nothing happens before."""
         if self.phase is Phase.LEFT:
             return None
+        if self._rests():
+            return None
         due = [self._penalties[peer][0] for peer in self._penalized]
         if self._proposal:
             due.append(self._proposal.deadline_ms)
@@ -158,6 +160,16 @@ class Membership:
         if self._stragglers_due_ms is not None:
             due.append(self._stragglers_due_ms)
         return min(due, default=None)
+
+    def _rests(self) -> bool:
+        """Whether only news can set it in motion: asked with each event, so answered at once."""
+        return (
+            self._stragglers_due_ms is None
+            and self._proposal is None
+            and self._promise is None
+            and self._awaiting_since_ms is None
+            and not self._penalized
+        )
 
     def verdict(self, flags: Mapping[int, int]) -> quorum.Verdict:
         """Quorum of a view of these nodes, by what they say of themselves."""

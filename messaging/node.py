@@ -128,6 +128,7 @@ class Node:
         self._ready_due_ms: int | None = None
         self._beat_due_ms = 0
         self._last_beat_ms = 0
+        self._last_beat: tuple[tuple[int, int], SendDatagram] | None = None
         self._relay_due_ms = 0
         self._distrust_until_ms: int | None = None
         self._goodbye_until_ms: int | None = None
@@ -151,7 +152,8 @@ class Node:
             return []
         self._dispatch(event, now_ms)
         self._run_timers(now_ms)
-        agreement_due = self._agreement_due(now_ms)
+        agreement_due_ms = self.membership.due_ms()
+        agreement_due = agreement_due_ms is not None and now_ms >= agreement_due_ms
         if self._reach_changed or agreement_due:
             self._update_hears(now_ms)
         if self.matrix.dirty or self.membership.moved or agreement_due:
@@ -162,22 +164,19 @@ class Node:
 
     def _nothing_new(self, event: DatagramReceived, now_ms: int) -> bool:
         """The everyday case, kept short: a heartbeat in time that says what the last one of that node said."""
-        peer = self.detector.alive.get(event.sender)
+        sender = event.sender
+        peer = self.detector.alive.get(sender)
         if (
             peer is None
             or peer.late
             or peer.incarnation != event.incarnation
-            or self._last_payload.get(event.sender) != event.payload
+            or self._last_payload.get(sender) != event.payload
             or self.due_ms is None
             or now_ms >= self.due_ms
         ):
             return False
-        self.detector.heard(event.sender, event.incarnation, event.link, now_ms)
+        self.detector.heard(sender, event.incarnation, event.link, now_ms)
         return True
-
-    def _agreement_due(self, now_ms: int) -> bool:
-        due_ms = self.membership.due_ms()
-        return due_ms is not None and now_ms >= due_ms
 
     def _dispatch(self, event: Event, now_ms: int) -> None:
         match event:
@@ -445,7 +444,8 @@ class Node:
             self.matrix.set_flag(RowFlag.DISTRUSTED, False)
         if now_ms >= self._relay_due_ms:
             self._check_streams(now_ms)
-        self.crm.expire(now_ms, self._agreement_runs())
+        if self.crm.vouch_due_ms is not None and now_ms >= self.crm.vouch_due_ms:
+            self.crm.expire(now_ms, self._agreement_runs())
         if self._goodbye_until_ms is not None and (now_ms >= self._goodbye_until_ms or self._goodbye_heard()):
             self._goodbye_until_ms = None
             self._out.add(Finished())
@@ -484,7 +484,7 @@ class Node:
         return all(row is None or row.view_id > self._view.view_id for row in rows)
 
     def _set_due(self, now_ms: int) -> None:
-        due = [self._beat_due_ms]
+        due_ms = self._beat_due_ms
         for moment in (
             self.detector.due_ms,
             self._ready_due_ms,
@@ -495,10 +495,13 @@ class Node:
             self._evidence_until_ms,
             self.membership.due_ms(),
         ):
-            if moment is not None:
-                due.append(moment)
-        self.due_ms = max(now_ms, min(due))
-        self._spins = self._spins + 1 if self.due_ms == now_ms else 0
+            if moment is not None and moment < due_ms:
+                due_ms = moment
+        if due_ms > now_ms:
+            self.due_ms, self._spins = due_ms, 0
+            return
+        self.due_ms = now_ms
+        self._spins += 1
         invariant(self._spins < MAX_SPINS, "a timer is due for ever")
 
     # --- output
@@ -514,7 +517,9 @@ class Node:
                 persists.append(entry)
             else:
                 effects.append(entry)
-        full = self.ordering.full or any(state.channel.full for state in self._peers.values())
+        full = self.ordering.full
+        for state in self._peers.values():
+            full = full or state.channel.full
         if full != self._holding:
             self._holding = full
             self.crm.hold(self._holding, now_ms)
@@ -538,15 +543,20 @@ class Node:
             return []
         self.matrix.changed = False
         self._last_beat_ms = now_ms
-        late = tuple(sorted(peer_id for peer_id, peer in self.detector.alive.items() if peer.late))
+        late = self.detector.late()
         spacing_ms = 2 * self._hurry_ms if late else self._timers.keepalive_ms
         self._beat_due_ms = now_ms + (GOODBYE_BEAT_MS if self._goodbye_until_ms is not None else spacing_ms)
         relayed: tuple[tuple[Row, int], ...] = ()
         if now_ms >= self._relay_due_ms:  # not with every beat: in a large cluster that starts, all change at once
             self._relay_due_ms = now_ms + self._timers.keepalive_ms
             relayed = self.matrix.to_relay(now_ms)
-        beat = Heartbeat(self.matrix.own, self.ordering.received, relayed, late)
-        return [SendDatagram(encode(beat))]
+        if relayed or late:
+            return [SendDatagram(encode(Heartbeat(self.matrix.own, self.ordering.received, relayed, late)))]
+        said = (self.matrix.own.version, self.ordering.received)
+        if self._last_beat is None or self._last_beat[0] != said:
+            beat = Heartbeat(self.matrix.own, self.ordering.received)
+            self._last_beat = (said, SendDatagram(encode(beat)))
+        return [self._last_beat[1]]
 
     # --- for the tie-breaker
 
