@@ -14,7 +14,6 @@ An operation's result, its fail count and the end of its action are one message,
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from crm.cib import xml
@@ -25,22 +24,20 @@ from crm.controller.effects import (
     Effect,
     Execute,
     ExecutorPort,
-    Fence,
     Forget,
     KeepAttributes,
     Leave,
-    Multicast,
     Record,
     Synchronised,
 )
 from crm.controller.election import Facts
-from crm.controller.graph import Action, ActionKind, Graph, ResourceDefinition
+from crm.controller.fencing import FencingRequests, changes_when_off
+from crm.controller.graph import Action, ActionKind, Graph
 from crm.controller.join import Agreement, Join, Stage
 from crm.controller.messages import (
     Announcement,
     Changes,
     CibCopy,
-    Message,
     MessageError,
     MyHistory,
     Order,
@@ -48,89 +45,20 @@ from crm.controller.messages import (
     Result,
     decode,
 )
+from crm.controller.outbox import Outbox
 from crm.controller.status import (
     Attributes,
-    EraseNode,
     ForgetOperation,
     ForgetResource,
     History,
-    NodeState,
     Operation,
     Update,
 )
+from crm.controller.types import Identity, OperationReport, Settings
 from messaging.types import View
 
-MAX_IN_AIR: Final = 4
-"""Own changes that may be undelivered at a time; the rest waits and is sent together."""
 DEADTIME_SLACK_MS: Final = 50
 """Of the failure detector's deadtime: its clock and ours are read at different moments."""
-FENCE_HOLD_BACK_MS: Final = 500
-"""Head start of the half of an even split that has the lowest node id; longer than a power switch takes to act on a request."""
-MAX_BATCH: Final = 500
-"""Updates in one message."""
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """`crm_id` is new for each start of the crm process; it also names this controller in transition keys (a UUID)."""
-
-    node_id: int
-    name: str
-    crm_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """`expected_nodes`: names from the node's configuration. `attributes`: transient ones kept over a restart of crm.
-
-    `action_limit`: operations that this node takes at a time from a transition. `deadtime_ms`: of the failure detector. `votes` by
-    node id and `expected_votes` tell an even split, in which both halves may be quorate. `cib_lost`: every copy of the CIB on disk is damaged.
-    """
-
-    expected_nodes: frozenset[str] = frozenset()
-    action_limit: int = 0
-    attributes: Mapping[str, str] = field(default_factory=dict)
-    deadtime_ms: int = 1000
-    votes: Mapping[int, int] = field(default_factory=dict)
-    expected_votes: int = 0
-    cib_lost: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class OperationReport:
-    """The end of one operation of this node's executor.
-
-    `entry`: the `lrm_rsc_op` to record, None when the operation leaves none. `failure_entry`: the `last_failure` one. `forget`: ids of
-    entries that are over; `forget_resource`: the whole history is. `transition_key` is the one of the order.
-    """
-
-    task: str
-    resource: ResourceDefinition | None
-    interval_ms: int
-    rc: int
-    target_rc: int
-    op_status: int
-    transition_key: str
-    entry: Mapping[str, str] | None = None
-    failure_entry: Mapping[str, str] | None = None
-    forget: tuple[str, ...] = ()
-    forget_resource: bool = False
-    text: str = ""
-
-    @property
-    def ok(self) -> bool:
-        return self.op_status == 0 and {190: 0, 191: 8}.get(self.rc, self.rc) == self.target_rc
-
-
-@dataclass(slots=True)
-class FencingJob:
-    """Fencing that this node's fencer is carrying out, or has been asked to."""
-
-    token: int
-    target: str
-    action: str
-    transition_key: str
-    incarnation: int | None
 
 
 class Controller:
@@ -149,13 +77,9 @@ class Controller:
         self._join: Join | None = None
         self._memory = Memory(me.crm_id)
         self._orders: dict[str, Order] = {}
-        self._outbox: list[Changes] = []
-        self._in_air: dict[int, Message] = {}
-        self._tags = 0
-        self._tags_before_view = 0
+        self._outbox = Outbox(str(me.node_id))
         self.open = False
-        self._tokens = 0
-        self._fencing: dict[str, FencingJob] = {}
+        self._fencing = FencingRequests(self.settings)
         self._last_synced: View | None = None
         self._seniority = 0
         self._my_attributes: dict[str, str] = dict(self.settings.attributes)
@@ -184,14 +108,12 @@ class Controller:
     def busy(self) -> bool:
         """Something is decided, under way or waiting to be sent, as far as this node can know."""
         coordinator = self.coordinator
-        return (
-            not self.synced or bool(self._outbox or self._in_air) or (coordinator is not None and not coordinator.idle)
-        )
+        return not self.synced or not self._outbox.empty or (coordinator is not None and not coordinator.idle)
 
     @property
     def unsent(self) -> bool:
         """Changes of this node that have not been delivered yet."""
-        return bool(self._outbox) or any(isinstance(message, Changes) for message in self._in_air.values())
+        return self._outbox.unsent
 
     @property
     def shutting_down(self) -> bool:
@@ -207,7 +129,7 @@ class Controller:
             "synced": self.synced,
             "without_cib": list(self.without_cib()),
             "orders": sorted(f"{order.action.key} on {order.action.node}" for order in self._orders.values()),
-            "fencing": sorted(self._fencing),
+            "fencing": sorted(self._fencing.targets),
             "transition": None
             if transition is None
             else {
@@ -229,7 +151,7 @@ class Controller:
             self._last_synced = self.view
         self._remember_attributes()
         was_dc = self.dc == self.me.node_id
-        self._tags_before_view = self._tags
+        self._outbox.on_view()
         self.open = False
         self.view = view
         self.coordinator = None
@@ -253,13 +175,13 @@ class Controller:
             self.dc = None
             return effects
         self._join = Join(view.group)
-        effects.append(self._multicast(Announcement(self._facts(view, was_dc))))
+        effects.append(self._outbox.multicast(Announcement(self._facts(view, was_dc))))
         return effects
 
     def on_delivered(self, sender: int, payload: bytes, tag: int | None, epoch_s: int, now_ms: int) -> list[Effect]:
         """A controller message in its place of the total order; `tag` when it is ours."""
         if tag is not None:
-            self._in_air.pop(tag, None)
+            self._outbox.landed(tag)
         try:
             message = decode(payload)
         except MessageError as error:
@@ -288,13 +210,11 @@ class Controller:
 
     def on_undelivered(self, tag: int, now_ms: int) -> list[Effect]:
         """One of ours died with its view."""
-        message = self._in_air.pop(tag, None)
+        message = self._outbox.landed(tag)
         effects: list[Effect] = []
         match message:
             case Changes():
-                kept = self._still_true(message)
-                if kept is not None:
-                    self._outbox.append(kept)
+                self._outbox.again(message)
             case Orders():
                 # It may come after the view that ended it, when nobody coordinates: nothing may wait for such an order.
                 for order in message.orders:
@@ -304,7 +224,7 @@ class Controller:
             case _:
                 pass
         # Within its own view there is no point in sending again: the next view is about to come.
-        return effects + (self._flush() if tag <= self._tags_before_view else [])
+        return effects + ([] if self._outbox.of_this_view(tag) else self._flush())
 
     def on_disconnected(self, now_ms: int) -> list[Effect]:
         """Messaging is gone, and with it the view. What runs here goes on; a new view begins a new join."""
@@ -315,7 +235,7 @@ class Controller:
         self.dc = None
         self.coordinator = None
         self._join = None
-        self._in_air.clear()
+        self._outbox.forget_all()
         self.open = False
         return [Synchronised(False)]
 
@@ -356,7 +276,7 @@ class Controller:
         effects: list[Effect] = []
         if agreement.transfer:
             if agreement.source == self.me.node_id:
-                effects.append(self._multicast(CibCopy(agreement.digest, self._cib.copy())))
+                effects.append(self._outbox.multicast(CibCopy(agreement.digest, self._cib.copy())))
             return effects
         return self._tell_history(agreement) + self._check_synced(now_ms)
 
@@ -391,7 +311,7 @@ class Controller:
         for order in self._orders.values():
             pending = status.pending(order.action, order.transition_key)
             updates += [] if pending is None else [pending]
-        return [self._multicast(MyHistory(tuple(updates)))]
+        return [self._outbox.multicast(MyHistory(tuple(updates)))]
 
     def _check_synced(self, now_ms: int) -> list[Effect]:
         join, view = self._join, self.view
@@ -522,10 +442,8 @@ class Controller:
         assert report.resource is not None
         identity = str(self.me.node_id)
         present = status.transient_attributes(self._cib.document, identity)
-        for waiting in self._outbox:  # counts that are on their way count too
-            for update in waiting.updates:
-                if isinstance(update, Attributes) and update.node_id == identity:
-                    present.update({key: value for key, value in update.values.items() if value is not None})
+        for waiting in self._outbox.waiting_attributes():  # counts that are on their way count too
+            present.update({key: value for key, value in waiting.values.items() if value is not None})
         wanted = failures.failure_attributes(
             present,
             report.resource.id,
@@ -538,99 +456,33 @@ class Controller:
 
     def publish(self, changes: Changes) -> list[Effect]:
         """Send changes to everybody when that is possible; they take effect when they are delivered."""
-        self._outbox.append(changes)
+        self._outbox.add(changes)
         return self._flush()
 
     def order(self, orders: Orders) -> list[Effect]:
-        return [self._multicast(orders)]
+        return [self._outbox.multicast(orders)]
 
     def set_attributes(self, node_id: str, uname: str, values: Mapping[str, str | None], reason: str) -> list[Effect]:
         """Transient attributes of any node, from a client or from an agent of this node."""
         return self.publish(Changes((Attributes(node_id, uname, dict(values)),), (), reason))
 
     def _flush(self) -> list[Effect]:
-        effects: list[Effect] = []
-        while self._outbox and self.synced and len(self._in_air) < MAX_IN_AIR:
-            first = self._outbox.pop(0)
-            updates, results = list(first.updates), list(first.results)
-            while (
-                self._outbox
-                and self._outbox[0].expected == first.expected
-                and self._outbox[0].reason == first.reason
-                and self._outbox[0].opens == first.opens
-                and len(updates) + len(self._outbox[0].updates) <= MAX_BATCH
-            ):
-                following = self._outbox.pop(0)
-                updates += following.updates
-                results += following.results
-            effects.append(self._multicast(replace(first, updates=tuple(updates), results=tuple(results))))
-        return effects
-
-    def _still_true(self, changes: Changes) -> Changes | None:
-        """What of an undelivered message is worth sending again: what concerns this node alone, or a confirmed fencing."""
-        mine = str(self.me.node_id)
-        kept: tuple[Update, ...] = tuple(
-            update
-            for update in changes.updates
-            if getattr(update, "node_id", None) == mine and not isinstance(update, NodeState)
-        )
-        if any(isinstance(update, EraseNode) for update in changes.updates):
-            kept = changes.updates
-        return replace(changes, updates=kept, expected=False) if kept or changes.results else None
-
-    def _multicast(self, message: Message) -> Multicast:
-        self._tags += 1
-        self._in_air[self._tags] = message
-        return Multicast(message, self._tags)
+        return self._outbox.flush() if self.synced else []
 
     # --- fencing -----------------------------------------------------------------------------------------------------
 
     def fence(self, action: Action, transition_key: str, delay_ms: int, now_ms: int) -> list[Effect]:
-        target = action.node or ""
-        job = self._fencing.get(target)
-        if job is not None:
-            job.transition_key = transition_key
-            return []
-        how = action.meta("stonith_action") or "reboot"
-        timeout_ms = max(action.timeout_ms, 0)
-        delay_ms = max(delay_ms, self._hold_back_ms(target))
-        return self._start_fencing(target, how, action.reason or action.key, transition_key, timeout_ms, delay_ms)
-
-    def _hold_back_ms(self, target: str) -> int:
-        """In an even split both halves may be quorate, and would fence each other at the same moment: both off.
-
-        So the half without the lowest node id waits; when the other half is alive, it fences in that time.
-        """
-        view, votes = self.view, self.settings.votes
-        if view is None or not votes or any(member.name == target for member in view.members):
-            return 0
-        present = sum(votes.get(node_id, 0) for node_id in view.member_ids)
-        even = 2 * present == self.settings.expected_votes
-        return FENCE_HOLD_BACK_MS if even and min(votes) not in view.member_ids else 0
+        return self._fencing.for_transition(action, transition_key, delay_ms, self.view)
 
     def fence_on_request(self, target: str, how: str) -> list[Effect]:
         """Fencing that somebody asked for; one that is under way already is the answer to this request too."""
-        if target in self._fencing:
-            return []
-        return self._start_fencing(target, how, "somebody asked for it", "", 0, 0)
-
-    def _start_fencing(
-        self, target: str, how: str, reason: str, transition_key: str, timeout_ms: int, delay_ms: int
-    ) -> list[Effect]:
-        self._tokens += 1
-        self._fencing[target] = FencingJob(self._tokens, target, how, transition_key, self._incarnation(target))
-        cause = f"transition-{transition_key.split(':')[1]}" if transition_key.count(":") == 3 else ""
-        return [
-            Record("fence_requested", {"target": target, "action": how, "reason": reason}, cause),
-            Fence(self._tokens, target, how, reason, timeout_ms, delay_ms),
-        ]
+        return self._fencing.on_request(target, how, self.view)
 
     def on_fenced(self, token: int, ok: bool, text: str, now_ms: int) -> list[Effect]:
         """The fencer is done with a request of ours."""
-        job = next((job for job in self._fencing.values() if job.token == token), None)
+        job = self._fencing.ended(token)
         if job is None:
             return []
-        del self._fencing[job.target]
         fields = {"target": job.target, "action": job.action, "text": text}
         effects: list[Effect] = [Record("fenced" if ok else "fence_failed", fields)]
         if ok:
@@ -643,21 +495,9 @@ class Controller:
         self, target: str, action: str, transition_key: str = "", incarnation: int | None = None
     ) -> list[Effect]:
         """A node is known to be off (fenced, or on the operator's word): what it ran is no more."""
-        results = (Result(transition_key, True),) if transition_key else ()
-        identity = membership.id_of(self._cib.document, self.view, target)
-        came_back = self._incarnation(target) not in (None, incarnation)
-        updates: tuple[Update, ...] = ()
-        if action != "on" and identity and not came_back:
-            updates = (
-                NodeState(identity, target, False, "offline", "down", "down"),
-                EraseNode(identity, target),
-            )
-        return self.publish(Changes(updates, results, f"{target} was fenced", bool(transition_key)))
-
-    def _incarnation(self, name: str) -> int | None:
-        if self.view is None:
-            return None
-        return next((member.incarnation for member in self.view.members if member.name == name), None)
+        return self.publish(
+            changes_when_off(self._cib.document, self.view, target, action, transition_key, incarnation)
+        )
 
     # --- from the daemon ---------------------------------------------------------------------------------------------
 

@@ -23,8 +23,8 @@ from agents.paths import AgentPaths
 from agents.runner import Runner
 from agents.types import AgentId, Operation
 from crm.controller import messages
-from crm.controller.core import OperationReport
 from crm.controller.graph import ResourceDefinition
+from crm.controller.types import OperationReport
 from crm.daemon.traits import Learning
 from crm.executor.core import Executor
 from crm.executor.statefiles import StateFiles

@@ -33,7 +33,7 @@ from crm.cib import xml
 from crm.cib.operations import Kind, Operation
 from crm.cib.replica import Changed, GroupView
 from crm.controller import messages, status
-from crm.controller.core import Controller, Identity, OperationReport, Settings
+from crm.controller.core import Controller
 from crm.controller.effects import (
     AddNodes,
     Decide,
@@ -48,6 +48,7 @@ from crm.controller.effects import (
     Synchronised,
 )
 from crm.controller.graph import GraphError, parse
+from crm.controller.types import Identity, OperationReport, Settings
 from crm.daemon import commands
 from crm.daemon.executing import Executing, now_ms
 from crm.daemon.fence import Fencing

@@ -15,7 +15,7 @@ from lxml import etree
 from crm.cib import xml
 from crm.cib.xml import Version
 from crm.controller import status
-from crm.controller.core import Controller, Identity, OperationReport, Settings
+from crm.controller.core import Controller
 from crm.controller.effects import (
     AddNodes,
     Decide,
@@ -32,6 +32,7 @@ from crm.controller.effects import (
 from crm.controller.graph import parse
 from crm.controller.messages import Message, Order, encode
 from crm.controller.status import Update
+from crm.controller.types import Identity, OperationReport, Settings
 from messaging.types import Member, View, ViewId
 
 Policy = Callable[[etree._Element], str]

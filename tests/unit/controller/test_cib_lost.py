@@ -7,7 +7,7 @@ from typing import Any
 from controller_world import World, graph
 from lxml import etree
 
-from crm.controller.core import Settings
+from crm.controller.types import Settings
 
 LOST = Settings(cib_lost=True)
 REAL = '<cib admin_epoch="0" epoch="5" num_updates="0"><configuration><crm_config/></configuration><status/></cib>'

@@ -8,7 +8,7 @@ from __future__ import annotations
 from controller_world import World, graph, rsc_op
 from lxml import etree
 
-from crm.controller.core import Settings
+from crm.controller.types import Settings
 
 
 def starts_web(document: etree._Element) -> str:

@@ -10,11 +10,11 @@ from lxml import etree
 
 from crm.cib import xml
 from crm.controller import status
-from crm.controller.core import OperationReport, Settings
 from crm.controller.effects import Forget, KeepAttributes
 from crm.controller.graph import ResourceDefinition, parse
 from crm.controller.messages import Changes
 from crm.controller.properties import CRM_RESTART_GRACE_MS
+from crm.controller.types import OperationReport, Settings
 
 WEB = ResourceDefinition("web", None, "ocf", "vigil", "Dummy")
 

@@ -6,7 +6,8 @@ import pytest
 from controller_world import NOTHING, World, crm_event, graph
 from lxml import etree
 
-from crm.controller.core import FENCE_HOLD_BACK_MS, Settings
+from crm.controller.fencing import FENCE_HOLD_BACK_MS
+from crm.controller.types import Settings
 
 
 def fence_whoever_is_lost(document: etree._Element) -> str:
