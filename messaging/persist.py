@@ -7,6 +7,8 @@ on a tmpfs on most machines; where it is not, the kernel's boot id in the file m
 
 Writing replaces the file atomically and waits for the disk. A file that does not read falls back to the copy of the
 state before; without any, both numbers restart from the clock, above whatever was used.
+
+`Machine` is what this needs of the machine. The simulator has its own, with power that fails and files that rot.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import json
 import os
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from messaging.effects import Durable
 from messaging.errors import SetupError
@@ -24,9 +26,21 @@ STATE_FILE = "messaging.json"
 BOOT_FILE = "messaging-boot.json"
 
 
-def write_atomically(path: Path, document: dict[str, Any]) -> None:
+class Machine(Protocol):
+    """Files, the clock on the wall, and the present boot. Methods on files raise OSError."""
+
+    def read(self, path: Path) -> bytes: ...
+
+    def replace(self, path: Path, data: bytes) -> None:
+        """After a crash either the old or the new content is there; the new one once this has returned."""
+
+    def wall_ms(self) -> int: ...
+
+    def boot_id(self) -> str: ...
+
+
+def write_atomically(path: Path, data: bytes) -> None:
     """Replace a file so that after a crash either the old or the new content is there. OSError when it cannot."""
-    data = (json.dumps(document, sort_keys=True) + "\n").encode()
     fresh = path.with_name(f".{path.name}.new")
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
@@ -42,18 +56,32 @@ def write_atomically(path: Path, document: dict[str, Any]) -> None:
         os.close(folder)
 
 
-def boot_id() -> str:
-    """The kernel's name for the present boot; empty where there is none."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    except OSError:
-        return ""
+class ThisMachine:
+    """The real one."""
+
+    def read(self, path: Path) -> bytes:
+        return path.read_bytes()
+
+    def replace(self, path: Path, data: bytes) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, data)
+
+    def wall_ms(self) -> int:
+        return time.time_ns() // 1_000_000
+
+    def boot_id(self) -> str:
+        """The kernel's name for the present boot; empty where there is none."""
+        try:
+            return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        except OSError:
+            return ""
 
 
 class StateStore:
     """The files of one node. `begin` must come first: it starts a new life."""
 
-    def __init__(self, state_dir: Path, run_dir: Path) -> None:
+    def __init__(self, state_dir: Path, run_dir: Path, machine: Machine | None = None) -> None:
+        self._machine: Machine = machine or ThisMachine()
         self._state = state_dir / STATE_FILE
         self._boot = run_dir / BOOT_FILE
         self.incarnation = 0
@@ -63,11 +91,9 @@ class StateStore:
     def begin(self) -> None:
         """Read what the last life left and write down that a new one began. SetupError when the disk refuses."""
         state = self._read_state()
-        self.incarnation = max(state["incarnation"] + 1, time.time_ns() // 1_000_000)
+        self.incarnation = max(state["incarnation"] + 1, self._machine.wall_ms())
         self.durable = Durable(state["sequence_ceiling"], self._read_seen_all())
         try:
-            self._state.parent.mkdir(parents=True, exist_ok=True)
-            self._boot.parent.mkdir(parents=True, exist_ok=True)
             self.save(self.durable)
         except OSError as error:
             raise SetupError(f"cannot write {error.filename or self._state}: {error.strerror}") from None
@@ -75,29 +101,32 @@ class StateStore:
     def save(self, durable: Durable) -> None:
         """Returns when it is on the disk. OSError when it cannot be."""
         if durable.seen_all != self._read_seen_all():
-            write_atomically(self._boot, {"boot_id": boot_id(), "seen_all": durable.seen_all})
+            self._write(self._boot, {"boot_id": self._machine.boot_id(), "seen_all": durable.seen_all})
         document = {"incarnation": self.incarnation, "sequence_ceiling": durable.sequence_ceiling}
-        write_atomically(self._state, document)
-        write_atomically(self._state.with_name(f"{STATE_FILE}.copy"), document)
+        self._write(self._state, document)
+        self._write(self._state.with_name(f"{STATE_FILE}.copy"), document)
         self.durable = durable
+
+    def _write(self, path: Path, document: dict[str, Any]) -> None:
+        self._machine.replace(path, (json.dumps(document, sort_keys=True) + "\n").encode())
 
     def _read_state(self) -> dict[str, int]:
         faults = 0
         for path in (self._state, self._state.with_name(f"{STATE_FILE}.copy")):
             try:
-                document = json.loads(path.read_text(encoding="utf-8"))
+                document = json.loads(self._machine.read(path))
                 return {name: int(document[name]) for name in ("incarnation", "sequence_ceiling")}
             except FileNotFoundError:
                 continue
             except (OSError, ValueError, TypeError, KeyError) as error:
                 faults += 1
                 self.notes.append(f"{path} does not read ({error}): falling back")
-        ceiling = int(time.time()) if faults else 0  # views never come faster than one a second for years
+        ceiling = self._machine.wall_ms() // 1000 if faults else 0  # views never come faster than one a second for years
         return {"incarnation": 0, "sequence_ceiling": ceiling}
 
     def _read_seen_all(self) -> bool:
         try:
-            document = json.loads(self._boot.read_text(encoding="utf-8"))
-            return bool(document["seen_all"]) and document["boot_id"] == boot_id()
+            document = json.loads(self._machine.read(self._boot))
+            return bool(document["seen_all"]) and document["boot_id"] == self._machine.boot_id()
         except (OSError, ValueError, TypeError, KeyError):
             return False
