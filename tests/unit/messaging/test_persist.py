@@ -10,7 +10,7 @@ import pytest
 
 from messaging.effects import Durable
 from messaging.errors import SetupError
-from messaging.persist import BOOT_FILE, STATE_FILE, StateStore, boot_id
+from messaging.persist import BOOT_FILE, STATE_FILE, StateStore, ThisMachine
 
 
 def begin(folder: Path) -> StateStore:
@@ -40,7 +40,7 @@ def test_the_ceiling_and_seen_all_survive_a_restart(tmp_path: Path) -> None:
 def test_seen_all_does_not_survive_a_boot_and_the_ceiling_does(tmp_path: Path) -> None:
     begin(tmp_path).save(Durable(1000, True))
     file = tmp_path / "run" / BOOT_FILE
-    assert json.loads(file.read_text())["boot_id"] == boot_id()
+    assert json.loads(file.read_text())["boot_id"] == ThisMachine().boot_id()
     file.write_text(json.dumps({"boot_id": "another", "seen_all": True}), encoding="utf-8")
     assert begin(tmp_path).durable == Durable(1000, False)
     file.unlink()
