@@ -1,7 +1,7 @@
 """The asyncio server of the local API. It knows frames, requests and clients; what a method does is its handler's matter.
 
-Theory of operation. A connection is accepted when the kernel says (SO_PEERCRED) that its peer runs as an allowed user; otherwise it
-gets one error and is closed. A reader task takes requests, each runs as a task of its own, so a slow one holds up
+Theory of operation. A connection is accepted when the kernel says (SO_PEERCRED, SO_PEERGROUPS) that its peer runs as an allowed user, or belongs to
+the allowed group; otherwise it gets one error and is closed. What such a user may do then is the matter of `guard`, which sees every request first. A reader task takes requests, each runs as a task of its own, so a slow one holds up
 nothing; a writer task is the only one that writes. Everything a client can make us keep is bounded:
 
 - a frame by `wire.MAX_REQUEST_BYTES`;
@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import grp
 import logging
 import os
 import socket
@@ -42,17 +43,21 @@ SLOW_GRACE_S: Final = 2.0
 _CHUNK = 256 * 1024
 _BACKLOG = 64
 _CREDENTIALS = struct.Struct("3i")
+_GROUP = struct.Struct("I")
+_SO_PEERGROUPS = 59  # of <asm-generic/socket.h>; the socket module does not name it
+_MAX_GROUPS = 1024
 
 _log = logging.getLogger("vigil.api")
 
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """Who is at the other end, as the kernel knows it."""
+    """Who is at the other end, as the kernel knows it. `groups`: every group that the process had when it connected."""
 
     pid: int
     uid: int
     gid: int
+    groups: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +120,8 @@ class Call:
 
 
 Handler = Callable[[Call], Awaitable[Any]]
+Guard = Callable[[Call], None]
+"""Sees every request before its handler; ApiError refuses it."""
 SubscriptionHandler = Callable[[Call, "Feed"], Awaitable[Any]]
 
 
@@ -193,13 +200,14 @@ class Counters:
 class _Methods:
     calls: dict[str, Handler] = field(default_factory=dict)
     subscriptions: dict[str, SubscriptionHandler] = field(default_factory=dict)
+    guard: Guard = lambda call: None
 
     def names(self) -> list[str]:
         return sorted([*self.calls, *self.subscriptions])
 
 
 class ApiServer:
-    """Listens on a Unix socket. Root and the daemon's own user may call, and those in `allowed_uids`.
+    """Listens on a Unix socket. Root and the daemon's own user may call, those in `allowed_uids`, and the members of the group `allowed_gid`.
 
     server = ApiServer(RUN_DIR / "crm.sock")
     server.method("cib.query", handler)           # async def handler(call: Call) -> JSON value
@@ -207,13 +215,20 @@ class ApiServer:
     await server.start()
     """
 
-    def __init__(self, path: str | Path, *, allowed_uids: frozenset[int] = frozenset()) -> None:
+    def __init__(
+        self, path: str | Path, *, allowed_uids: frozenset[int] = frozenset(), allowed_gid: int | None = None
+    ) -> None:
         self.path = Path(path)
         self.allowed_uids = allowed_uids | {0, os.geteuid()}
+        self.allowed_gid = allowed_gid
         self.counters = Counters()
         self._methods = _Methods()
         self._connections: set[_Connection] = set()
         self._server: asyncio.Server | None = None
+
+    def guard(self, guard: Guard) -> None:
+        """Asked before each request of any method, also of those that are registered later."""
+        self._methods.guard = guard
 
     def method(self, name: str, handler: Handler) -> None:
         """Registers a method; the handler runs as a task and is cancelled when its client goes away."""
@@ -230,13 +245,14 @@ class ApiServer:
             raise ValueError(f"the method {name} is registered already")
 
     async def start(self) -> None:
-        """Binds the socket (mode 0600; 0666 when other users are allowed, the check is by credentials) and accepts."""
+        """Binds the socket and accepts. Its mode is 0600; 0666 when others are allowed, since the check is by credentials."""
         with contextlib.suppress(FileNotFoundError):
             self.path.unlink()
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
         try:
             listener.bind(str(self.path))
-            self.path.chmod(0o666 if self.allowed_uids - {0, os.geteuid()} else 0o600)
+            others = self.allowed_gid is not None or self.allowed_uids - {0, os.geteuid()}
+            self.path.chmod(0o666 if others else 0o600)
             self._server = await asyncio.start_unix_server(self._accepted, sock=listener, backlog=_BACKLOG)
         except BaseException:
             listener.close()
@@ -257,8 +273,9 @@ class ApiServer:
     async def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         peer = _peer(writer)
         refusal: ApiError | None = None
-        if peer.uid not in self.allowed_uids:
-            refusal = ApiError(errors.PERMISSION_DENIED, f"user {peer.uid} may not talk to this daemon")
+        if peer.uid not in self.allowed_uids and self.allowed_gid not in (peer.gid, *peer.groups):
+            group = "" if self.allowed_gid is None else f"; members of group {_group_name(self.allowed_gid)} may"
+            refusal = ApiError(errors.PERMISSION_DENIED, f"user {peer.uid} may not talk to this daemon{group}")
         elif len(self._connections) >= MAX_CLIENTS:
             refusal = ApiError(errors.UNAVAILABLE, f"more than {MAX_CLIENTS} clients are connected")
         if refusal is not None:
@@ -421,6 +438,8 @@ class _Connection:
 
     async def _handle(self, identity: int, call: Call) -> Any:
         handler = self._methods.calls.get(call.method)
+        if handler is not None or call.method in self._methods.subscriptions:
+            self._methods.guard(call)
         if handler is not None:
             return await handler(call)
         subscription = self._methods.subscriptions.get(call.method)
@@ -481,4 +500,20 @@ def _encode(frame: dict[str, Any]) -> bytes:
 def _peer(writer: asyncio.StreamWriter) -> Peer:
     connection: socket.socket = writer.get_extra_info("socket")
     pid, uid, gid = _CREDENTIALS.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
-    return Peer(pid, uid, gid)
+    return Peer(pid, uid, gid, _groups(connection))
+
+
+def _groups(connection: socket.socket) -> tuple[int, ...]:
+    """None where the kernel does not tell: the group of the process itself must do then."""
+    try:
+        data = connection.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, _MAX_GROUPS * _GROUP.size)
+    except OSError:
+        return ()
+    return tuple(number for (number,) in _GROUP.iter_unpack(data))
+
+
+def _group_name(number: int) -> str:
+    try:
+        return grp.getgrgid(number).gr_name
+    except KeyError:
+        return str(number)

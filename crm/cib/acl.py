@@ -44,12 +44,18 @@ def restricted(document: etree._Element, user: str) -> bool:
     return user not in UNRESTRICTED and _enabled(document)
 
 
-def readable(document: etree._Element, user: str, groups: tuple[str, ...] = ()) -> etree._Element | None:
-    """What the user may read: the document itself when nothing is restricted, else a copy; None when there is nothing."""
-    if not restricted(document, user):
+def readable(
+    document: etree._Element, user: str, groups: tuple[str, ...] = (), *, rules: etree._Element | None = None
+) -> etree._Element | None:
+    """What the user may read: the document itself when nothing is restricted, else a copy; None when there is nothing.
+
+    `rules`: the document whose lists count, when it is another one: an earlier version is read by the lists of today.
+    """
+    rules = document if rules is None else rules
+    if not restricted(rules, user):
         return document
     copy = deepcopy(document)
-    permissions = Permissions(copy, user, groups)
+    permissions = Permissions(rules, user, groups).applied_to(copy)
     return copy if _filter(copy, permissions, None) else None
 
 

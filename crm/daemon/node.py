@@ -18,13 +18,10 @@ import contextlib
 import json
 import logging
 import os
-import time
-import uuid
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
-from agents.paths import AgentPaths
 from crm.api import errors
 from crm.api.errors import ApiError
 from crm.api.server import ApiServer, Hub
@@ -49,8 +46,9 @@ from crm.controller.effects import (
 )
 from crm.controller.graph import GraphError, parse
 from crm.controller.types import Identity, OperationReport, Settings
-from crm.daemon import commands
-from crm.daemon.executing import Executing, now_ms
+from crm.daemon import access
+from crm.daemon.clock import epoch_s, now_ms
+from crm.daemon.executing import Executing
 from crm.daemon.fence import Fencing
 from crm.daemon.inputs import InputSeries
 from crm.daemon.journal import Journal
@@ -58,6 +56,9 @@ from crm.daemon.peers import Peers
 from crm.daemon.policy_client import PolicyClient
 from crm.daemon.replication import Replication
 from crm.daemon.settings import DaemonSettings
+from crm.daemon.surroundings import Surroundings
+from crm.events import causes as causal
+from crm.events.causes import Causes
 from messaging.client import AttachRefused, MessagingClient
 from messaging.types import Delivered, Direct, MessagingEvent, PeerLate, Undelivered, View
 
@@ -77,21 +78,25 @@ _log = logging.getLogger("vigil")
 class Node:
     """See the module's text. `policy` was made before the loop ran."""
 
-    def __init__(self, settings: DaemonSettings, policy: PolicyClient) -> None:
+    def __init__(
+        self, settings: DaemonSettings, policy: PolicyClient, surroundings: Surroundings | None = None
+    ) -> None:
         self.settings = settings
         self.policy = policy
         self.journal = Journal(settings.node_name)
-        self.crm_id = str(uuid.uuid4())
+        self.surroundings = surroundings or Surroundings(settings)
+        self.crm_id = self.surroundings.new_id()
         self.client: MessagingClient | None = None
         self.leaving = asyncio.Event()
         self.changed = asyncio.Condition()
-        identity = str(settings.node_id)
-        surroundings = {**os.environ, "VIGIL_RUN_DIR": str(settings.run_dir), "OCF_ROOT": str(settings.ocf_root)}
-        tools = commands.provide(settings.run_dir)
-        if tools is not None:
-            surroundings.setdefault("HA_SBIN_DIR", str(tools))
-        paths = AgentPaths.from_environment(surroundings)
-        self.executing = Executing(settings.node_name, identity, settings.run_dir, paths, self._on_report)
+        self.executing = Executing(
+            settings.node_name,
+            str(settings.node_id),
+            settings.run_dir,
+            self.surroundings.runner(),
+            self.surroundings.boot(),
+            self._on_report,
+        )
         self.cib = Replication(settings.node_id, self.crm_id, settings.state_dir, settings.cluster)
         self.cib.multicast = self._multicast_cib
         self.cib.send = lambda node, payload: self._send(node, CIB + payload)
@@ -104,7 +109,7 @@ class Node:
             self.executing.core,
             Settings(
                 expected_nodes=frozenset(name for _, name in settings.nodes),
-                action_limit=max(4, ACTIONS_PER_CORE * (os.cpu_count() or 1)),
+                action_limit=max(4, ACTIONS_PER_CORE * self.surroundings.cores()),
                 attributes=_load_attributes(self._attributes_file),
                 deadtime_ms=settings.deadtime_ms,
                 votes=dict(settings.votes),
@@ -117,11 +122,13 @@ class Node:
         self.fencing = Fencing(
             settings.node_name, self.executing.runner, self._on_fenced, self.peers, self._rest_of_the_group
         )
+        self.fencing.chance = self.surroundings.chance
         self.cib.broken = self.executing.broken = self.fencing.broken = self.broken
         self.inputs = InputSeries(settings.state_dir / "pengine")
         self.hub = Hub()
         self.journal.listeners.append(self.hub.publish)
-        self.api = ApiServer(settings.api_socket)
+        self.api = ApiServer(settings.api_socket, allowed_gid=access.group_id(settings.api_group))
+        self.api.guard(lambda call: access.guard(call, self.cib.document))
         self._tokens: dict[int, tuple[bytes, int]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._timer_ms: int | None = None
@@ -133,7 +140,7 @@ class Node:
         began = now_ms()
         await self.executing.begin()
         self.executing.on_configuration(self.cib.document)
-        await self.api.start()
+        await self.surroundings.serve(self.api)
         self.journal.record("crm_started", {"crm_id": self.crm_id, "pid": os.getpid(), "took_ms": now_ms() - began})
         member = asyncio.create_task(self._be_member())
         gone = asyncio.create_task(self.leaving.wait())
@@ -172,7 +179,7 @@ class Node:
         pause = RECONNECT_S
         while True:
             try:
-                client = await MessagingClient.connect(self.settings.messaging_socket)
+                client = await self.surroundings.connect()
             except (OSError, TimeoutError, AttachRefused) as error:
                 if pause >= RECONNECT_LIMIT_S:
                     _log.warning("messaging cannot be reached: %s", error)
@@ -205,7 +212,7 @@ class Node:
                 kind, body = payload[:1], payload[1:]
                 if kind == CONTROLLER:
                     tag = own[1] if own is not None else None
-                    self._perform(self.controller.on_delivered(sender, body, tag, _epoch_s(), now_ms()))
+                    self._perform(self.controller.on_delivered(sender, body, tag, epoch_s(), now_ms()))
                 elif kind == CIB:
                     self.cib.on_delivered(sequence, sender, body)
                 else:
@@ -287,7 +294,7 @@ class Node:
     # --- the other sources of events ---------------------------------------------------------------------------------
 
     def _on_report(self, report: OperationReport) -> None:
-        self._perform(self.controller.on_operation(report, _epoch_s(), now_ms()))
+        self._perform(self.controller.on_operation(report, epoch_s(), now_ms()))
         self._after()
 
     def _on_fenced(self, token: int, ok: bool, text: str) -> None:
@@ -301,27 +308,28 @@ class Node:
         if changed.everything:
             return  # part of a join; the decision that follows it sees the new document
         what = ",".join(sorted(changed.sections)) or "cib"
-        cause = f"cib-{changed.version}"
+        cause = causal.of_cib(changed.version)
         fields = {"version": str(changed.version), "sections": sorted(changed.sections), "by": changed.origin}
         self.journal.record("cib_changed", fields, cause)
-        self._perform(self.controller.on_configuration_changed(f"{what} changed, version {changed.version}", now_ms()))
+        reason = f"{what} changed, version {changed.version}"
+        self._perform(self.controller.on_configuration_changed(reason, now_ms(), cause))
         self._after()
 
     def on_decided(self, number: int, graph: bytes | None, error: str) -> None:
         """The policy worker's answer."""
         if graph is None:
-            answer = self.controller.on_decision(number, error, _epoch_s(), now_ms())
+            answer = self.controller.on_decision(number, error, epoch_s(), now_ms())
         else:
             try:
-                answer = self.controller.on_decision(number, parse(graph), _epoch_s(), now_ms())
+                answer = self.controller.on_decision(number, parse(graph), epoch_s(), now_ms())
             except GraphError as problem:
-                answer = self.controller.on_decision(number, str(problem), _epoch_s(), now_ms())
+                answer = self.controller.on_decision(number, str(problem), epoch_s(), now_ms())
         self._perform(answer)
         self._after()
 
     def on_stop_signal(self) -> None:
         """SIGTERM: ask the cluster to let this node go."""
-        self._perform(self.controller.request_shutdown(_epoch_s(), now_ms()))
+        self._perform(self.controller.request_shutdown(epoch_s(), now_ms()))
         self._after()
 
     def dampen(self, node_id: str, uname: str, name: str, value: str | None, delay_ms: int) -> None:
@@ -352,8 +360,8 @@ class Node:
                     self.executing.order(order)
                 case Fence():
                     self.fencing.request(effect)
-                case Decide(number, reason):
-                    self._decide(number, reason)
+                case Decide(number, reason, causes):
+                    self._decide(number, reason, causes)
                 case AddNodes(nodes):
                     for node_id, name in nodes:
                         self._spawn(self._add_node(node_id, name))
@@ -371,12 +379,13 @@ class Node:
                 case Record(name, fields, cause):
                     self.journal.record(name, fields, cause)
 
-    def _decide(self, number: int, reason: str) -> None:
+    def _decide(self, number: int, reason: str, causes: Causes) -> None:
         document = xml.to_bytes(self.cib.document)
-        epoch_s = _epoch_s()
-        self.journal.record("decide", {"number": number, "reason": reason}, f"transition-{number}")
-        self.inputs.offer(number, document, epoch_s)
-        self.policy.ask(number, document, epoch_s)
+        moment = epoch_s()
+        fields = {"number": number, "reason": reason, "after": list(causes[1:])}
+        self.journal.record("decide", fields, causal.name_of(causes))
+        self.inputs.offer(number, document, moment)
+        self.policy.ask(number, document, moment)
 
     async def _add_node(self, node_id: str, name: str) -> None:
         element = f'<node id="{node_id}" uname="{name}"/>'
@@ -399,8 +408,7 @@ class Node:
     def broken(self, error: BaseException | None) -> None:
         """A rule of our own does not hold: end at once. Resources go on; the next crm finds them."""
         _log.critical("internal error, ending: %r", error, exc_info=error)
-        logging.shutdown()
-        os._exit(1)
+        self.surroundings.end()
 
     def _after(self) -> None:
         """After every event: set the timer anew, wake those who wait for a state."""
@@ -436,10 +444,6 @@ class Node:
 
     def name_of(self, node_id: int) -> str:
         return next((name for number, name in self.settings.nodes if number == node_id), str(node_id))
-
-
-def _epoch_s() -> int:
-    return int(time.time())
 
 
 def _load_attributes(path: Path) -> dict[str, str]:

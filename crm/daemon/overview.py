@@ -8,15 +8,24 @@ from lxml import etree
 
 from crm.cib import xml
 from crm.controller import status
+from crm.daemon.access import Visitor
 from crm.daemon.node import Node
 from messaging.types import View
 
 
-def overview(node: Node, dc: dict[str, Any] | None) -> dict[str, Any]:
-    """`dc` is what the DC says of itself, None when there is none."""
+def overview(node: Node, dc: dict[str, Any] | None, visitor: Visitor) -> dict[str, Any]:
+    """`dc` is what the DC says of itself, None when there is none. The visitor gets what it may read."""
     controller = node.controller
     view = controller.view
-    document = node.cib.document
+    document = visitor.readable()
+    if not visitor.reads_everything:
+        hidden = {"controller": {"state": controller.state}, "transition": None, "cib": {}}
+        return {**_overview(node, dc, view, document), **hidden}
+    return _overview(node, dc, view, document)
+
+
+def _overview(node: Node, dc: dict[str, Any] | None, view: View | None, document: etree._Element) -> dict[str, Any]:
+    controller = node.controller
     return {
         "node": node.settings.node_name,
         "cluster": node.settings.cluster,
@@ -35,7 +44,7 @@ def overview(node: Node, dc: dict[str, Any] | None) -> dict[str, Any]:
             "quorate": view is not None and view.quorate,
             "reason": view.reason if view is not None else "messaging is not connected",
         },
-        "nodes": _nodes(node, view),
+        "nodes": [_node(document, identity, name, view) for identity, name in _names(node).items()],
         "fencing": {"pending": controller.describe()["fencing"], "history": node.fencing.history()},
         "cib": {
             "kept_aside": [[str(path), why] for path, why in node.cib.store.kept_aside()],
@@ -73,11 +82,6 @@ def _view(view: View) -> dict[str, Any]:
         "quorate": view.quorate,
         "reason": view.reason,
     }
-
-
-def _nodes(node: Node, view: View | None) -> list[dict[str, Any]]:
-    document = node.cib.document
-    return [_node(document, identity, name, view) for identity, name in _names(node).items()]
 
 
 def _names(node: Node) -> dict[str, str]:

@@ -28,6 +28,8 @@ class DaemonSettings:
     log_file: Path | None
     log_level: str
     deadtime_ms: int
+    api_group: str = "haclient"
+    """Whose members may use the local API beside root; empty for nobody."""
 
     @property
     def messaging_socket(self) -> Path:
@@ -68,4 +70,5 @@ def from_document(document: dict[str, Any]) -> DaemonSettings:
         log_file=Path(paths["log_file"]) if paths.get("log_file") else None,
         log_level=str(paths.get("log_level") or "info"),
         deadtime_ms=int(document["timers"]["deadtime_ms"]),
+        api_group=str(document.get("api", {}).get("group", "haclient")),
     )

@@ -1,0 +1,56 @@
+"""What several methods need: the nodes by name, changes that are published."""
+
+from __future__ import annotations
+
+from crm.api import errors
+from crm.api.errors import ApiError
+from crm.api.server import Call
+from crm.cib import xml
+from crm.controller import status
+from crm.controller.messages import Changes
+from crm.daemon.access import Visitor
+from crm.daemon.node import Node
+
+
+class NodeMethods:
+    """Methods of one node's daemon."""
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+
+    def visitor(self, call: Call) -> Visitor:
+        """The client, for the access control lists as they are now."""
+        return Visitor(call, self.node.cib.document)
+
+    def known_node(self, name: str) -> str:
+        """A node of the configuration, the status or the view; by name or by id."""
+        document = self.node.cib.document
+        known: dict[str, str] = {str(number): known for number, known in self.node.settings.nodes}
+        for element in xml.elements(xml.section(document, "nodes"), "node"):
+            known[element.get("id", "")] = element.get("uname", "")
+        for element in xml.elements(xml.section(document, xml.STATUS), "node_state"):
+            known.setdefault(element.get("id", ""), element.get("uname", ""))
+        if name in known.values():
+            return name
+        if name in known:
+            return known[name]
+        raise ApiError(errors.NOT_FOUND, f"no node {name}; known are {', '.join(sorted(set(known.values())))}")
+
+    def node_id(self, name: str) -> str:
+        document = self.node.cib.document
+        for element in xml.elements(xml.section(document, "nodes"), "node"):
+            if element.get("uname") == name:
+                return element.get("id", "")
+        state = status.node_state_by_name(document, name)
+        if state is not None:
+            return state.get("id", "")
+        return next((str(number) for number, known in self.node.settings.nodes if known == name), name)
+
+    async def publish(self, changes: Changes) -> None:
+        """Returns when the changes have been delivered here, so that a following query sees them."""
+        node = self.node
+        if not node.controller.synced:
+            raise ApiError(errors.UNAVAILABLE, "this node is not part of a synchronised view just now")
+        node.perform(node.controller.publish(changes))
+        async with node.changed:
+            await node.changed.wait_for(lambda: not node.controller.unsent)
