@@ -15,8 +15,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from lxml import etree
-
 from agents.ledger import Ledger
 from agents.metadata import Descriptions
 from agents.paths import AgentPaths
@@ -29,6 +27,7 @@ from crm.daemon.traits import Learning
 from crm.executor.core import Executor
 from crm.executor.statefiles import StateFiles
 from crm.executor.types import CancelTimer, Effect, Order, Persist, Report, Run, SetTimer
+from lxml import etree
 
 DESCRIBED: Final = frozenset(("start", "monitor", "promote", "migrate_from", "reload", "reload-agent"))
 """Operations whose history is compared with the configuration, by what the agent's description says."""

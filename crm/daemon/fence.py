@@ -16,8 +16,6 @@ import random
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
-from lxml import etree
-
 from agents.runner import Runner
 from agents.types import AgentId, Operation
 from crm.api import errors
@@ -26,12 +24,14 @@ from crm.cib import xml
 from crm.controller import status
 from crm.controller.effects import Fence
 from crm.controller.graph import INFINITY
-from crm.daemon.executing import epoch_s, now_ms
 from crm.daemon.peers import Peers
 from fencing import topology
 from fencing.core import Fencer
 from fencing.devices import AgentAbilities, Device, Problem, read
 from fencing.types import Answer, Effect, Event, FenceAction, Outcome, Request, RunDevice, SetTimer
+from lxml import etree
+
+from crm.daemon.executing import epoch_s, now_ms
 
 METADATA_TIMEOUT_MS: Final = 10_000
 CURIOSITY_S: Final = 3.0
