@@ -17,7 +17,7 @@ allowed (opt-in clusters). Sources: sections of the scheduler specification, par
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from typing import TYPE_CHECKING, TypeAlias
@@ -186,15 +186,26 @@ class HistoryEntry:
 
 @dataclass(slots=True, eq=False)
 class LrmResource:
-    """The history of one resource on one node: an `lrm_resource` mapped to the primitive it belongs to (12)."""
+    """The history of one resource on one node: an `lrm_resource` mapped to the primitive it belongs to (12).
+
+    Its entries are read when they are first asked for: of most resources on most nodes nobody asks for more than "it does not run there".
+    """
 
     id: str
     node: Node
     xml: _Element
-    entries: list[HistoryEntry]  # sorted, oldest first (13)
+    read: Callable[[_Element], list[HistoryEntry]]  # the entries of `xml`, oldest first (13)
+    resource: Primitive | None = None
     start_index: int = -1  # the active-operation window (18.1)
     stop_index: int = -1
-    resource: Primitive | None = None
+    _entries: list[HistoryEntry] | None = None
+
+    @property
+    def entries(self) -> list[HistoryEntry]:
+        """Oldest first (13)."""
+        if self._entries is None:
+            self._entries = self.read(self.xml)
+        return self._entries
 
 
 @dataclass(slots=True, frozen=True, eq=False)

@@ -36,12 +36,14 @@ class DefinitionCheck:
                 by_name.setdefault(rsc.id, []).append(rsc)
                 if rsc.history_name is not None and rsc.history_name != rsc.id:
                     by_name.setdefault(rsc.history_name, []).append(rsc)
+        looked_at = {node for node in self.plan.state.nodes if _is_looked_at(node)}
+        nobody: list[Primitive] = []
         for lrm in self.plan.state.lrm:
             node = lrm.node
-            usable = node.online and not (node.unclean or node.standby or node.shutdown)
-            if usable or node.maintenance:
-                for rsc in by_name.get(lrm.id, ()):
-                    self._check_resource(rsc, lrm)
+            if node in looked_at:
+                for rsc in by_name.get(lrm.id, nobody):
+                    if node in rsc.active_nodes or rsc.removed or _is_replaced(rsc, lrm):
+                        self._check_resource(rsc, lrm)
 
     def run_deferred(self) -> None:
         """Stage 7."""
@@ -65,11 +67,7 @@ class DefinitionCheck:
             if not _is_extra_instance(rsc):
                 _clean_up(plan, rsc, node)
             return
-        replaced = (
-            rsc.standard != (lrm.xml.get("class") or "")
-            or (rsc.provider or "") != (lrm.xml.get("provider") or "")
-            or rsc.type != (lrm.xml.get("type") or "")
-        )
+        replaced = _is_replaced(rsc, lrm)
         if node not in rsc.active_nodes:
             if replaced:
                 _clean_up(plan, rsc, node)
@@ -145,6 +143,20 @@ class DefinitionCheck:
         self.plan.give_reason(action, reason)
         action.set_meta("call-id", str(entry.call_id))
         self.plan.declare_before(rsc, "stop", action, ORD)
+
+
+def _is_looked_at(node: Node) -> bool:
+    return node.maintenance or (node.online and not (node.unclean or node.standby or node.shutdown))
+
+
+def _is_replaced(rsc: Primitive, lrm: LrmResource) -> bool:
+    """Was it another agent when its history was written?"""
+    get = lrm.xml.get
+    return (
+        rsc.type != (get("type") or "")
+        or rsc.standard != (get("class") or "")
+        or (rsc.provider or "") != (get("provider") or "")
+    )
 
 
 def _is_extra_instance(rsc: Primitive) -> bool:

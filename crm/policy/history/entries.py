@@ -71,6 +71,22 @@ def is_admitted(entry: HistoryEntry) -> bool:
     )
 
 
+def is_plain_probe(history: _Element) -> bool:
+    """Nothing but a probe that found the resource not running, as for most resources on most nodes?"""
+    if len(history) != 1:
+        return False
+    entry = history[0]
+    get = entry.get
+    return (
+        get("rc-code") == "7"
+        and get("operation") == "monitor"
+        and get("interval", "0") == "0"
+        and get("op-status") == "0"
+        and not get("id", "_last_failure_0").endswith("_last_failure_0")
+        and entry.tag == "lrm_rsc_op"
+    )
+
+
 # --- order ------------------------------------------------------------------------------------------------------------
 
 
@@ -122,11 +138,11 @@ def _compare_pending(a: HistoryEntry, b: HistoryEntry) -> int:
     return 0
 
 
-def sorted_entries(elements: list[_Element]) -> list[HistoryEntry]:
-    """All entries of one resource on one node, oldest first."""
-    if len(elements) == 1:
-        return [read_entry(elements[0])]
-    entries = [read_entry(element) for element in elements]
+def sorted_entries(history: _Element) -> list[HistoryEntry]:
+    """All entries of an `lrm_resource`, oldest first."""
+    entries = [read_entry(element) for element in history.iterchildren("lrm_rsc_op")]
+    if len(entries) == 1:
+        return entries
     entries.reverse()
     if not entries:
         return entries

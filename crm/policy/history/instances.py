@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 def find_resource(reader: Reader, node: Node, name: str) -> Primitive | None:
     """The primitive that this node's history `name` is about (12.1)."""
+    rsc = reader.own_names.get(name)
+    if rsc is not None:
+        return rsc
     found = reader.find(name)
     rsc = found if isinstance(found, Primitive) else None
     if rsc is None:
@@ -42,6 +45,8 @@ def find_resource(reader: Reader, node: Node, name: str) -> Primitive | None:
             rsc = next((replica.inner for replica in top.parent.replicas if replica.node is node), None)
         else:
             rsc = _choose_instance(reader, top, node, base_name(name))
+    elif name == rsc.id:
+        reader.own_names[name] = rsc
     if rsc is not None and name not in (rsc.id, rsc.history_name):
         reader.set_history_name(rsc, name)
     return rsc

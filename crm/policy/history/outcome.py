@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from crm.policy.history.activity import add_active_node
 from crm.policy.history.bans import ban
-from crm.policy.history.entries import DONE, PENDING, active_window, sorted_entries
+from crm.policy.history.entries import PENDING, active_window, is_plain_probe, sorted_entries
 from crm.policy.history.fencing import request_fencing
 from crm.policy.history.instances import add_removed, find_resource
 from crm.policy.history.interpret import Interpreter, in_bundle
@@ -45,63 +45,60 @@ def read_resource(reader: Reader, node: Node, element: _Element) -> None:
     if not name:
         return
     state = reader.state
-    elements = list(element.iterchildren("lrm_rsc_op"))
-    if not elements and not state.options.shutdown_lock:
+    plain = is_plain_probe(element)
+    empty = not plain and element.find("lrm_rsc_op") is None
+    if empty and not state.options.shutdown_lock:
         return
     rsc = find_resource(reader, node, name)
     if rsc is None:
-        if not elements:
+        if empty:
             return
         rsc = add_removed(reader, element)
         if rsc is None:
             return
-    history = LrmResource(name, node, element, sorted_entries(elements), resource=rsc)
-    history.start_index, history.stop_index = active_window(history.entries)
+    history = LrmResource(name, node, element, sorted_entries, rsc)
     rsc.history[node] = history
     reader.lrm.setdefault(node, []).append(history)
     if state.options.shutdown_lock:
         _read_lock(reader, rsc, node, element)
-    role_before = rsc.role
-    if _is_plain_probe(rsc, history):
+    if plain and not rsc.failure_timeout_s:
         _take_plain_probe(reader, rsc, node)
-        return
+    else:
+        _take_entries(reader, rsc, history)
+
+
+def _take_entries(reader: Reader, rsc: Primitive, history: LrmResource) -> None:
+    node, entries = history.node, history.entries
+    history.start_index, history.stop_index = active_window(entries)
+    role_before = rsc.role
     rsc.role = Role.UNKNOWN
     interpreter = Interpreter(reader, rsc, node)
-    for entry in history.entries:
+    for entry in entries:
         interpreter.take(entry)
     _note_recurring(reader, history)
     _Outcome(reader, rsc, node, interpreter.reaction).settle()
-    role = target_role(state, rsc)
+    role = target_role(reader.state, rsc)
     if role is not Role.UNKNOWN and (rsc.next_role is Role.UNKNOWN or rsc.next_role > role):
         rsc.next_role = role
     rsc.role = max(role_before, rsc.role)
 
 
-def _is_plain_probe(rsc: Primitive, history: LrmResource) -> bool:
-    """Nothing but a probe that found the resource not running, as for most resources on most nodes?"""
-    if len(history.entries) != 1 or rsc.failure_timeout_s:
-        return False
-    entry = history.entries[0]
-    return entry.rc == 7 and entry.status == DONE and entry.is_probe and not entry.id.endswith("_last_failure_0")
-
-
 def _take_plain_probe(reader: Reader, rsc: Primitive, node: Node) -> None:
     """What the long way comes to for a plain probe."""
     _note_known(rsc, node)
-    rsc.next_role = target_role(reader.state, rsc)
+    rsc.next_role = target_role(reader.state, rsc) if "target-role" in rsc.meta else Role.UNKNOWN
     _settle_inactive(reader, rsc, node)
-    if rsc.role < Role.STOPPED:
+    if rsc.role is Role.UNKNOWN:
         rsc.role = Role.STOPPED
 
 
 def _note_known(rsc: Resource, node: Node) -> None:
     """The node's state is known for the resource and for every ancestor that shares the knowledge."""
-    current: Resource | None = rsc
-    while current is not None:
-        current.known_on.add(node)
-        if current.unique:
-            return
+    rsc.known_on.add(node)
+    current = rsc
+    while not current.unique and current.parent is not None:
         current = current.parent
+        current.known_on.add(node)
 
 
 def _settle_inactive(reader: Reader, rsc: Primitive, node: Node) -> None:

@@ -31,6 +31,7 @@ class Reader:
         self.status = status
         self.fail_counts = FailCounts(state)
         self.lrm: dict[Node, list[LrmResource]] = {}
+        self.own_names: dict[str, Primitive] = {}  # names that mean the same primitive on every node
         self.deferred_stops: list[Primitive] = []  # containers of bundles
         self.remote_done: set[Node] = set()  # Remote nodes whose status is computed
         self.leftovers: list[Primitive] = []  # removed connections whose container is not yet known
@@ -64,7 +65,9 @@ class Reader:
 
     def relax_stops(self, rsc: Primitive, node: Node) -> None:
         """The resource turned out not to be active there: a stop is not required any more (18.8)."""
-        for index in self._stops.get(rsc, ()):
+        if rsc not in self._stops:
+            return
+        for index in self._stops[rsc]:
             request = self.state.requests[index]
             if isinstance(request, ForceStop) and request.node is node:
                 self.state.requests[index] = replace(request, required=False)

@@ -21,6 +21,12 @@ def element(name: str = "a", **attributes: str) -> etree._Element:
     )
 
 
+def history(elements: list[etree._Element]) -> etree._Element:
+    parent = etree.Element("lrm_resource", {"id": "r"})
+    parent.extend(elements)
+    return parent
+
+
 def record(name: str = "a", **attributes: str) -> HistoryEntry:
     return read_entry(element(name, **attributes))
 
@@ -54,14 +60,14 @@ def test_if_one_is_newer_the_other_is_older(a: HistoryEntry, b: HistoryEntry) ->
 @given(st.permutations(range(6)))
 def test_distinct_call_ids_alone_decide_on_one_node(calls: list[int]) -> None:
     elements = [element(f"e{call}", call_id=str(call), on_node="n1", last_rc_change=str(-call)) for call in calls]
-    assert [entry.call_id for entry in sorted_entries(elements)] == sorted(calls)
+    assert [entry.call_id for entry in sorted_entries(history(elements))] == sorted(calls)
 
 
 @given(st.lists(_RECORDS, max_size=5, unique_by=lambda each: each.id))
 def test_entries_that_cannot_be_told_apart_keep_their_reverse_order(records: list[HistoryEntry]) -> None:
     backwards = records[::-1]
     slow = sorted(backwards, key=cmp_to_key(compare))
-    assert [entry.xml for entry in sorted_entries([r.xml for r in records])] == [entry.xml for entry in slow]
+    assert [entry.xml for entry in sorted_entries(history([r.xml for r in records]))] == [entry.xml for entry in slow]
 
 
 def test_across_nodes_time_decides() -> None:
