@@ -14,6 +14,7 @@ An operation's result, its fail count and the end of its action are one message,
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from crm.cib import xml
@@ -55,6 +56,8 @@ from crm.controller.status import (
     Update,
 )
 from crm.controller.types import Identity, OperationReport, Settings
+from crm.events import causes as causal
+from crm.events.causes import Causes
 from messaging.types import View
 
 DEADTIME_SLACK_MS: Final = 50
@@ -75,7 +78,7 @@ class Controller:
         self._cib = cib
         self._executor = executor
         self._join: Join | None = None
-        self._memory = Memory(me.crm_id)
+        self._memory = Memory(me.crm_id, me.name)
         self._orders: dict[str, Order] = {}
         self._outbox = Outbox(str(me.node_id))
         self.open = False
@@ -169,7 +172,7 @@ class Controller:
             "joined": [member.name for member in view.joined],
             "left": [member.name for member in view.left],
         }
-        effects: list[Effect] = [Record("view", fields, f"view-{view.view_id}"), Synchronised(False)]
+        effects: list[Effect] = [Record("view", fields, causal.of_view(view.view_id)), Synchronised(False)]
         if self.me.node_id not in view.group:
             self._join = None
             self.dc = None
@@ -325,7 +328,7 @@ class Controller:
         agreement = join.agreement
         name = next((member.name for member in view.members if member.node_id == agreement.dc), str(agreement.dc))
         fields = {"dc": name, "cib": str(self._cib.version), "source": agreement.source}
-        effects: list[Effect] = [Record("dc", fields, f"view-{view.view_id}"), *self._open_if_allowed()]
+        effects: list[Effect] = [Record("dc", fields, causal.of_view(view.view_id)), *self._open_if_allowed()]
         self._note_startup(agreement, view, now_ms)
         if agreement.dc == self.me.node_id:
             self.coordinator = Coordinator(
@@ -372,7 +375,10 @@ class Controller:
             self._orders.pop(result.transition_key, None)
         effects += self._open_if_allowed(message.opens)
         effects += self._about_me(sender, message, effective)
+        if sender == self.me.node_id and not message.results and not message.expected:
+            effects.append(Record("change", {"reason": message.reason}, causal.name_of(message.causes)))
         if self.coordinator is not None:
+            effects += _attributes_record(message, effective)
             effects += self.coordinator.on_changes(sender, message, effective, now_ms)
         return effects
 
@@ -404,12 +410,20 @@ class Controller:
                 effects.append(Leave("the cluster has moved everything off this node"))
             else:
                 self._orders[order.transition_key] = order
-                effects.append(Execute(order))
+                fields = {
+                    "operation": order.action.task,
+                    "resource": order.action.resource.id if order.action.resource else "",
+                    "interval_ms": order.action.interval_ms,
+                    "number": message.transition,
+                }
+                effects += [Record("action", fields, order.cause), Execute(order)]
         return effects
 
     def on_operation(self, report: OperationReport, epoch_s: int, now_ms: int) -> list[Effect]:
         """The executor finished an operation: publish its result, its fail count and the end of its action as one."""
-        self._orders.pop(report.transition_key, None)
+        order = self._orders.pop(report.transition_key, None)
+        # What nobody waits for (a monitor that found a change) happened of itself.
+        cause = order.cause if order is not None else self._memory.new_cause("op")
         identity, name = str(self.me.node_id), self.me.name
         updates: list[Update] = []
         if report.resource is not None:
@@ -434,9 +448,12 @@ class Controller:
             "rc": report.rc,
             "status": report.op_status,
             "ok": report.ok,
+            "target_rc": report.target_rc,
+            "exec_ms": _exec_ms(report),
+            "text": report.text,
         }
-        cause = f"transition-{report.transition_key.split(':')[1]}" if report.transition_key.count(":") == 3 else ""
-        return [Record("action_result", fields, cause), *self.publish(Changes(tuple(updates), (result,)))]
+        changes = Changes(tuple(updates), (result,), causes=(cause,))
+        return [Record("action_result", fields, cause), *self.publish(changes)]
 
     def _failure(self, report: OperationReport, epoch_s: int) -> Attributes:
         assert report.resource is not None
@@ -456,27 +473,31 @@ class Controller:
 
     def publish(self, changes: Changes) -> list[Effect]:
         """Send changes to everybody when that is possible; they take effect when they are delivered."""
+        if not changes.causes and not changes.expected:
+            changes = replace(changes, causes=(self._memory.new_cause("change"),))
         self._outbox.add(changes)
         return self._flush()
 
     def order(self, orders: Orders) -> list[Effect]:
         return [self._outbox.multicast(orders)]
 
-    def set_attributes(self, node_id: str, uname: str, values: Mapping[str, str | None], reason: str) -> list[Effect]:
+    def set_attributes(
+        self, node_id: str, uname: str, values: Mapping[str, str | None], reason: str, causes: Causes = ()
+    ) -> list[Effect]:
         """Transient attributes of any node, from a client or from an agent of this node."""
-        return self.publish(Changes((Attributes(node_id, uname, dict(values)),), (), reason))
+        return self.publish(Changes((Attributes(node_id, uname, dict(values)),), (), reason, causes=causes))
 
     def _flush(self) -> list[Effect]:
         return self._outbox.flush() if self.synced else []
 
     # --- fencing -----------------------------------------------------------------------------------------------------
 
-    def fence(self, action: Action, transition_key: str, delay_ms: int, now_ms: int) -> list[Effect]:
-        return self._fencing.for_transition(action, transition_key, delay_ms, self.view)
+    def fence(self, action: Action, transition_key: str, delay_ms: int, cause: str) -> list[Effect]:
+        return self._fencing.for_transition(action, transition_key, delay_ms, self.view, cause)
 
     def fence_on_request(self, target: str, how: str) -> list[Effect]:
         """Fencing that somebody asked for; one that is under way already is the answer to this request too."""
-        return self._fencing.on_request(target, how, self.view)
+        return self._fencing.on_request(target, how, self.view, self._memory.new_cause("fence"))
 
     def on_fenced(self, token: int, ok: bool, text: str, now_ms: int) -> list[Effect]:
         """The fencer is done with a request of ours."""
@@ -484,20 +505,25 @@ class Controller:
         if job is None:
             return []
         fields = {"target": job.target, "action": job.action, "text": text}
-        effects: list[Effect] = [Record("fenced" if ok else "fence_failed", fields)]
+        effects: list[Effect] = [Record("fenced" if ok else "fence_failed", fields, job.cause)]
         if ok:
-            effects += self.confirmed_off(job.target, job.action, job.transition_key, job.incarnation)
+            causes = (job.cause,) if job.cause else ()
+            effects += self.confirmed_off(job.target, job.action, job.transition_key, job.incarnation, causes)
         if self.coordinator is not None:
-            effects += self.coordinator.on_fenced(job.transition_key, job.target, ok, text, now_ms)
+            effects += self.coordinator.on_fenced(job.transition_key, job.target, ok, text, now_ms, job.cause)
         return effects
 
     def confirmed_off(
-        self, target: str, action: str, transition_key: str = "", incarnation: int | None = None
+        self,
+        target: str,
+        action: str,
+        transition_key: str = "",
+        incarnation: int | None = None,
+        causes: Causes = (),
     ) -> list[Effect]:
         """A node is known to be off (fenced, or on the operator's word): what it ran is no more."""
-        return self.publish(
-            changes_when_off(self._cib.document, self.view, target, action, transition_key, incarnation)
-        )
+        document, view = self._cib.document, self.view
+        return self.publish(changes_when_off(document, view, target, action, transition_key, incarnation, causes))
 
     # --- from the daemon ---------------------------------------------------------------------------------------------
 
@@ -507,11 +533,11 @@ class Controller:
             return []
         return self.coordinator.on_decision(number, graph, epoch_s, now_ms)
 
-    def on_configuration_changed(self, reason: str, now_ms: int) -> list[Effect]:
+    def on_configuration_changed(self, reason: str, now_ms: int, cause: str = "") -> list[Effect]:
         """The replicated configuration changed by a client's hand (delivered, at every member)."""
         if self.coordinator is None:
             return []
-        return self.coordinator.on_configuration_changed(reason, now_ms)
+        return self.coordinator.on_configuration_changed(reason, now_ms, cause)
 
     def request_shutdown(self, epoch_s: int, now_ms: int) -> list[Effect]:
         """Ask the cluster to move everything off this node; `Leave` follows, at the latest after shutdown-escalation."""
@@ -522,8 +548,10 @@ class Controller:
             return [Leave("nothing runs here and there is no cluster to ask")]
         self._shutdown_until_ms = now_ms + properties.shutdown_escalation_ms(self._cib.document)
         values = {"shutdown": str(epoch_s)}
-        record = Record("shutdown_requested", {"who": self.me.name})
-        return [record, *self.set_attributes(str(self.me.node_id), self.me.name, values, "a node asks to shut down")]
+        cause = self._memory.new_cause("shutdown")
+        record = Record("shutdown_requested", {"who": self.me.name}, cause)
+        me = str(self.me.node_id)
+        return [record, *self.set_attributes(me, self.me.name, values, "a node asks to shut down", (cause,))]
 
     def on_tick(self, now_ms: int) -> list[Effect]:
         effects: list[Effect] = []
@@ -534,3 +562,19 @@ class Controller:
         if self.coordinator is not None:
             effects += self.coordinator.on_tick(now_ms)
         return effects + self._flush()
+
+
+def _exec_ms(report: OperationReport) -> int:
+    """How long the agent took, as its history entry has it."""
+    return int((report.entry or report.failure_entry or {}).get("exec-time", "0"))
+
+
+def _attributes_record(message: Changes, effective: Sequence[Update]) -> list[Effect]:
+    """Transient attributes that changed: node, name and value (None: deleted)."""
+    values = [
+        [update.uname, name, value]
+        for update in effective
+        if isinstance(update, Attributes)
+        for name, value in update.values.items()
+    ]
+    return [Record("attributes", {"values": values}, causal.name_of(message.causes))] if values else []

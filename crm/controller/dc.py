@@ -32,6 +32,8 @@ from crm.controller.status import (
     Update,
 )
 from crm.controller.transition import Limits, Outcome, Run, State, Transition
+from crm.events import causes as causal
+from crm.events.causes import Causes
 from messaging.types import View
 
 MAX_OVERTAKEN: Final = 3
@@ -43,6 +45,8 @@ OPEN_LIMIT_MS: Final = 15_000
 """How long the configuration may stay closed because the DC is not done with what the view means."""
 TIMED_OUT: Final = 2
 UNKNOWN_ERROR: Final = 1
+PLAN_LINES: Final = 8
+"""Actions of a transition that its record names."""
 
 
 class Hands(Protocol):
@@ -54,7 +58,7 @@ class Hands(Protocol):
 
     def order(self, orders: Orders) -> list[Effect]: ...
 
-    def fence(self, action: Action, transition_key: str, delay_ms: int, now_ms: int) -> list[Effect]: ...
+    def fence(self, action: Action, transition_key: str, delay_ms: int, cause: str) -> list[Effect]: ...
 
 
 @dataclass(slots=True)
@@ -62,6 +66,7 @@ class Memory:
     """What outlives a view: counters, and what this DC has ordered and not yet seen the end of."""
 
     uuid: str
+    name: str = ""
     transitions: int = 0
     ordered: dict[tuple[str, str], str] = field(default_factory=dict)
     """(node, operation key) -> transition key of the order under way."""
@@ -70,6 +75,12 @@ class Memory:
     absent_since: dict[int, int] = field(default_factory=dict)
     """Nodes that were at work and are missed, and since when."""
     fencing_failures: dict[str, int] = field(default_factory=dict)
+    _last_cause: int = 0
+
+    def new_cause(self, kind: str) -> str:
+        """A causal id for something that happens of itself on this node: `op-n1.3f2a.12`."""
+        self._last_cause += 1
+        return f"{kind}-{self.name}.{self.uuid[:4]}.{self._last_cause}"
 
     def forget(self, transition_key: str) -> None:
         """This order is over, or never was."""
@@ -94,7 +105,9 @@ class Coordinator:
     transition: Transition | None = None
     _bound: dict[str, int] = field(default_factory=dict)
     _need: str | None = "the view changed"
+    _need_causes: Causes = ()
     _deciding: int | None = None
+    _deciding_causes: Causes = ()
     _overtaken: int = 0
     _patience: dict[int, int] = field(default_factory=dict)
     _startup_until_ms: int | None = None
@@ -129,6 +142,7 @@ class Coordinator:
     def begin(self, now_ms: int) -> list[Effect]:
         """The view is synchronised: write down what it means. The decision follows when that has been delivered."""
         document = self.cib.document
+        self._need_causes = (self._cause,)
         self._open_at_ms = now_ms + OPEN_LIMIT_MS
         names = {member.node_id: member.name for member in self.view.members}
         steady = {names[node] for node, facts in self.facts.items() if not facts.cold and node in names}
@@ -162,7 +176,7 @@ class Coordinator:
 
     @property
     def _cause(self) -> str:
-        return f"view-{self.view.view_id}"
+        return causal.of_view(self.view.view_id)
 
     def _write_membership(self, reason: str) -> list[Effect]:
         patience = set(self._patience) | self._not_yet
@@ -191,7 +205,7 @@ class Coordinator:
         else:
             unforeseen = self._unforeseen(changes, effective, matched)
             if unforeseen is not None:
-                self.need(unforeseen)
+                self.need(unforeseen, changes.causes)
         return effects + self.pump(now_ms)
 
     def _unforeseen(self, changes: Changes, effective: list[Update], matched: set[str]) -> str | None:
@@ -213,16 +227,17 @@ class Coordinator:
             return "an earlier operation ended"
         return None
 
-    def need(self, reason: str) -> None:
+    def need(self, reason: str, causes: Causes = ()) -> None:
         """Something happened that the last decision could not know."""
+        self._need_causes = causal.joined(self._need_causes, causes)
         if self.transition is not None:
             self.transition.abort(INFINITY, reason)
         if self._need is None:
             self._need = reason
 
-    def on_configuration_changed(self, reason: str, now_ms: int) -> list[Effect]:
+    def on_configuration_changed(self, reason: str, now_ms: int, cause: str = "") -> list[Effect]:
         self.memory.fencing_failures.clear()
-        self.need(reason)
+        self.need(reason, (cause,))
         return self.pump(now_ms)
 
     def on_decision(self, number: int, graph: Graph | str, epoch_s: int, now_ms: int) -> list[Effect]:
@@ -230,12 +245,15 @@ class Coordinator:
         if number != self._deciding:
             return []
         self._deciding = None
+        causes, self._deciding_causes = self._deciding_causes, ()
         if isinstance(graph, str):
+            self._need_causes = causal.joined(causes, self._need_causes)
             self._need = self._need or "the policy engine failed"
             self._not_before_ms = now_ms + DECISION_RETRY_MS
-            return [Record("decision_failed", {"transition": number, "error": graph}, f"transition-{number}")]
+            return [Record("decision_failed", {"transition": number, "error": graph}, causal.name_of(causes))]
         if self._need is not None and self._overtaken < MAX_OVERTAKEN:
             self._overtaken += 1
+            self._need_causes = causal.joined(causes, self._need_causes)
             return self.pump(now_ms)
         self._overtaken = 0
         self._recheck_ms = now_ms + properties.recheck_interval_ms(self.cib.document)
@@ -243,8 +261,9 @@ class Coordinator:
             # One second later than the change itself: conditions compare whole seconds.
             self._recheck_ms = min(self._recheck_ms, now_ms + max(1, graph.recheck_by + 1 - epoch_s) * 1000)
         limits = Limits(graph.batch_limit, graph.migration_limit, self._action_limit())
-        self.transition = Transition(graph, number, self.memory.uuid, limits)
-        record = Record("transition", {"number": number, "actions": len(graph.synapses)}, f"transition-{number}")
+        self.transition = Transition(graph, number, self.memory.uuid, limits, causes)
+        fields = {"number": number, "actions": len(graph.synapses), "plan": plan(graph), "after": list(causes[1:])}
+        record = Record("transition", fields, causal.name_of(causes))
         effects: list[Effect] = [record] if graph.synapses else []
         if self._need is not None:
             # What is ready now is done; the change stops what follows.
@@ -258,7 +277,9 @@ class Coordinator:
         limits = [facts.action_limit for facts in self.facts.values() if facts.action_limit]
         return min(limits, default=0)
 
-    def on_fenced(self, transition_key: str, target: str, ok: bool, text: str, now_ms: int) -> list[Effect]:
+    def on_fenced(
+        self, transition_key: str, target: str, ok: bool, text: str, now_ms: int, cause: str = ""
+    ) -> list[Effect]:
         """Fencing ended. Success becomes true for the transition when it is delivered as a change."""
         if ok:
             self.memory.fencing_failures.pop(target, None)
@@ -271,9 +292,10 @@ class Coordinator:
         if attempts >= properties.fencing_max_attempts(self.cib.document):
             # Nothing else may be decided from this failure alone; any change asks again.
             self._given_up += 1
-            record = Record("fencing_given_up", {"target": target, "attempts": attempts, "reason": text}, self._cause)
-            return [record, *self.pump(now_ms)]
+            fields = {"target": target, "attempts": attempts, "reason": text}
+            return [Record("fencing_given_up", fields, cause or self._cause), *self.pump(now_ms)]
         self._need = self._need or text
+        self._need_causes = causal.joined(self._need_causes, (cause,))
         self._not_before_ms = now_ms + FENCING_RETRY_MS * attempts
         return self.pump(now_ms)
 
@@ -294,7 +316,7 @@ class Coordinator:
             effects.append(Record("crm_absent", {"nodes": gone, "grace_ms": self._grace_ms}, self._cause))
             self._begun = False  # the decision needs what is being written now
             effects += self._write_membership("the crm of a member did not come back")
-            self.need("the crm of a member did not come back")
+            self.need("the crm of a member did not come back", (self._cause,))
         if self._startup_until_ms is not None and self._startup_until_ms <= now_ms:
             self._startup_until_ms = None
             self._not_yet = frozenset()
@@ -304,7 +326,8 @@ class Coordinator:
             effects += self._write_membership("nodes that were waited for did not come")
         if self._recheck_ms is not None and self._recheck_ms <= now_ms:
             self._recheck_ms = None
-            self.need("the time of a rule, a failure timeout or the recheck interval has come")
+            cause = self.memory.new_cause("time")
+            self.need("the time of a rule, a failure timeout or the recheck interval has come", (cause,))
         if self.transition is not None:
             for action in self.transition.expired(now_ms):
                 effects += self._give_up(action)
@@ -353,7 +376,8 @@ class Coordinator:
             self._not_before_ms = 0
             self.memory.transitions += 1
             self._deciding = self.memory.transitions
-            effects.append(Decide(self._deciding, self._need))
+            effects.append(Decide(self._deciding, self._need, self._need_causes))
+            self._deciding_causes, self._need_causes = self._need_causes, ()
             self._need = None
         return effects
 
@@ -368,7 +392,7 @@ class Coordinator:
         self.transition = None
         self._bound.clear()
         outcome = transition.outcome
-        cause = f"transition-{transition.number}"
+        cause = causal.name_of(transition.causes)
         reason = transition.aborted.reason if transition.aborted else ""
         if transition.graph.synapses:
             counts = {str(state): count for state, count in transition.counts.items() if count}
@@ -377,6 +401,9 @@ class Coordinator:
         # A failed action asks for a new decision; fencing that was given up does not.
         if self._need is None and transition.counts[State.FAILED] > self._given_up:
             self._need = reason
+        if self._need is not None and outcome is not Outcome.COMPLETE:
+            # The next decision goes on with what this one could not finish.
+            self._need_causes = causal.joined(transition.causes, self._need_causes)
         self._given_up = 0
         if outcome is Outcome.INCOMPLETE:
             keys = [action.key for action in transition.unreachable()]
@@ -388,6 +415,7 @@ class Coordinator:
         orders: list[Order] = []
         extra: list[Update] = []
         group = {member.name for member in self.view.members if member.node_id in self.view.group}
+        cause = causal.name_of(transition.causes)
         for run in runs:
             action, key = run.action, run.transition_key
             if action.kind is ActionKind.RESOURCE:
@@ -403,7 +431,7 @@ class Coordinator:
             match action.task if action.kind is ActionKind.CLUSTER else None:
                 case "stonith":
                     delay = FENCING_RETRY_MS * self.memory.fencing_failures.get(action.node or "", 0)
-                    effects += self.hands.fence(action, key, delay, now_ms)
+                    effects += self.hands.fence(action, key, delay, cause)
                 case "clear_failcount":
                     effects += self.hands.publish(self._clear_failcount(action, key))
                 case "lrm_delete":
@@ -412,13 +440,13 @@ class Coordinator:
                 case other:
                     if other == "do_shutdown" and action.node_id is not None and action.node is not None:
                         extra.append(NodeState(action.node_id, action.node, expected="down"))
-                    orders.append(Order(key, action))
+                    orders.append(Order(key, action, cause))
                     if action.kind is ActionKind.RESOURCE:
                         pending = status.pending(action, key)
                         extra += [] if pending is None else [pending]
                         self.memory.ordered[(action.executed_on or "", action.history_key)] = key
         if orders:
-            effects += self.hands.order(Orders(transition.number, tuple(orders), tuple(extra)))
+            effects += self.hands.order(Orders(transition.number, tuple(orders), tuple(extra), cause))
         return effects
 
     def _under_way(self, action: Action) -> str | None:
@@ -450,9 +478,9 @@ class Coordinator:
         key = self.transition.key_of(action)
         self.memory.forget(key)
         self._bound.pop(key, None)
-        record = Record(
-            "action_lost", {"operation": action.key, "on": action.node}, f"transition-{self.transition.number}"
-        )
+        causes = self.transition.causes
+        fields = {"operation": action.key, "on": action.node, "number": self.transition.number}
+        record = Record("action_lost", fields, causal.name_of(causes))
         operation = status.pending(action, key)
         if operation is None:
             return [record]
@@ -462,4 +490,20 @@ class Coordinator:
         entry["rc-code"], entry["op-status"] = str(UNKNOWN_ERROR), str(TIMED_OUT)
         entry["transition-magic"] = f"{TIMED_OUT}:{UNKNOWN_ERROR};{key}"
         update = Operation(operation.node_id, operation.uname, operation.resource, entry)
-        return [record, *self.hands.publish(Changes((update,), (), f"{action.key} gave no result"))]
+        lost = Changes((update,), (), f"{action.key} gave no result", causes=causes)
+        return [record, *self.hands.publish(lost)]
+
+
+def plan(graph: Graph) -> list[str]:
+    """What a transition does, for people, in the order of the graph: `fence n2`, `start web on n1`. The first `PLAN_LINES`."""
+    found: list[str] = []
+    for synapse in graph.synapses:
+        action = synapse.action
+        if action.kind is ActionKind.PSEUDO or len(found) == PLAN_LINES:
+            continue
+        if action.task == "stonith":
+            found.append(f"fence {action.node}")
+        elif action.kind is ActionKind.RESOURCE and action.resource is not None and action.interval_ms == 0:
+            task = "probe" if action.task == "monitor" else action.task
+            found.append(f"{task} {action.resource.id} on {action.node}")
+    return found

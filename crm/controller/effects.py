@@ -12,6 +12,7 @@ from crm.cib.lineage import Standing
 from crm.cib.xml import Version
 from crm.controller.messages import Message, Order
 from crm.controller.status import Update
+from crm.events.causes import Causes
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,7 @@ class Fence:
     reason: str
     timeout_ms: int
     delay_ms: int = 0
+    cause: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,7 @@ class Decide:
 
     number: int
     reason: str
+    causes: Causes = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +90,7 @@ class Leave:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One line of the event log. `cause` is the id of what led to it (`view-7.1`, `transition-41`)."""
+    """One line of the event log. `cause` is the id of what led to it (`crm.events.causes`)."""
 
     name: str
     fields: Mapping[str, Any] = field(default_factory=dict)

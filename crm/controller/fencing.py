@@ -18,6 +18,7 @@ from crm.controller.graph import Action
 from crm.controller.messages import Changes, Result
 from crm.controller.status import EraseNode, NodeState, Update
 from crm.controller.types import Settings
+from crm.events.causes import Causes
 from messaging.types import View
 
 FENCE_HOLD_BACK_MS: Final = 500
@@ -33,6 +34,7 @@ class FencingJob:
     action: str
     transition_key: str
     incarnation: int | None
+    cause: str = ""
 
 
 class FencingRequests:
@@ -47,7 +49,9 @@ class FencingRequests:
     def targets(self) -> Collection[str]:
         return self._jobs.keys()
 
-    def for_transition(self, action: Action, transition_key: str, delay_ms: int, view: View | None) -> list[Effect]:
+    def for_transition(
+        self, action: Action, transition_key: str, delay_ms: int, view: View | None, cause: str = ""
+    ) -> list[Effect]:
         target = action.node or ""
         job = self._jobs.get(target)
         if job is not None:
@@ -56,13 +60,15 @@ class FencingRequests:
         how = action.meta("stonith_action") or "reboot"
         timeout_ms = max(action.timeout_ms, 0)
         delay_ms = max(delay_ms, self._hold_back_ms(target, view))
-        return self._begin(target, how, action.reason or action.key, transition_key, timeout_ms, delay_ms, view)
+        job = FencingJob(0, target, how, transition_key, incarnation_in(view, target), cause)
+        return self._begin(job, action.reason or action.key, timeout_ms, delay_ms)
 
-    def on_request(self, target: str, how: str, view: View | None) -> list[Effect]:
+    def on_request(self, target: str, how: str, view: View | None, cause: str = "") -> list[Effect]:
         """Fencing that somebody asked for; one that is under way already is the answer to this request too."""
         if target in self._jobs:
             return []
-        return self._begin(target, how, "somebody asked for it", "", 0, 0, view)
+        job = FencingJob(0, target, how, "", incarnation_in(view, target), cause)
+        return self._begin(job, "somebody asked for it", 0, 0)
 
     def ended(self, token: int) -> FencingJob | None:
         """The fencer is done with a request; None when it is none of ours."""
@@ -71,15 +77,13 @@ class FencingRequests:
             del self._jobs[job.target]
         return job
 
-    def _begin(
-        self, target: str, how: str, reason: str, key: str, timeout_ms: int, delay_ms: int, view: View | None
-    ) -> list[Effect]:
+    def _begin(self, job: FencingJob, reason: str, timeout_ms: int, delay_ms: int) -> list[Effect]:
         self._tokens += 1
-        self._jobs[target] = FencingJob(self._tokens, target, how, key, incarnation_in(view, target))
-        cause = f"transition-{key.split(':')[1]}" if key.count(":") == 3 else ""
+        job.token = self._tokens
+        self._jobs[job.target] = job
         return [
-            Record("fence_requested", {"target": target, "action": how, "reason": reason}, cause),
-            Fence(self._tokens, target, how, reason, timeout_ms, delay_ms),
+            Record("fence_requested", {"target": job.target, "action": job.action, "reason": reason}, job.cause),
+            Fence(job.token, job.target, job.action, reason, timeout_ms, delay_ms, job.cause),
         ]
 
     def _hold_back_ms(self, target: str, view: View | None) -> int:
@@ -102,6 +106,7 @@ def changes_when_off(
     action: str,
     transition_key: str = "",
     incarnation: int | None = None,
+    causes: Causes = (),
 ) -> Changes:
     """What is to be written when a node is known to be off (fenced, or on the operator's word): what it ran is no more."""
     results = (Result(transition_key, True),) if transition_key else ()
@@ -110,7 +115,7 @@ def changes_when_off(
     updates: tuple[Update, ...] = ()
     if action != "on" and identity and not came_back:
         updates = (NodeState(identity, target, False, "offline", "down", "down"), EraseNode(identity, target))
-    return Changes(updates, results, f"{target} was fenced", bool(transition_key))
+    return Changes(updates, results, f"{target} was fenced", bool(transition_key), causes=causes)
 
 
 def incarnation_in(view: View | None, name: str) -> int | None:

@@ -24,6 +24,7 @@ from crm.controller import status
 from crm.controller.election import Facts
 from crm.controller.graph import Action, ActionKind
 from crm.controller.status import Update, decode_resource, encode_resource
+from crm.events.causes import Causes
 
 MAX_CIB_BYTES: Final = 128 * 1024 * 1024
 """Largest document that a copy may unpack to."""
@@ -64,7 +65,7 @@ class Result:
 class Changes:
     """`reason` is for people; `expected` says that no new decision is due because of these updates.
 
-    `opens`: from here on the configuration may be changed in this view.
+    `opens`: from here on the configuration may be changed in this view. `causes`: what led to them, for the event log.
     """
 
     updates: tuple[Update, ...] = ()
@@ -72,14 +73,16 @@ class Changes:
     reason: str = ""
     expected: bool = False
     opens: bool = False
+    causes: Causes = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """One action for the node's executor (or its controller)."""
+    """One action for the node's executor (or its controller). `cause`: that of the orders it came with."""
 
     transition_key: str
     action: Action
+    cause: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +90,7 @@ class Orders:
     transition: int
     orders: tuple[Order, ...]
     updates: tuple[Update, ...] = ()
+    cause: str = ""
 
 
 Message = Announcement | CibCopy | MyHistory | Changes | Orders
@@ -109,6 +113,7 @@ def encode(message: Message) -> bytes:
                     "why": message.reason,
                     "expected": message.expected,
                     "opens": message.opens,
+                    "causes": message.causes,
                 }
             )
         case Orders():
@@ -118,6 +123,7 @@ def encode(message: Message) -> bytes:
                     "n": message.transition,
                     "o": [[order.transition_key, encode_action(order.action)] for order in message.orders],
                     "u": [status.encode(update) for update in message.updates],
+                    "cause": message.cause,
                 }
             )
 
@@ -140,12 +146,15 @@ def decode(payload: bytes) -> Message:
                     data["why"],
                     data["expected"],
                     data["opens"],
+                    tuple(str(cause) for cause in data["causes"]),
                 )
             case "orders":
+                cause = str(data["cause"])
                 return Orders(
                     data["n"],
-                    tuple(Order(key, decode_action(action)) for key, action in data["o"]),
+                    tuple(Order(key, decode_action(action), cause) for key, action in data["o"]),
                     tuple(status.decode(item) for item in data["u"]),
+                    cause,
                 )
             case other:
                 raise MessageError(f"unknown kind of controller message: {other!r}")

@@ -14,6 +14,7 @@ from typing import Final
 from crm.controller.effects import Effect, Multicast
 from crm.controller.messages import Changes, Message
 from crm.controller.status import Attributes, EraseNode, NodeState, Update
+from crm.events.causes import joined
 
 MAX_IN_AIR: Final = 4
 """Own changes that may be undelivered at a time; the rest waits and is sent together."""
@@ -87,7 +88,7 @@ class Outbox:
         effects: list[Effect] = []
         while self._waiting and len(self._in_air) < MAX_IN_AIR:
             first = self._waiting.pop(0)
-            updates, results = list(first.updates), list(first.results)
+            updates, results, causes = list(first.updates), list(first.results), first.causes
             while (
                 self._waiting
                 and self._waiting[0].expected == first.expected
@@ -98,5 +99,7 @@ class Outbox:
                 following = self._waiting.pop(0)
                 updates += following.updates
                 results += following.results
-            effects.append(self.multicast(replace(first, updates=tuple(updates), results=tuple(results))))
+                causes = joined(causes, following.causes)
+            message = replace(first, updates=tuple(updates), results=tuple(results), causes=causes)
+            effects.append(self.multicast(message))
         return effects

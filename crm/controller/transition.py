@@ -23,6 +23,7 @@ from enum import StrEnum
 from typing import Final
 
 from crm.controller.graph import INFINITY, Action, ActionKind, Graph
+from crm.events.causes import Causes
 
 MIGRATIONS: Final = frozenset(("migrate_to", "migrate_from"))
 FAILURE_ABORT: Final = 1
@@ -72,10 +73,14 @@ class Run:
 
 
 class Transition:
-    """One walk of one graph. `uuid` names the controller instance that decided, `number` counts its decisions."""
+    """One walk of one graph. `uuid` names the controller instance that decided, `number` counts its decisions.
 
-    def __init__(self, graph: Graph, number: int, uuid: str, limits: Limits | None = None) -> None:
+    `causes`: what led to the decision, for the event log.
+    """
+
+    def __init__(self, graph: Graph, number: int, uuid: str, limits: Limits | None = None, causes: Causes = ()) -> None:
         self.graph = graph
+        self.causes = causes
         self.number = number
         self.uuid = uuid
         self.limits = limits or Limits(graph.batch_limit, graph.migration_limit)
