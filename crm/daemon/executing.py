@@ -10,24 +10,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from agents.ledger import Ledger
+from lxml import etree
+
 from agents.metadata import Descriptions
-from agents.paths import AgentPaths
 from agents.runner import Runner
 from agents.types import AgentId, Operation
 from crm.controller import messages
 from crm.controller.graph import ResourceDefinition
 from crm.controller.types import OperationReport
+from crm.daemon.clock import epoch_s, now_ms
 from crm.daemon.traits import Learning
 from crm.executor.core import Executor
 from crm.executor.statefiles import StateFiles
 from crm.executor.types import CancelTimer, Effect, Order, Persist, Report, Run, SetTimer
-from lxml import etree
 
 DESCRIBED: Final = frozenset(("start", "monitor", "promote", "migrate_from", "reload", "reload-agent"))
 """Operations whose history is compared with the configuration, by what the agent's description says."""
@@ -35,23 +34,21 @@ DESCRIBED: Final = frozenset(("start", "monitor", "promote", "migrate_from", "re
 _log = logging.getLogger("vigil.executor")
 
 
-def now_ms() -> int:
-    return time.monotonic_ns() // 1_000_000
-
-
-def epoch_s() -> int:
-    return int(time.time())
-
-
 class Executing:
     """The executor of this node at work. `reported` gets every end of an operation."""
 
     def __init__(
-        self, node: str, node_id: str, run_dir: Path, paths: AgentPaths, reported: Callable[[OperationReport], None]
+        self,
+        node: str,
+        node_id: str,
+        run_dir: Path,
+        runner: Runner,
+        boot: str,
+        reported: Callable[[OperationReport], None],
     ) -> None:
         self.core = Executor(node, node_id)
-        self.runner = Runner(paths, Ledger(run_dir / "operations"))
-        self._files = StateFiles(run_dir / "executor")
+        self.runner = runner
+        self._files = StateFiles(run_dir / "executor", boot)
         self._reported = reported
         self.broken: Callable[[BaseException], None] = lambda error: None
         self._learning = Learning(Descriptions(self.runner), self.core.on_traits)

@@ -16,6 +16,8 @@ import random
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
+from lxml import etree
+
 from agents.runner import Runner
 from agents.types import AgentId, Operation
 from crm.api import errors
@@ -24,14 +26,12 @@ from crm.cib import xml
 from crm.controller import status
 from crm.controller.effects import Fence
 from crm.controller.graph import INFINITY
+from crm.daemon.clock import epoch_s, now_ms
 from crm.daemon.peers import Peers
 from fencing import topology
 from fencing.core import Fencer
 from fencing.devices import AgentAbilities, Device, Problem, read
 from fencing.types import Answer, Effect, Event, FenceAction, Outcome, Request, RunDevice, SetTimer
-from lxml import etree
-
-from crm.daemon.executing import epoch_s, now_ms
 
 METADATA_TIMEOUT_MS: Final = 10_000
 CURIOSITY_S: Final = 3.0
@@ -57,6 +57,7 @@ class Fencing:
         self.node = node
         self.core = Fencer(node)
         self.broken: Callable[[BaseException], None] = lambda error: None
+        self.chance: Callable[[], float] = random.random
         self._runner = runner
         self._done = done
         self._peers = peers
@@ -146,7 +147,7 @@ class Fencing:
                     reason=fence.reason,
                     timeout_ms=fence.timeout_ms or DEFAULT_TIMEOUT_MS,
                     delay_ms=fence.delay_ms,
-                    chance=random.random(),
+                    chance=self.chance(),
                 )
             )
         )

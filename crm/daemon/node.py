@@ -46,7 +46,10 @@ from crm.controller.effects import (
 )
 from crm.controller.graph import GraphError, parse
 from crm.controller.types import Identity, OperationReport, Settings
+from crm.daemon import access
 from crm.daemon.clock import epoch_s, now_ms
+from crm.daemon.executing import Executing
+from crm.daemon.fence import Fencing
 from crm.daemon.inputs import InputSeries
 from crm.daemon.journal import Journal
 from crm.daemon.peers import Peers
@@ -58,10 +61,6 @@ from crm.events import causes as causal
 from crm.events.causes import Causes
 from messaging.client import AttachRefused, MessagingClient
 from messaging.types import Delivered, Direct, MessagingEvent, PeerLate, Undelivered, View
-
-from crm.daemon import access
-from crm.daemon.executing import Executing
-from crm.daemon.fence import Fencing
 
 RECONNECT_S: Final = 0.05
 """Between attempts to reach messaging while it is being restarted; grows to RECONNECT_LIMIT_S."""
