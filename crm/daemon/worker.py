@@ -1,8 +1,9 @@
 """The policy worker: a warm process that runs the policy engine for the DC, so that deciding never holds up the daemon's loop.
 
 Theory of operation. The worker reads questions from a socket pair and answers them one at a time: a header (number, seconds since the epoch,
-length), then the CIB; back come a header (number, verdict, length) and the transition graph, or the error's text. It keeps
-nothing between questions. When crm goes away, the socket ends and so does the worker.
+length), then the CIB; back come a header (number, verdict, length) and the transition graph, or the error's text. Between questions it
+keeps only what it has parsed (`Documents`), which changes no answer. When crm goes away, the socket ends and so does the worker.
+Garbage is collected between questions, not while one is answered.
 
 It is forked from crm before crm's own modules are loaded, so that both share the pages of the interpreter and lxml; the engine
 is imported in the worker only. A worker that was killed, hangs for longer than `DECISION_LIMIT_S`, or grew beyond reason is replaced
@@ -23,6 +24,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 from xml.sax.saxutils import quoteattr
 
 if TYPE_CHECKING:
+    from crm.daemon.documents import Documents
     from crm.policy.schedule import Transition
 
 QUESTION: Final = struct.Struct("!QqI")
@@ -55,7 +57,11 @@ def run(channel: socket.socket) -> NoReturn:
     libc.prctl(_PR_SET_NAME, b"vigil-policy", 0, 0, 0)
     libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     try:
+        from crm.daemon.documents import Documents
+
         warm_up()
+        documents = Documents()
+        gc.disable()
         while True:
             head = _read(channel, QUESTION.size)
             if head is None:
@@ -64,7 +70,8 @@ def run(channel: socket.socket) -> NoReturn:
             document = _read(channel, length)
             if document is None:
                 break
-            verdict, text = decide(document, epoch_s)
+            verdict, text = decide(document, epoch_s, documents)
+            del document
             channel.sendall(ANSWER.pack(number, verdict, len(text)) + text)
             gc.collect()
     except (BrokenPipeError, ConnectionResetError):
@@ -74,17 +81,18 @@ def run(channel: socket.socket) -> NoReturn:
 
 def warm_up() -> None:
     """Import the engine and let it run once, so that the first real decision is as fast as the others."""
-    decide(b"<cib><configuration><crm_config/><nodes/><resources/><constraints/></configuration><status/></cib>", 1)
+    from crm.daemon.documents import Documents
+
+    empty = b"<cib><configuration><crm_config/><nodes/><resources/><constraints/></configuration><status/></cib>"
+    decide(empty, 1, Documents())
 
 
-def decide(document: bytes, epoch_s: int) -> tuple[int, bytes]:
+def decide(document: bytes, epoch_s: int, documents: Documents) -> tuple[int, bytes]:
     """The graph's XML, or what went wrong. The edge of the engine: whatever it raises becomes an answer."""
     try:
-        from crm.cib import xml
         from crm.policy.schedule import schedule
 
-        root = xml.parse(document, comments=False)
-        transition = schedule(root, epoch_s, masked=False)
+        transition = schedule(documents.read(document), epoch_s, masked=False)
         return OK, with_reasons(transition.to_xml(), fencing_reasons(transition)).encode()
     except Exception as error:
         import traceback
