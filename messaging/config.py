@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from messaging.errors import SetupError
+from messaging.quorum import Rules
 
 MAX_NODES = 32
 """Nodes in a cluster. A heartbeat names every node in one packet and hears-sets travel as 32-bit masks."""
@@ -90,6 +91,26 @@ class QuorumConfig:
     wait_for_all: bool = False
     ignore: bool = False
     tie_breaker: TieBreakerConfig = TieBreakerConfig()
+    auto_tie_breaker: str = ""
+    tie_nodes: tuple[int, ...] = ()
+    last_man_standing: bool = False
+    last_man_standing_window_ms: int = 10_000
+    allow_downscale: bool = False
+    least_votes: int = 1
+
+    def rules(self) -> Rules:
+        """What the arithmetic needs of it."""
+        return Rules(
+            two_node=self.two_node,
+            wait_for_all=self.wait_for_all,
+            ignore=self.ignore,
+            tie_breaker="" if self.tie_breaker.kind is TieBreakerType.NONE else self.tie_breaker.kind.value,
+            auto_tie_breaker=self.auto_tie_breaker,
+            tie_nodes=self.tie_nodes,
+            last_man_standing=self.last_man_standing,
+            allow_downscale=self.allow_downscale,
+            least_votes=self.least_votes,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +128,11 @@ class MessagingConfig:
     run_dir: Path
     log_file: Path | None = None
     log_level: str = "info"
+
+    @property
+    def votes(self) -> dict[int, int]:
+        """Votes of each node, by id."""
+        return {node.node_id: node.votes for node in self.nodes}
 
     def node(self, node_id: int) -> NodeConfig:
         """The configuration of one node. KeyError when it is not listed."""
@@ -170,6 +196,12 @@ def from_document(document: dict[str, Any]) -> MessagingConfig:
             two_node=bool(quorum["two_node"]),
             wait_for_all=bool(quorum["wait_for_all"]),
             ignore=quorum["policy"] == "ignore",
+            auto_tie_breaker=str(quorum.get("auto_tie_breaker", "")),
+            tie_nodes=tuple(int(node_id) for node_id in quorum.get("tie_nodes", ())),
+            last_man_standing=bool(quorum.get("last_man_standing", False)),
+            last_man_standing_window_ms=int(quorum.get("last_man_standing_window_ms", 10_000)),
+            allow_downscale=bool(quorum.get("allow_downscale", False)),
+            least_votes=int(quorum.get("least_votes", 1)),
             tie_breaker=TieBreakerConfig(
                 kind=TieBreakerType(tie_breaker["type"]),
                 targets=tuple(str(target) for target in tie_breaker["targets"]),

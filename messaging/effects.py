@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from messaging.quorum import Roll
 from messaging.types import MessagingEvent, ViewId
 
 # --- events ---------------------------------------------------------------------------------------------------------
@@ -129,10 +130,16 @@ Event = (
 
 @dataclass(frozen=True, slots=True)
 class Durable:
-    """What must survive the process. `seen_all` must not survive a boot of the machine, the ceiling must."""
+    """What must survive the process. `seen_all` must not survive a boot of the machine, the ceiling and the roll must.
+
+    `roll` is the electorate that the members of a view agreed on, None while it is that of the configuration. `electors` are
+    the ids, votes and expected votes of the configuration at that time: when an operator writes others, those count.
+    """
 
     sequence_ceiling: int
     seen_all: bool
+    roll: Roll | None = None
+    electors: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,6 +57,9 @@ SEQUENCE_RESERVE = 1000
 FLUSH_MS = 5000
 """How long bringing everybody to the same messages may take."""
 
+WISH_VIEWS = 4
+"""Views that may come and go before a change that an operator asked for counts as not taken."""
+
 MIN_ROUND_MS = 250
 MAX_PENALTY_MS = 60_000
 FOLLOWER_ROUNDS = 4
@@ -109,13 +112,14 @@ class Membership:
         self.view_changes = 0
         self._config = config
         self._names = {node.node_id: node.name for node in config.nodes}
-        self._votes = {node.node_id: node.votes for node in config.nodes}
-        self._rules = quorum.Rules(
-            two_node=config.quorum.two_node,
-            wait_for_all=config.quorum.wait_for_all,
-            ignore=config.quorum.ignore,
-            tie_breaker="" if config.quorum.tie_breaker.kind == "none" else config.quorum.tie_breaker.kind.value,
-        )
+        self._votes = config.votes
+        self._rules = config.quorum.rules()
+        self.roll = _remembered(config, durable)
+        self.wish: quorum.Wish | None = None
+        self._carried: quorum.Wish | None = None
+        self._wish_views = 0
+        self._window_due_ms: int | None = None
+        self._window_over = False
         self._me = me
         self._matrix = matrix
         self._ordering = ordering
@@ -159,6 +163,8 @@ class Membership:
             due.append(self._awaiting_since_ms + FOLLOWER_ROUNDS * self.round_ms)
         if self._stragglers_due_ms is not None:
             due.append(self._stragglers_due_ms)
+        if self._window_due_ms is not None:
+            due.append(self._window_due_ms)
         return min(due, default=None)
 
     def _rests(self) -> bool:
@@ -171,20 +177,29 @@ class Membership:
             and not self._penalized
         )
 
-    def verdict(self, flags: Mapping[int, int]) -> quorum.Verdict:
-        """Quorum of a view of these nodes, by what they say of themselves."""
-        return quorum.judge(
-            quorum.Ballots(
-                present_votes=sum(self._votes[node_id] for node_id in flags),
-                expected_votes=self._config.quorum.expected_votes,
-                present_nodes=len(flags),
-                all_nodes=len(self._votes),
-                seen_all=any(flag & RowFlag.SEEN_ALL for flag in flags.values()),
-                evidence=any(flag & RowFlag.EVIDENCE for flag in flags.values()),
-                distrusted=all(flag & RowFlag.DISTRUSTED for flag in flags.values()),
-            ),
+    def verdict(self, flags: Mapping[int, int], roll: quorum.Roll | None = None) -> quorum.Verdict:
+        """Quorum of a view of these nodes, by what they say of themselves. `roll`: the present one unless given."""
+        return quorum.assess(
+            roll or self.roll,
+            frozenset(flags),
+            self._votes,
             self._rules,
+            seen_all=any(flag & RowFlag.SEEN_ALL for flag in flags.values()),
+            evidence=any(flag & RowFlag.EVIDENCE for flag in flags.values()),
+            distrusted=all(flag & RowFlag.DISTRUSTED for flag in flags.values()),
         )
+
+    def ask(self, wish: quorum.Wish) -> None:
+        """The operator wants another electorate: the next agreement, which this brings about, decides on it."""
+        self.wish = wish
+        self.moved = True
+        self._matrix.set_flag(RowFlag.WISH, True)
+
+    def stop_waiting(self) -> None:
+        """The operator says that the nodes `wait_for_all` waits for are off."""
+        self.seen_all = self.moved = True
+        self._persist()
+        self._matrix.set_flag(RowFlag.SEEN_ALL, True)
 
     def note_row(self, row: Row) -> None:
         """A row arrived: remember who says goodbye, because it will soon be silent."""
@@ -222,6 +237,8 @@ class Membership:
         if self.phase is Phase.LEFT:
             return
         self._time_out(now_ms)
+        if self._window_due_ms is not None and now_ms >= self._window_due_ms:
+            self._window_due_ms, self._window_over = None, True
         if self._stragglers_due_ms is not None and now_ms >= self._stragglers_due_ms:
             self._stragglers_due_ms = None
         if self.view is None and self._held is None and self.phase is Phase.IDLE and not self._matrix.may_form():
@@ -280,7 +297,35 @@ class Membership:
             return self._stragglers_due_ms is None
         if frozenset(node_id for node_id, row in part.items() if row.flags & RowFlag.ATTACHED) != self.view.group:
             return True
-        return self.verdict({node_id: row.flags for node_id, row in part.items()}).quorate != self.view.quorate
+        if any(row.flags & RowFlag.WISH for row in part.values()):
+            return True
+        quorate = self.verdict({node_id: row.flags for node_id, row in part.items()}).quorate
+        return quorate != self.view.quorate or (quorate and self._electorate_changes(frozenset(part)))
+
+    def _electorate_changes(self, members: frozenset[int]) -> bool:
+        """Whether the next view would count other votes, by the rules alone."""
+        return self._successor(self.roll, self.view_id, members, quorate=True, on_disk=True) != self.roll
+
+    def _successor(
+        self,
+        roll: quorum.Roll,
+        ballot: ViewId,
+        members: frozenset[int],
+        *,
+        quorate: bool,
+        on_disk: bool,
+        wish: quorum.Wish | None = None,
+    ) -> quorum.Roll:
+        circumstances = quorum.Circumstances(
+            members=members,
+            quorate=quorate,
+            on_disk=on_disk,
+            window_over=self._window_over and self.view is not None and members == self.view.member_ids,
+            goodbyes=frozenset(self._goodbyes),
+            wish=wish,
+        )
+        expected = self._config.quorum.expected_votes
+        return quorum.successor(roll, ballot, circumstances, self._votes, expected, self._rules)
 
     def give_up(self, peer: int, now_ms: int) -> None:
         """The peer is heard but takes nothing: go on without it."""
@@ -317,7 +362,8 @@ class Membership:
             self._persist()
 
     def _persist(self) -> None:
-        self._out.persist(Durable(self._ceiling, self.seen_all))
+        roll = None if self.roll.since == quorum.CONFIGURED else self.roll
+        self._out.persist(Durable(self._ceiling, self.seen_all, roll, electors(self._config) if roll else ()))
 
     def _propose(self, members: tuple[Member, ...], part: Mapping[int, Row], now_ms: int) -> None:
         self._sequence = max(self._sequence, *(row.view_id.sequence for row in part.values()))
@@ -351,13 +397,16 @@ class Membership:
         if not others <= proposal.accepts.keys():
             return
         received = self._ordering.freeze()
-        own = Accept(proposal.ballot, self.view_id, received, self._matrix.own.flags)
-        proposal.accepts[self._me.node_id] = own
+        proposal.accepts[self._me.node_id] = self._own_accept(proposal.ballot, received)
         proposal.flushes = tuple(_flushes(proposal.accepts))
         proposal.deadline_ms = now_ms + FLUSH_MS
         for flush in proposal.flushes:
             self._start_flush(proposal, flush)
         self._check_flushed(proposal, now_ms)
+
+    def _own_accept(self, ballot: ViewId, received: int) -> Accept:
+        self._carried = self.wish
+        return Accept(ballot, self.view_id, received, self._matrix.own.flags, self.roll, self.wish)
 
     def _start_flush(self, proposal: Proposal, flush: Flush) -> None:
         holder = next(each for each in flush.members if proposal.accepts[each].received == flush.upto)
@@ -381,7 +430,8 @@ class Membership:
         if proposal.flushing:
             return
         flags = {node_id: accept.flags for node_id, accept in proposal.accepts.items()}
-        verdict = self.verdict(flags)
+        roll = self._next_roll(proposal, flags)
+        verdict = self.verdict(flags, roll)
         rows = self._matrix.rows()
         silent = {
             node_id
@@ -397,11 +447,28 @@ class Membership:
             satisfied=verdict.satisfied,
             reason=verdict.reason,
             flushes=proposal.flushes,
+            roll=roll,
         )
         for member in proposal.members:
             if member.node_id != self._me.node_id:
                 self._out.send(member.node_id, install)
         self._install(install, now_ms)
+
+    def _next_roll(self, proposal: Proposal, flags: Mapping[int, int]) -> quorum.Roll:
+        """Whose votes count in the view that is about to be installed: the newest that any member knows, or its successor."""
+        accepts = proposal.accepts
+        rolls = [self.roll, *(accepts[node_id].roll for node_id in sorted(accepts))]
+        roll = quorum.newest(rolls)
+        wishes = [accepts[node_id].wish for node_id in sorted(accepts)]
+        following = self._successor(
+            roll,
+            proposal.ballot,
+            frozenset(flags),
+            quorate=self.verdict(flags, roll).quorate,
+            on_disk=all(each == roll for each in rolls),
+            wish=next((wish for wish in wishes if wish is not None), None),
+        )
+        return following if self.verdict(flags, following).quorate else roll
 
     # --- following
 
@@ -428,7 +495,7 @@ class Membership:
         wait_ms = FLUSH_MS + FOLLOWER_ROUNDS * self.round_ms
         self._promise = Promise(propose.ballot, propose.members, now_ms + wait_ms)
         received = self._ordering.freeze()
-        self._out.send(propose.ballot.leader, Accept(propose.ballot, self.view_id, received, self._matrix.own.flags))
+        self._out.send(propose.ballot.leader, self._own_accept(propose.ballot, received))
 
     def _on_withdraw(self, sender: int, message: Withdraw) -> None:
         """The leader gives its ballot up."""
@@ -473,11 +540,16 @@ class Membership:
         flush = _flush_of(install, self._me.node_id)
         invariant(flush.view_id == self.view_id, f"flushed view {flush.view_id} but {self.view_id} is installed")
         self._ordering.finish(flush.upto)
-        if install.satisfied and not self.seen_all:
-            self.seen_all = True
+        if (install.satisfied and not self.seen_all) or install.roll != self.roll:
+            self.seen_all = self.seen_all or install.satisfied
+            self.roll = install.roll
             self._persist()
         view = _relative_view(install, self.view, frozenset(flush.members))
+        if self._rules.last_man_standing and (self.view is None or self.view.members != view.members):
+            self._window_due_ms = now_ms + self._config.quorum.last_man_standing_window_ms
+            self._window_over = False
         self.view = view
+        self._settle_wish()
         self._stragglers_due_ms = now_ms + max(self.round_ms, self._config.timers.deadtime_ms)
         self.view_changes += 1
         self._proposal = self._promise = self._held = None
@@ -508,8 +580,21 @@ class Membership:
         received = self._ordering.freeze()
         group = (self._me.node_id,) if own.flags & RowFlag.ATTACHED else ()
         flush = Flush(self.view_id, received, (self._me.node_id,))
-        install = Install(ballot, (self._me,), group, (), verdict.quorate, verdict.satisfied, verdict.reason, (flush,))
-        self._install(install, now_ms)
+        judged = (verdict.quorate, verdict.satisfied, verdict.reason)
+        self._install(Install(ballot, (self._me,), group, (), *judged, (flush,), self.roll), now_ms)
+
+    def _settle_wish(self) -> None:
+        """Whether what the operator asked for has been decided on: done, or not taken by several views."""
+        if self.wish is None or self.wish is not self._carried:
+            return
+        self._wish_views += 1
+        done = self.wish.electorate in (self.roll.current, self.roll.pending)
+        if done or self._wish_views >= WISH_VIEWS:
+            said = "agreed" if done else "not taken by the members, who have no quorum or want another"
+            self._out.report(Level.WARNING, f"change of the electorate to {self.wish.electorate.members}: {said}")
+            self.wish = self._carried = None
+            self._wish_views = 0
+            self._matrix.set_flag(RowFlag.WISH, False)
 
     def leave(self) -> None:
         """Take no part any more. What `wait_for_all` learnt is void: others may go on without this node."""
@@ -518,6 +603,19 @@ class Membership:
         self.phase = Phase.LEFT
         self.seen_all = False
         self._persist()
+
+
+def electors(config: MessagingConfig) -> tuple[int, ...]:
+    """What the configuration says about votes, as plain numbers: remembered with a roll that members agreed on."""
+    votes = sorted(config.votes.items())
+    return (config.quorum.expected_votes, *(number for pair in votes for number in pair))
+
+
+def _remembered(config: MessagingConfig, durable: Durable) -> quorum.Roll:
+    """Where a life begins: as the members agreed last, unless the operator has written another configuration since."""
+    if durable.roll is not None and durable.electors == electors(config):
+        return durable.roll
+    return quorum.configured(config.votes, config.quorum.expected_votes)
 
 
 def _flushes(accepts: Mapping[int, Accept]) -> list[Flush]:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from messaging.errors import Malformed
+from messaging.quorum import EMPTY_ROLL, Electorate, Roll, Wish
 from messaging.types import Member, ViewId
 
 NO_VIEW = ViewId(0, 0)
@@ -38,6 +39,8 @@ class RowFlag:
     """It was stopped for longer than deadtime a moment ago, so its verdict alone is not to be trusted."""
     GROUP_LEAVING = 64
     """Its crm said goodbye (rather than vanished)."""
+    WISH = 128
+    """Its operator asks for a change of the electorate, which its accept will carry."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +59,15 @@ class Row:
 class Heartbeat:
     """`received` is how far the order of the present view has arrived; `relayed` are rows of others with their age.
 
-    `late` names nodes the sender is beginning to miss: they are asked to speak up at once.
+    `late` names nodes the sender is beginning to miss: they are asked to speak up at once. `streamless` names nodes
+    that the sender hears but has no stream to, although it is theirs to dial: what they take for one is dead.
     """
 
     row: Row
     received: int
     relayed: tuple[tuple[Row, int], ...] = ()
     late: tuple[int, ...] = ()
+    streamless: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +80,17 @@ class Propose:
 
 @dataclass(frozen=True, slots=True)
 class Accept:
-    """A member's agreement: the view it comes from, and how far the order of that view has arrived with it."""
+    """A member's agreement: the view it comes from, and how far the order of that view has arrived with it.
+
+    `roll` is the electorate it knows of; `wish` is what its operator asks for.
+    """
 
     ballot: ViewId
     previous: ViewId
     received: int
     flags: int
+    roll: Roll = EMPTY_ROLL
+    wish: Wish | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +137,7 @@ class Flush:
 
 @dataclass(frozen=True, slots=True)
 class Install:
-    """The agreed view, and from which previous view each member comes (in `flushes`)."""
+    """The agreed view, from which previous view each member comes (in `flushes`), and whose votes count from now on."""
 
     ballot: ViewId
     members: tuple[Member, ...]
@@ -137,6 +147,7 @@ class Install:
     satisfied: bool
     reason: str
     flushes: tuple[Flush, ...]
+    roll: Roll = EMPTY_ROLL
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +230,7 @@ _HEARD = struct.Struct(">BQ")
 _U64 = struct.Struct(">Q")
 _U32 = struct.Struct(">I")
 _U16 = struct.Struct(">H")
+_WISH, _WISH_FORCED = 1, 2
 
 
 class _Reader:
@@ -285,6 +297,17 @@ class _Reader:
             hears[heard] = heard_incarnation
         return Row(node_id, incarnation, version, flags, ViewId(sequence, leader), hears)
 
+    def electorate(self) -> Electorate:
+        return Electorate(self.ids(), self.u16(), self.ids())
+
+    def roll(self) -> Roll:
+        since, current = self.view_id(), self.electorate()
+        return Roll(since, current, self.electorate() if self.u8() else None)
+
+    def wish(self) -> Wish | None:
+        kind = self.u8()
+        return Wish(self.electorate(), kind == _WISH_FORCED) if kind else None
+
     def rest(self) -> bytes:
         data = self._data[self._at :]
         self._at = len(self._data)
@@ -314,6 +337,21 @@ def _members(members: tuple[Member, ...]) -> bytes:
     )
 
 
+def _electorate(electorate: Electorate) -> bytes:
+    return _ids(electorate.members) + _U16.pack(electorate.expected) + _ids(electorate.retired)
+
+
+def _roll(roll: Roll) -> bytes:
+    pending = b"\x00" if roll.pending is None else b"\x01" + _electorate(roll.pending)
+    return _view(roll.since) + _electorate(roll.current) + pending
+
+
+def _wish(wish: Wish | None) -> bytes:
+    if wish is None:
+        return b"\x00"
+    return bytes([_WISH_FORCED if wish.force else _WISH]) + _electorate(wish.electorate)
+
+
 def _row(row: Row) -> bytes:
     head = _ROW.pack(
         row.node_id,
@@ -338,9 +376,10 @@ def encode(message: Message) -> bytes:
             return b"\x08" + _view(view_id) + _U64.pack(token) + payload
         case DirectMessage(view_id, payload):
             return b"\x0b" + _view(view_id) + payload
-        case Heartbeat(row, received, relayed, late):
+        case Heartbeat(row, received, relayed, late, streamless):
             tail = b"".join(_U32.pack(age_ms) + _row(other) for other, age_ms in relayed)
-            return b"\x01" + _U64.pack(received) + _row(row) + _ids(late) + bytes([len(relayed)]) + tail
+            asked = _ids(late) + _ids(streamless)
+            return b"\x01" + _U64.pack(received) + _row(row) + asked + bytes([len(relayed)]) + tail
         case ChannelAck(received):
             return b"\x0e" + _U64.pack(received)
         case ChannelHello(received, first):
@@ -355,8 +394,9 @@ def _encode_view_change(
     match message:
         case Propose(ballot, members):
             return b"\x02" + _view(ballot) + _members(members)
-        case Accept(ballot, previous, received, flags):
-            return b"\x03" + _view(ballot) + _view(previous) + _U64.pack(received) + bytes([flags])
+        case Accept(ballot, previous, received, flags, roll, wish):
+            head = b"\x03" + _view(ballot) + _view(previous) + _U64.pack(received) + bytes([flags])
+            return head + _roll(roll) + _wish(wish)
         case Refuse(ballot, promised):
             return b"\x04" + _view(ballot) + _view(promised)
         case FlushRequest(ballot, view_id, target, after, upto):
@@ -389,17 +429,18 @@ def _install(message: Install) -> bytes:
             _text(message.reason, MAX_REASON_BYTES),
             bytes([len(message.flushes)]),
             flushes,
+            _roll(message.roll),
         )
     )
 
 
 def _read_heartbeat(reader: _Reader) -> Heartbeat:
-    received, row, late = reader.u64(), reader.row(), reader.ids()
+    received, row, late, streamless = reader.u64(), reader.row(), reader.ids(), reader.ids()
     relayed = []
     for _ in range(reader.u8()):
         age_ms = reader.u32()
         relayed.append((reader.row(), age_ms))
-    return Heartbeat(row, received, tuple(relayed), late)
+    return Heartbeat(row, received, tuple(relayed), late, streamless)
 
 
 def _read_ordered(reader: _Reader) -> Ordered:
@@ -416,13 +457,16 @@ def _read_install(reader: _Reader) -> Install:
     )
     reason = reader.text(MAX_REASON_BYTES)
     flushes = tuple(Flush(reader.view_id(), reader.u64(), reader.ids()) for _ in range(reader.u8()))
-    return Install(ballot, members, group, graceful, bool(verdict & 1), bool(verdict & 2), reason, flushes)
+    satisfied = bool(verdict & 2)
+    return Install(ballot, members, group, graceful, bool(verdict & 1), satisfied, reason, flushes, reader.roll())
 
 
 _DECODERS: dict[int, Callable[[_Reader], Message]] = {
     1: _read_heartbeat,
     2: lambda reader: Propose(reader.view_id(), reader.members()),
-    3: lambda reader: Accept(reader.view_id(), reader.view_id(), reader.u64(), reader.u8()),
+    3: lambda reader: Accept(
+        reader.view_id(), reader.view_id(), reader.u64(), reader.u8(), reader.roll(), reader.wish()
+    ),
     4: lambda reader: Refuse(reader.view_id(), reader.view_id()),
     5: lambda reader: FlushRequest(reader.view_id(), reader.view_id(), reader.u8(), reader.u64(), reader.u64()),
     6: lambda reader: Flushed(reader.view_id()),

@@ -1,7 +1,7 @@
 """What the daemon remembers: `STATE_DIR/messaging.json` for good, `RUN_DIR/messaging-boot.json` until the next boot.
 
-For good: the incarnation of this life (each start uses a higher one) and the highest view sequence that may have been
-used. Until the boot: that `wait_for_all` is satisfied. A daemon that is restarted on a running machine goes on where it
+For good: the incarnation of this life (each start uses a higher one), the highest view sequence that may have been
+used, and whose votes count where the members of a view have changed that (`messaging.quorum.Roll`). Until the boot: that `wait_for_all` is satisfied. A daemon that is restarted on a running machine goes on where it
 was, while a machine that has been fenced starts anew and waits for all: that is what ends a fencing loop. RUN_DIR is
 on a tmpfs on most machines; where it is not, the kernel's boot id in the file makes it void.
 
@@ -21,6 +21,8 @@ from typing import Any, Protocol
 
 from messaging.effects import Durable
 from messaging.errors import SetupError
+from messaging.quorum import Electorate, Roll
+from messaging.types import ViewId
 
 STATE_FILE = "messaging.json"
 BOOT_FILE = "messaging-boot.json"
@@ -77,6 +79,42 @@ class ThisMachine:
             return ""
 
 
+def roll_document(roll: Roll) -> dict[str, Any]:
+    """The electorate as JSON; `read_roll` is its inverse."""
+    return {
+        "since": [roll.since.sequence, roll.since.leader],
+        "current": _electorate_document(roll.current),
+        "pending": None if roll.pending is None else _electorate_document(roll.pending),
+    }
+
+
+def _electorate_document(electorate: Electorate) -> dict[str, Any]:
+    return {
+        "members": list(electorate.members),
+        "expected": electorate.expected,
+        "retired": list(electorate.retired),
+    }
+
+
+def read_roll(document: dict[str, Any]) -> Roll:
+    """KeyError, TypeError or ValueError for anything that `roll_document` does not write."""
+    sequence, leader = document["since"]
+    pending = document["pending"]
+    return Roll(
+        ViewId(int(sequence), int(leader)),
+        _read_electorate(document["current"]),
+        None if pending is None else _read_electorate(pending),
+    )
+
+
+def _read_electorate(document: dict[str, Any]) -> Electorate:
+    return Electorate(
+        tuple(int(node_id) for node_id in document["members"]),
+        int(document["expected"]),
+        tuple(int(node_id) for node_id in document["retired"]),
+    )
+
+
 class StateStore:
     """The files of one node. `begin` must come first: it starts a new life."""
 
@@ -92,7 +130,9 @@ class StateStore:
         """Read what the last life left and write down that a new one began. SetupError when the disk refuses."""
         state = self._read_state()
         self.incarnation = max(state["incarnation"] + 1, self._machine.wall_ms())
-        self.durable = Durable(state["sequence_ceiling"], self._read_seen_all())
+        roll, electors = self._read_roll()
+        seen_all = self._read_seen_all() and not self.notes  # what was lost may have been whose votes count
+        self.durable = Durable(state["sequence_ceiling"], seen_all, roll, electors)
         try:
             self.save(self.durable)
         except OSError as error:
@@ -102,7 +142,10 @@ class StateStore:
         """Returns when it is on the disk. OSError when it cannot be."""
         if durable.seen_all != self._read_seen_all():
             self._write(self._boot, {"boot_id": self._machine.boot_id(), "seen_all": durable.seen_all})
-        document = {"incarnation": self.incarnation, "sequence_ceiling": durable.sequence_ceiling}
+        document: dict[str, Any] = {"incarnation": self.incarnation, "sequence_ceiling": durable.sequence_ceiling}
+        if durable.roll is not None:
+            document["roll"] = roll_document(durable.roll)
+            document["electors"] = list(durable.electors)
         self._write(self._state, document)
         self._write(self._state.with_name(f"{STATE_FILE}.copy"), document)
         self.durable = durable
@@ -121,8 +164,24 @@ class StateStore:
             except (OSError, ValueError, TypeError, KeyError) as error:
                 faults += 1
                 self.notes.append(f"{path} does not read ({error}): falling back")
-        ceiling = self._machine.wall_ms() // 1000 if faults else 0  # views never come faster than one a second for years
+        ceiling = (
+            self._machine.wall_ms() // 1000 if faults else 0
+        )  # views never come faster than one a second for years
         return {"incarnation": 0, "sequence_ceiling": ceiling}
+
+    def _read_roll(self) -> tuple[Roll | None, tuple[int, ...]]:
+        """Of the same file that `_read_state` takes the numbers from; none where that has none."""
+        for path in (self._state, self._state.with_name(f"{STATE_FILE}.copy")):
+            try:
+                document = json.loads(self._machine.read(path))
+                if "roll" not in document:
+                    return None, ()
+                return read_roll(document["roll"]), tuple(int(number) for number in document["electors"])
+            except FileNotFoundError:
+                continue
+            except (OSError, ValueError, TypeError, KeyError) as error:
+                self.notes.append(f"{path} has no electorate that reads ({error}): falling back")
+        return None, ()
 
     def _read_seen_all(self) -> bool:
         try:

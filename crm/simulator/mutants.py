@@ -15,7 +15,7 @@ from messaging.channel import Channel
 from messaging.crm_session import CrmSession
 from messaging.effects import Durable, Persist
 from messaging.membership import Membership
-from messaging.messages import Accept, DirectMessage, Flush, Install, Ordered, Propose
+from messaging.messages import DirectMessage, Flush, Install, Ordered, Propose
 from messaging.node import Node
 from messaging.ordering import Ordering
 from messaging.types import Direct, ViewId
@@ -104,8 +104,7 @@ def _not_all_accepts() -> tuple[Patch, ...]:
         if 2 * (len(proposal.accepts) + 1) <= len(proposal.members):
             return
         received = self._ordering.freeze()
-        own = Accept(proposal.ballot, self.view_id, received, self._matrix.own.flags)
-        proposal.accepts[self._me.node_id] = own
+        proposal.accepts[self._me.node_id] = self._own_accept(proposal.ballot, received)
         proposal.flushes = tuple(membership._flushes(proposal.accepts))
         proposal.deadline_ms = now_ms + membership.FLUSH_MS
         for flush in proposal.flushes:

@@ -6,6 +6,7 @@ their effects. Checks that must always hold are made as things happen and raise 
 
 from __future__ import annotations
 
+import dataclasses
 import heapq
 import itertools
 import random
@@ -188,7 +189,7 @@ class World:
         machine.life += 1
         machine.incarnation = self.now * 10 + node_id
         if reboot:
-            machine.durable = Durable(machine.durable.sequence_ceiling, False)
+            machine.durable = dataclasses.replace(machine.durable, seen_all=False)
         config = make_config(node_id, self.count, self._quorum, self._timers)
         machine.core = Node(config, machine.incarnation, machine.durable)
         machine.paused_until, machine.timer_at = 0, None
@@ -417,6 +418,13 @@ class World:
         for end, other, life in ((key[0], key[1], stream.lives[0]), (key[1], key[0], stream.lives[1])):
             if self.machines[end].life == life:
                 self.give(end, StreamClosed(other))
+
+    def half_break(self, a: int, b: int) -> None:
+        """The stream ends at `a` and `b` does not hear of it: the farewell went the way of the link that failed."""
+        stream = self._streams.pop((min(a, b), max(a, b)))
+        stream.open = False
+        self.note(f"the stream to n{b} ends at n{a} only")
+        self.give(a, StreamClosed(b))
 
     def _give_up_later(self, key: tuple[int, int]) -> None:
         stream = self._streams.get(key)

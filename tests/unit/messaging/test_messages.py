@@ -30,6 +30,7 @@ from messaging.messages import (
     decode,
     encode,
 )
+from messaging.quorum import Electorate, Roll, Wish
 from messaging.types import Member, ViewId
 
 V, W = ViewId(7, 1), ViewId(1 << 40, 255)
@@ -37,14 +38,19 @@ MEMBERS = (Member(1, "n1", 1 << 41), Member(2, "zwölf", 5))
 ROW = Row(1, 1 << 41, 9, 0x7F, V, {1: 1 << 41, 2: 5})
 EXAMPLES: list[Message] = [
     Heartbeat(ROW, 12),
-    Heartbeat(ROW, 12, ((Row(3, 1, 1, 0, ViewId(0, 0), {3: 1}), 450), (ROW, 0)), (4, 5)),
+    Heartbeat(ROW, 12, ((Row(3, 1, 1, 0, ViewId(0, 0), {3: 1}), 450), (ROW, 0)), (4, 5), (6,)),
     Propose(V, MEMBERS),
     Accept(V, W, 3, 5),
+    Accept(V, W, 3, 5, Roll(W, Electorate((1, 2, 255), 510)), Wish(Electorate((1, 2), 2))),
+    Accept(V, W, 3, 5, Roll(W, Electorate((1, 2), 2), Electorate((1,), 1, (2,))), Wish(Electorate((1,), 1), True)),
     Refuse(V, W),
     Withdraw(V),
     FlushRequest(V, W, 3, 10, 20),
     Flushed(V),
     Install(V, MEMBERS, (1, 2), (3,), True, False, "2 of 2 votes; majority", (Flush(W, 9, (1, 2)), Flush(V, 0, ()))),
+    Install(
+        V, MEMBERS, (), (), False, True, "", (Flush(W, 9, (1, 2)),), Roll(V, Electorate((1,), 1), Electorate((1, 2), 2))
+    ),
     Submit(V, 5, b"payload"),
     Ordered(V, 8, 2, 5, b""),
     FlushData(V, 20, Ordered(W, 8, 2, 5, b"payload")),
