@@ -1,8 +1,11 @@
-"""What happened, in order: for people on the log, for programs as events.
+"""What happened, in order: for people on the log, for programs as events, for good in the event log.
 
-Theory of operation. Each event is one flat record: `seq` (counts from 1 in each life of the daemon), `event` (its name), `time_ms` (wall
-clock), `mono_ms`, `node` (who says so), `cause` (the id of what led to it: `view-7.1`, `transition-41`), and its own fields. The last `RING`
-are kept for those who ask later; subscribers get each as it happens. The log line is the same record in words.
+Theory of operation. Each happening, decision, action and result is one flat record: `seq` (counts from 1 in each life of the daemon), `event` (its
+name), `time_ms` (wall clock), `mono_ms`, `order` (`crm.events.clock`: sorts the records of all nodes), `node` (who says so), `cause` (`crm.events.causes`: the
+id that follows from what began it to everything that came of it), and its own fields. The last `RING` are kept in memory for those who
+ask later; listeners (subscribers, the event log on disk, alerts, metrics) get each as it happens. The log line is the same record in words.
+
+`stamp` and `hear` put the order of records into messages between nodes, so that a consequence on one node sorts after its cause on another.
 """
 
 from __future__ import annotations
@@ -13,52 +16,50 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from crm.daemon import clock
+from crm.events import words
+from crm.events.clock import STAMP_BYTES, HybridClock
+
 RING: Final = 5000
 """Events kept in memory."""
 
 _log = logging.getLogger("vigil")
-_LEVELS: Final = {
-    "bad_message": logging.ERROR,
-    "decision_failed": logging.ERROR,
-    "fence_failed": logging.ERROR,
-    "fencing_given_up": logging.ERROR,
-    "action_lost": logging.ERROR,
-    "transition_stuck": logging.ERROR,
-    "crm_absent": logging.WARNING,
-    "peer_late": logging.WARNING,
-    "peer_lost": logging.WARNING,
-    "fence_requested": logging.WARNING,
-    "started_without": logging.WARNING,
-}
-_RESERVED: Final = frozenset(("seq", "event", "time_ms", "mono_ms", "node", "cause"))
+_LEVELS: Final = {words.ERROR: logging.ERROR, words.WARNING: logging.WARNING, words.INFO: logging.INFO}
+
+
+def _mono_ms() -> int:
+    return time.monotonic_ns() // 1_000_000
 
 
 class Journal:
-    """The event log of one daemon. `listeners` are called with every record."""
+    """The event log of one daemon. `listeners` are called with every record. `mono_ms`: the daemon's monotonic clock."""
 
-    def __init__(self, node: str) -> None:
+    def __init__(self, node: str, mono_ms: Callable[[], int] = _mono_ms) -> None:
         self.node = node
         self.listeners: list[Callable[[dict[str, Any]], None]] = []
+        self._mono_ms = mono_ms
+        self._clock = HybridClock()
         self._ring: deque[dict[str, Any]] = deque(maxlen=RING)
         self._last = 0
 
     def record(self, name: str, fields: Mapping[str, Any] | None = None, cause: str = "") -> dict[str, Any]:
         self._last += 1
+        wall_us = _wall_us()
         event: dict[str, Any] = {
             "seq": self._last,
             "event": name,
-            "time_ms": time.time_ns() // 1_000_000,
-            "mono_ms": time.monotonic_ns() // 1_000_000,
+            "time_ms": wall_us // 1000,
+            "mono_ms": self._mono_ms(),
+            "order": self._clock.tell(wall_us),
             "node": self.node,
             "cause": cause,
         }
         for key, value in (fields or {}).items():
-            event[f"{key}_" if key in _RESERVED else key] = value
+            event[f"{key}_" if key in words.RESERVED else key] = value
         self._ring.append(event)
-        level = _LEVELS.get(name, logging.INFO)
-        if event.get("ok") is False:
-            level = logging.WARNING
-        _log.log(level, "%s", in_words(event))
+        level = _LEVELS[words.level(event)]
+        if _log.isEnabledFor(level):
+            _log.log(level, "%s", words.line(event))
         for listener in tuple(self.listeners):
             listener(event)
         return event
@@ -68,15 +69,14 @@ class Journal:
         found = [event for event in self._ring if event["seq"] > since_seq and event["time_ms"] >= since_ms]
         return found[-limit:]
 
+    def stamp(self) -> bytes:
+        """What a message that is sent now carries."""
+        return self._clock.tell(_wall_us()).to_bytes(STAMP_BYTES)
 
-def in_words(event: Mapping[str, Any]) -> str:
-    """`transition_end number=4 outcome=complete [transition-4]`: greppable, and readable enough."""
-    parts = [str(event["event"]).replace("_", " ")]
-    for key, value in event.items():
-        if key in _RESERVED or value in ("", None, [], {}):
-            continue
-        text = ",".join(str(item) for item in value) if isinstance(value, list | tuple) else str(value)
-        parts.append(f"{key}={text!r}" if " " in text else f"{key}={text}")
-    if event["cause"]:
-        parts.append(f"[{event['cause']}]")
-    return " ".join(parts)
+    def hear(self, stamp: bytes) -> None:
+        """What a message that has arrived carried."""
+        self._clock.hear(int.from_bytes(stamp), _wall_us())
+
+
+def _wall_us() -> int:
+    return int(clock.wall() * 1_000_000)

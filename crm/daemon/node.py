@@ -4,7 +4,8 @@ Theory of operation. Messaging's events come in order and are handled one at a t
 controller, and the effects are performed before the next one. What the executor, the fencer, the policy worker and clients bring goes in the same
 way. There is one timer for the controller, set to when it wants to be woken; nothing polls.
 
-On the wire the first byte of a message says whose it is: `K` controller, `C` CIB, `P` a question between peers.
+On the wire the first byte of a message says whose it is: `K` controller, `C` CIB, `P` a question between peers. A stamp follows, which keeps the
+records of all nodes in order (`crm.events.clock`).
 
 While messaging is away (it is being restarted) the node keeps what it runs, decides nothing, and connects again; then it joins the view with
 what it knows. An error in a core is a broken rule of our own: the process ends at once (the supervisor starts a new one, which joins with a
@@ -59,6 +60,7 @@ from crm.daemon.settings import DaemonSettings
 from crm.daemon.surroundings import Surroundings
 from crm.events import causes as causal
 from crm.events.causes import Causes
+from crm.events.clock import STAMP_BYTES
 from messaging.client import AttachRefused, MessagingClient
 from messaging.types import Delivered, Direct, MessagingEvent, PeerLate, Undelivered, View
 
@@ -83,7 +85,7 @@ class Node:
     ) -> None:
         self.settings = settings
         self.policy = policy
-        self.journal = Journal(settings.node_name)
+        self.journal = Journal(settings.node_name, now_ms)
         self.surroundings = surroundings or Surroundings(settings)
         self.crm_id = self.surroundings.new_id()
         self.client: MessagingClient | None = None
@@ -209,7 +211,7 @@ class Node:
                 self._on_view(event)
             case Delivered(_, sequence, sender, payload, token):
                 own = self._tokens.pop(token, None) if sender == self.settings.node_id else None
-                kind, body = payload[:1], payload[1:]
+                kind, body = self._opened(payload)
                 if kind == CONTROLLER:
                     tag = own[1] if own is not None else None
                     self._perform(self.controller.on_delivered(sender, body, tag, epoch_s(), now_ms()))
@@ -220,22 +222,25 @@ class Node:
             case Undelivered(token):
                 self._on_undelivered(token)
             case Direct(sender, payload):
-                if payload[:1] == CIB:
-                    self.cib.on_direct(sender, payload[1:])
-                elif payload[:1] == PEER:
-                    self.peers.on_message(sender, payload[1:])
+                kind, body = self._opened(payload)
+                if kind == CIB:
+                    self.cib.on_direct(sender, body)
+                elif kind == PEER:
+                    self.peers.on_message(sender, body)
             case PeerLate(node_id, silent_ms):
-                self.journal.record("peer_late", {"peer": self.name_of(node_id), "silent_ms": silent_ms})
+                fields = {"peer": self.name_of(node_id), "silent_ms": silent_ms}
+                self.journal.record("peer_late", fields, self._silence(node_id))
                 self._perform(self.controller.on_peer_late(node_id, silent_ms, now_ms()))
         self._after()
 
     def _on_view(self, view: View) -> None:
-        cause = f"view-{view.view_id}"
+        cause = causal.of_view(view.view_id)
         before = self.controller.view
         for member in view.left:
             still_there = any(other.incarnation == member.incarnation for other in view.joined)
             if member.node_id not in view.graceful and not still_there:
-                self.journal.record("peer_lost", {"peer": member.name}, cause)
+                fields = {"peer": member.name, "after": [causal.of_silence(member.name, member.incarnation)]}
+                self.journal.record("peer_lost", fields, cause)
         gone = frozenset(member.node_id for member in view.left)
         if before is not None:
             gone |= before.group - view.group
@@ -272,7 +277,7 @@ class Node:
         if self.client is None:
             asyncio.get_running_loop().call_soon(self._never_sent, kind, number)
             return
-        token = self.client.multicast(kind + payload)
+        token = self.client.multicast(kind + self.journal.stamp() + payload)
         self._tokens[token] = (kind, number)
 
     def _never_sent(self, kind: bytes, number: int) -> None:
@@ -289,7 +294,19 @@ class Node:
 
     def _send(self, node: int, payload: bytes) -> None:
         if self.client is not None:
-            self.client.send(node, payload)
+            self.client.send(node, payload[:1] + self.journal.stamp() + payload[1:])
+
+    def _opened(self, payload: bytes) -> tuple[bytes, bytes]:
+        """Whose a message is, and what it says."""
+        body = 1 + STAMP_BYTES
+        self.journal.hear(payload[1:body])
+        return payload[:1], payload[body:]
+
+    def _silence(self, node_id: int) -> str:
+        """The cause that a silent member's records begin with."""
+        view = self.controller.view
+        member = None if view is None else view.member(node_id)
+        return causal.of_silence(self.name_of(node_id), 0 if member is None else member.incarnation)
 
     # --- the other sources of events ---------------------------------------------------------------------------------
 

@@ -15,7 +15,8 @@ from crm.cib import xml
 from crm.controller.graph import parse
 from crm.daemon import inputs, worker
 from crm.daemon.inputs import InputSeries
-from crm.daemon.journal import Journal, in_words
+from crm.daemon.journal import Journal
+from crm.events import words
 from crm.daemon.policy_client import PolicyClient
 
 CIB = b"""<cib validate-with="pacemaker-4.0" have-quorum="1"><configuration><crm_config><cluster_property_set id="o">
@@ -41,7 +42,8 @@ def test_events_are_flat_numbered_and_handed_to_everybody_who_listens() -> None:
 
 def test_an_event_reads_as_one_line_of_words() -> None:
     event = Journal("n1").record("fence_requested", {"target": "n2", "reason": "peer is gone", "empty": ""}, "view-7.1")
-    assert in_words(event) == "fence requested target=n2 reason='peer is gone' [view-7.1]"
+    assert words.fields(event) == "fence requested target=n2 reason='peer is gone'"
+    assert words.line({**event, "action": "reboot"}) == "fencing n2 (reboot): peer is gone [view-7.1]"
 
 
 def test_inputs_are_kept_with_the_time_of_their_decision_and_numbered_on_after_a_restart(tmp_path: Path) -> None:
