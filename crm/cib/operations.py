@@ -92,7 +92,8 @@ class Code(StrEnum):
 class Operation:
     """`xml` is one element as text, `scope` a section's name, `cib` or nothing, `xpath` a target that overrides the scope.
 
-    `if_version`: refused as a conflict unless the document has exactly this version. `allow_create`: modify what does not exist
+    `if_version`: refused as a conflict unless the configuration is the one of this version: `admin_epoch` and `epoch` are compared, since `num_updates`
+    counts what happens in the status section, which an edit of the configuration does not depend on. `allow_create`: modify what does not exist
     means create it. `all_matches`: delete every element that the XPath selects, not only the first. `steps`: of a transaction.
     `stamp`: attributes to set on `<cib>` when the configuration changes (`cib-last-written`, `update-origin`, ...). `user`, `groups`: on whose
     behalf, for the access control lists; without a user nothing is asked.
@@ -152,7 +153,7 @@ def apply(
     index = IdIndex(document) if ids is None else ids
     editor = Editor(document, index)
     before = xml.version(document)
-    if operation.if_version is not None and operation.if_version != before:
+    if operation.if_version is not None and not operation.if_version.same_configuration(before):
         return Refusal(Code.CONFLICT, f"the CIB is at version {before}, no longer at {operation.if_version}")
     permissions = None
     if acl.restricted(document, operation.user):

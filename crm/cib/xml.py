@@ -88,6 +88,10 @@ class Version:
             raise ValueError(f"{text!r} is not a CIB version; expected admin_epoch.epoch.num_updates, such as 0.12.3")
         return cls(int(parts[0]), int(parts[1]), int(parts[2]))
 
+    def same_configuration(self, other: Version) -> bool:
+        """Whether only the status has changed between the two."""
+        return (self.admin_epoch, self.epoch) == (other.admin_epoch, other.epoch)
+
 
 def parse(data: str | bytes, *, comments: bool = True, source: str = "") -> etree._Element:
     """The `<cib>` document in `data`. CibSyntaxError when it is not well-formed or its root is something else."""

@@ -1,8 +1,8 @@
 """Writes an edited configuration, and nothing that somebody else has changed meanwhile.
 
-Theory of operation. A commit replaces the sections that differ, provided that the CIB still has the version that was read. The version also moves with every
-status update; so on a conflict the CIB is read again: when its configuration is still the one the edit began with, the commit is simply
-repeated; when it is not, objects changed here are put onto the new configuration, unless the same objects were changed there (`Conflict`).
+Theory of operation. A commit is one transaction of the smallest operations that lead from what was read to what was made of it (`crm.cib.difference`), provided that the
+configuration is still the one that was read. On a conflict the CIB is read again, and objects changed here are put onto the new configuration, unless the same
+objects were changed there (`Conflict`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from lxml import etree
 
 from crm.api import errors
 from crm.api.errors import ApiError
-from crm.cib import xml
+from crm.cib import difference, xml
 from crm.shell.configuration import Configuration, Mode
 from crm.shell.grammar import canonical, show
 from crm.shell.grammar.statements import parse
@@ -53,17 +53,12 @@ def commit(session: Session, configuration: Configuration, *, force: bool = Fals
 
 
 def _try_commit(session: Session, configuration: Configuration) -> bool:
-    sections = configuration.changed_sections()
-    if not sections:
+    wanted = difference.steps(configuration.base, configuration.root)
+    if not wanted:
         return True
     version = str(xml.version(configuration.base))
     try:
-        if len(sections) == 1 and xml.section(configuration.base, sections[0]) is not None:
-            section = xml.ensure_section(configuration.root, sections[0])
-            session.apply("replace", xml=xml.to_text(section, pretty=False), scope=sections[0], if_version=version)
-        else:
-            whole = xml.ensure_section(configuration.root, xml.CONFIGURATION)
-            session.apply("replace", xml=xml.to_text(whole, pretty=False), scope=xml.CONFIGURATION, if_version=version)
+        session.apply("transaction", steps=wanted, if_version=version)
     except ApiError as error:
         if error.code == errors.CONFLICT:
             return False

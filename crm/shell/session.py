@@ -7,7 +7,6 @@ Pacemaker's tools) and needs no daemon. What only a running cluster can do (fenc
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -16,7 +15,7 @@ from lxml import etree
 
 from crm.api import errors
 from crm.api.client import Client
-from crm.api.errors import ApiError, ErrorItem
+from crm.api.errors import ApiError
 from crm.cib import xml
 
 CIB_FILE: Final = "CIB_file"
@@ -119,48 +118,25 @@ class FileSession:
     live = False
 
     def __init__(self, path: str | Path) -> None:
+        from crm.tools.cibfile import FileClient
+
         self.path = Path(path)
         self.name = self.path.stem
+        self._client = FileClient(str(path), check=False)
 
     def query_cib(self) -> etree._Element:
-        try:
-            return xml.load(self.path)
-        except OSError as error:
-            raise ShellError(f"cannot read the CIB file {self.path}: {error.strerror}") from None
-        except xml.CibSyntaxError as error:
-            raise ShellError(f"{self.path} is not a CIB: {error}") from None
+        return xml.parse(self._ask("cib.query")["xml"])
 
     def apply(self, operation: str, **parameters: Any) -> str:
-        from crm.cib import operations
+        return str(self._ask("cib.apply", operation=operation, **parameters)["version"])
 
-        document = self.query_cib()
-        version = parameters.pop("if_version", None)
-        parsed = None if version is None else xml.Version.parse(str(version))
-        given = {key: value for key, value in parameters.items() if value is not None}
-        result = operations.apply(
-            document, operations.Operation(operations.Kind(operation), if_version=parsed, **given)
-        )
-        if isinstance(result, operations.Refusal):
-            items = [
-                ErrorItem(item.severity, item.code, item.element, item.message, item.attribute) for item in result.items
-            ]
-            raise ApiError(str(result.code), result.message, items)
-        if result.sections or operation == "bump":
-            self._write(document)
-        return str(result.version)
+    def _ask(self, method: str, **parameters: Any) -> Any:
+        from crm.tools.command import Failure
 
-    def _write(self, document: etree._Element) -> None:
         try:
-            handle, name = tempfile.mkstemp(dir=self.path.parent, prefix=f".{self.path.name}.")
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(xml.to_text(document))
-                file.flush()
-                os.fsync(file.fileno())
-            fresh = Path(name)
-            fresh.chmod(self.path.stat().st_mode & 0o777 if self.path.exists() else 0o600)
-            fresh.replace(self.path)
-        except OSError as error:
-            raise ShellError(f"cannot write the CIB file {self.path}: {error.strerror}") from None
+            return self._client.call(method, **parameters)
+        except Failure as failure:
+            raise ShellError(str(failure)) from None
 
     def call(self, method: str, **parameters: Any) -> Any:
         raise ShellError(

@@ -254,8 +254,10 @@ def test_erase_empties_the_configuration_keeps_the_status_and_wins_over_every_ea
 
 def test_compare_and_swap_refuses_when_the_document_has_moved_on() -> None:
     document = _base()
-    operation = Operation(Kind.DELETE, xml='<primitive id="a"/>', if_version=Version(0, 5, 3))
-    assert _refused(document, Operation(Kind.BUMP, if_version=Version(0, 5, 2))).code is Code.CONFLICT
+    operation = Operation(Kind.DELETE, xml='<primitive id="a"/>', if_version=Version(0, 5, 1))
+    assert _refused(document, Operation(Kind.BUMP, if_version=Version(0, 4, 3))).code is Code.CONFLICT
+    assert _refused(document, Operation(Kind.BUMP, if_version=Version(1, 5, 3))).code is Code.CONFLICT
+    # What happened in the status section meanwhile (num_updates is 3) is no conflict.
     _apply(document, operation)
     assert _refused(document, operation).code is Code.CONFLICT
 

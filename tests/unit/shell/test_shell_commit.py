@@ -129,17 +129,23 @@ def test_force_lets_our_edit_win(session: Crowded) -> None:
     assert "location other" in text_of(session)
 
 
-def test_a_cib_that_never_rests_is_given_up_with_nothing_done(session: Crowded) -> None:
-    session.before_apply.extend([status_update_with(number) for number in range(200)])
+def test_status_updates_without_end_do_not_hold_up_a_commit(session: Crowded) -> None:
+    configuration = Configuration(session.query_cib())
+    configuration.apply(parse("location l g 7: n1"), Mode.UPDATE)
+    for number in range(3):
+        session.apply("create", xml=f'<node_state id="x{number}" uname="n"/>', scope="status")
+    assert committing._try_commit(session, configuration), "at the first attempt"
+
+
+def test_a_configuration_that_never_rests_is_given_up_with_nothing_done(session: Crowded) -> None:
+    session.before_apply.extend([bump] * 200)
     with pytest.raises(ShellError, match="nothing was changed"):
         transact(session, put("location l g 7: n1"))
     assert "location l g 5: n1" in text_of(session)
 
 
-def status_update_with(number: int) -> Callable[[FileSession], None]:
-    return lambda session: (
-        str(session.apply("create", xml=f'<node_state id="x{number}" uname="n"/>', scope="status")) and None
-    )
+def bump(session: FileSession) -> None:
+    session.apply("bump")
 
 
 def test_a_refused_operation_is_an_api_error_and_leaves_the_file(session: Crowded) -> None:
