@@ -51,7 +51,7 @@ from messaging.tiebreak import TieBreaker
 from messaging.tiebreak.ping import PingTieBreaker
 from messaging.tiebreak.qdisk import QuorumDisk
 
-LINK_CHECK_MS = 1000
+LINK_CHECK_MS = 200
 
 log = logging.getLogger("messaging")
 
@@ -74,7 +74,7 @@ class Daemon:
         listed = [node.node_id for node in config.nodes]
         self._frames = FrameCodec(self._keyring, config.cluster, config.node_id, self._store.incarnation, listed)
         self._links = [UdpLink(config, link, self._on_datagram) for link in config.links]
-        self._streams = Streams(config, self._frames, self._store.incarnation, self._handle, self._freshest_link)
+        self._streams = Streams(config, self._frames, self._store.incarnation, self._handle, self._freshest_links)
         me = config.node(config.node_id)
         welcome = {
             "node_id": me.node_id,
@@ -237,11 +237,10 @@ class Daemon:
 
     # --- links
 
-    def _freshest_link(self, peer: int) -> int:
+    def _freshest_links(self, peer: int) -> list[int]:
         alive = self._node.detector.alive.get(peer)
-        if alive is None or not alive.links:
-            return 0
-        return max(alive.links, key=lambda link: alive.links[link])
+        heard = alive.links if alive else {}
+        return sorted(range(len(self._links)), key=lambda link: -heard.get(link, 0))
 
     def _check_links(self) -> None:
         """Now and then: move streams off silent links, and ask silent multicast links to join again."""
@@ -254,7 +253,8 @@ class Daemon:
             link = self._streams.link_of(peer)
             if link is None or len(self._links) == 1:
                 continue
-            if now - alive.links.get(link, 0) > silent_ms and now - max(alive.links.values()) < silent_ms:
+            late_ms = self._config.timers.warntime_ms
+            if now - alive.links.get(link, 0) > late_ms and now - max(alive.links.values()) < late_ms:
                 log.warning("link %d to node %d is silent: its stream moves to another", link, peer)
                 self._streams.move(peer)
         for each in self._links:

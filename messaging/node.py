@@ -85,6 +85,9 @@ HURRY = 8
 LATE_TIMER_MS = 100
 """A timer this late means that this node was stopped; below, it is ordinary scheduling."""
 
+SETTLING = 4
+"""A stream younger than this part of deadtime may not yet be known at its other end."""
+
 GOODBYE_MS = 1000
 GOODBYE_BEAT_MS = 20
 MAX_EVALUATIONS = 16
@@ -100,8 +103,7 @@ class PeerState:
     channel: Channel = field(default_factory=Channel)
     dialing: bool = False
     lost_ms: int | None = None
-    unheard_ms: int | None = None
-    """Since when the peer says that it does not hear this node, although the stream stands here."""
+    opened_ms: int = 0
 
 
 class Node:
@@ -193,7 +195,7 @@ class Node:
             case CrmVouched():
                 self.crm.vouch(now_ms)
             case StreamOpened(peer, incarnation):
-                self._on_stream_opened(peer, incarnation)
+                self._on_stream_opened(peer, incarnation, now_ms)
             case StreamClosed(peer):
                 self._on_stream_closed(peer, now_ms)
             case CrmAttached():
@@ -263,7 +265,9 @@ class Node:
                 self.matrix.learn_relayed(row, age_ms, now_ms)
         if self.me.node_id in beat.late:
             self._beat_due_ms = min(self._beat_due_ms, self._last_beat_ms + self._hurry_ms)
-        if beat.relayed or beat.late:
+        if self.me.node_id in beat.streamless:
+            self._on_streamless(event.sender, now_ms)
+        if beat.relayed or beat.late or beat.streamless:
             self._last_payload.pop(event.sender, None)  # it must be read again each time
         else:
             self._last_payload[event.sender] = event.payload
@@ -296,7 +300,8 @@ class Node:
         state = self._peers.get(peer_id)
         if state is not None:
             state.channel.closed()
-            state.channel.forget()
+            if self._view is None or peer_id not in self._view.member_ids:
+                state.channel.forget()  # of a member: when a view without it stands, since it may be back before
             state.dialing = False
             state.lost_ms = None
             if not replaced:  # else the stream that stands now is the one of its next life
@@ -324,7 +329,7 @@ class Node:
 
     # --- streams
 
-    def _on_stream_opened(self, peer_id: int, incarnation: int) -> None:
+    def _on_stream_opened(self, peer_id: int, incarnation: int, now_ms: int) -> None:
         state = self._peers.get(peer_id)
         if state is not None and incarnation < state.incarnation:
             self._out.add(CloseStream(peer_id))
@@ -336,6 +341,7 @@ class Node:
         self._reach_changed = True
         state.dialing = False
         state.lost_ms = None
+        state.opened_ms = now_ms
         for payload in state.channel.opened():
             self._out.add(SendStream(peer_id, payload))
 
@@ -346,6 +352,8 @@ class Node:
         self._reach_changed = True
         state.channel.closed()
         state.lost_ms = now_ms
+        if peer_id < self.me.node_id:
+            self._beat_due_ms = min(self._beat_due_ms, self._last_beat_ms + BEAT_SPACING_MS)  # it must dial: tell it
         self._out.report(Level.INFO, f"the stream to node {self._names[peer_id]} broke")
 
     def _break_stream(self, peer_id: int, state: PeerState, now_ms: int) -> None:
@@ -353,20 +361,20 @@ class Node:
         self._reach_changed = True
         state.channel.closed()
         state.lost_ms = now_ms
-        state.unheard_ms = None
         self._out.add(CloseStream(peer_id))
 
-    def _check_streams(self, now_ms: int) -> None:
-        """A stream that stands at one end only (the other's farewell was lost) would keep the nodes apart for ever."""
-        for peer_id, state in self._peers.items():
-            row = self.matrix.direct.get(peer_id)
-            if not state.channel.open or row is None or row.hears.get(self.me.node_id) == self.me.incarnation:
-                state.unheard_ms = None
-            elif state.unheard_ms is None:
-                state.unheard_ms = now_ms
-            elif now_ms - state.unheard_ms >= self._timers.deadtime_ms:
-                self._out.report(Level.INFO, f"node {self._names[peer_id]} does not hear us: a new stream is tried")
-                self._break_stream(peer_id, state, now_ms)
+    def _on_streamless(self, peer_id: int, now_ms: int) -> None:
+        """The peer hears us and has no stream to us: what stands here stands at one end only.
+
+        A connection that was cut does not tell its other end so (its farewell went the way of the link), and it is this
+        node that dials. Waiting until this end notices would take longer than the peer goes on hearing us without.
+        """
+        state = self._peers.get(peer_id)
+        if state is None or not state.channel.open or self.me.node_id > peer_id:
+            return
+        if now_ms - state.opened_ms >= self._timers.deadtime_ms // SETTLING:
+            self._out.report(Level.INFO, f"the stream to node {self._names[peer_id]} has ended there: dialing anew")
+            self._break_stream(peer_id, state, now_ms)
 
     def _on_stream(self, peer_id: int, payload: bytes, now_ms: int) -> None:
         state = self._peers.get(peer_id)
@@ -442,8 +450,6 @@ class Node:
         if self._distrust_until_ms is not None and now_ms >= self._distrust_until_ms:
             self._distrust_until_ms = None
             self.matrix.set_flag(RowFlag.DISTRUSTED, False)
-        if now_ms >= self._relay_due_ms:
-            self._check_streams(now_ms)
         if self.crm.vouch_due_ms is not None and now_ms >= self.crm.vouch_due_ms:
             self.crm.expire(now_ms, self._agreement_runs())
         if self._goodbye_until_ms is not None and (now_ms >= self._goodbye_until_ms or self._goodbye_heard()):
@@ -463,6 +469,10 @@ class Node:
         view = self.membership.view
         if view is not None and view is not self._view:
             self._view = view
+            for member in view.left:
+                state = self._peers.get(member.node_id)
+                if state is not None and member.node_id not in view.member_ids:
+                    state.channel.forget()
             self.crm.installed(view)
 
     def _leave(self, now_ms: int) -> None:
@@ -550,13 +560,23 @@ class Node:
         if now_ms >= self._relay_due_ms:  # not with every beat: in a large cluster that starts, all change at once
             self._relay_due_ms = now_ms + self._timers.keepalive_ms
             relayed = self.matrix.to_relay(now_ms)
-        if relayed or late:
-            return [SendDatagram(encode(Heartbeat(self.matrix.own, self.ordering.received, relayed, late)))]
+        streamless = self._streamless()
+        if relayed or late or streamless:
+            beat = Heartbeat(self.matrix.own, self.ordering.received, relayed, late, streamless)
+            return [SendDatagram(encode(beat))]
         said = (self.matrix.own.version, self.ordering.received)
         if self._last_beat is None or self._last_beat[0] != said:
             beat = Heartbeat(self.matrix.own, self.ordering.received)
             self._last_beat = (said, SendDatagram(encode(beat)))
         return [self._last_beat[1]]
+
+    def _streamless(self) -> tuple[int, ...]:
+        """Who is heard and would have to dial this node."""
+        return tuple(
+            peer_id
+            for peer_id, state in sorted(self._peers.items())
+            if peer_id < self.me.node_id and not state.channel.open and peer_id in self.detector.alive
+        )
 
     # --- for the tie-breaker
 

@@ -1,8 +1,9 @@
 """The streams between members: TCP connections that carry authenticated records (`messaging.stream`).
 
-The node with the lower id dials. It tries the links in turn, beginning with the one that was heard last, until the
-stream stands or is no longer wanted. A connection whose data is not acknowledged for `deadtime` is given up by the
-kernel (TCP_USER_TIMEOUT); the channel above then goes on over the next one.
+The node with the lower id dials. It tries the links in turn, those first that were heard last, until the stream stands
+or is no longer wanted. The first attempt of each link is short, so that several links are tried while the peer still
+waits for a stream that broke. A connection whose data is not acknowledged for `deadtime` is given up by the kernel
+(TCP_USER_TIMEOUT); the channel above then goes on over the next one.
 
 What is sent while the socket is full waits as messages, not as bytes, so that a message for many exists once.
 """
@@ -11,12 +12,13 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import logging
 import os
 import socket
 from collections import deque
 from collections.abc import Callable
 
-from messaging.config import MessagingConfig
+from messaging.config import Endpoint, MessagingConfig
 from messaging.effects import Event, StreamClosed, StreamOpened, StreamReceived
 from messaging.errors import SetupError
 from messaging.frame import FrameCodec, Rejection
@@ -24,7 +26,11 @@ from messaging.links.udp import IP_FREEBIND, IPV6_FREEBIND, resolve
 from messaging.stream import StreamCodec, StreamRejected
 
 HANDSHAKE_TIMEOUT_S = 3.0
-DIAL_TIMEOUT_S = 2.0
+ATTEMPT_PART = 4
+"""The first attempt on a link may take this part of deadtime, at least `ATTEMPT_MIN_S`; later ones up to
+`HANDSHAKE_TIMEOUT_S`."""
+
+ATTEMPT_MIN_S = 0.2
 REDIAL_FIRST_S = 0.02
 REDIAL_MAX_S = 1.0
 BACKLOG = 64
@@ -36,6 +42,8 @@ KEEPALIVE_IDLE_S = 5
 
 WRITE_HIGH_BYTES = 1024 * 1024
 
+log = logging.getLogger("messaging")
+
 
 class Connection(asyncio.Protocol):
     """One TCP connection, either end."""
@@ -43,6 +51,7 @@ class Connection(asyncio.Protocol):
     def __init__(self, streams: Streams, codec: StreamCodec, link: int) -> None:
         self.codec = codec
         self.link = link
+        self.why = ""
         self.ended = asyncio.get_running_loop().create_future()
         self._streams = streams
         self._transport: asyncio.Transport | None = None
@@ -103,7 +112,7 @@ class Connection(asyncio.Protocol):
         self._transport = None
         if self._deadline is not None:
             self._deadline.cancel()
-        self._streams.closed(self)
+        self._streams.closed(self, self.why or str(exc or ""))
         if not self.ended.done():
             self.ended.set_result(None)
 
@@ -121,14 +130,14 @@ class Streams:
         frames: FrameCodec,
         incarnation: int,
         emit: Callable[[Event], None],
-        freshest_link: Callable[[int], int],
+        freshest_links: Callable[[int], list[int]],
     ) -> None:
         self.frames = frames
         self.user_timeout_ms = config.timers.deadtime_ms
         self._config = config
         self._incarnation = incarnation
         self._emit = emit
-        self._freshest_link = freshest_link
+        self._freshest_links = freshest_links
         self._by_peer: dict[int, Connection] = {}
         self._pending: dict[Connection, None] = {}
         self._dialers: dict[int, asyncio.Task[None]] = {}
@@ -175,7 +184,8 @@ class Streams:
 
     def open(self, peer: int) -> None:
         """Dial until it stands or `close`."""
-        if peer not in self._dialers:
+        dialer = self._dialers.get(peer)
+        if dialer is None or dialer.done():
             self._dialers[peer] = asyncio.get_running_loop().create_task(self._dial(peer))
 
     def close(self, peer: int) -> None:
@@ -207,32 +217,37 @@ class Streams:
         """Give up the present connection so that another link is tried."""
         connection = self._by_peer.get(peer)
         if connection is not None:
+            connection.why = "the link is silent"
             connection.close()
 
     async def _dial(self, peer: int) -> None:
-        loop = asyncio.get_running_loop()
         wait_s = REDIAL_FIRST_S
+        attempt_s = max(ATTEMPT_MIN_S, self.user_timeout_ms / 1000 / ATTEMPT_PART)
         endpoints = self._config.node(peer).endpoints
-        link = self._freshest_link(peer)
         while True:
-            family, address = resolve(endpoints[link])
-            dial = functools.partial(self._make, link, peer)
-            try:
-                async with asyncio.timeout(DIAL_TIMEOUT_S):
-                    _, connection = await loop.create_connection(
-                        dial,
-                        host=address[0],
-                        port=address[1],
-                        family=family,
-                    )
-                await asyncio.wait([connection.ended], timeout=HANDSHAKE_TIMEOUT_S)
-                if self._by_peer.get(peer) is connection:
+            for link in self._freshest_links(peer):
+                try:
+                    async with asyncio.timeout(attempt_s):
+                        await self._attempt(peer, link, endpoints[link])
+                except (OSError, TimeoutError, SetupError):  # unreachable, silent, or its name does not resolve now
+                    pass
+                if self._by_peer.get(peer) is not None:
                     return
-            except (OSError, TimeoutError):
-                pass
-            link = (link + 1) % len(endpoints)
-            await asyncio.sleep(wait_s)
-            wait_s = min(REDIAL_MAX_S, 2 * wait_s)
+                await asyncio.sleep(wait_s)
+                wait_s = min(REDIAL_MAX_S, 2 * wait_s)
+            attempt_s = min(HANDSHAKE_TIMEOUT_S, 2 * attempt_s)
+
+    async def _attempt(self, peer: int, link: int, endpoint: Endpoint) -> None:
+        """One connection over one link, until it ends. `opened` ends the dialing when it stands."""
+        family, address = resolve(endpoint)
+        dial = functools.partial(self._make, link, peer)
+        loop = asyncio.get_running_loop()
+        _, connection = await loop.create_connection(dial, host=address[0], port=address[1], family=family)
+        try:
+            await asyncio.shield(connection.ended)
+        finally:
+            if self._by_peer.get(peer) is not connection:
+                connection.close()
 
     # --- what connections report
 
@@ -264,11 +279,12 @@ class Streams:
         if peer is not None and self._by_peer.get(peer) is connection:
             self._emit(StreamReceived(peer, message))
 
-    def closed(self, connection: Connection) -> None:
+    def closed(self, connection: Connection, why: str = "") -> None:
         self._pending.pop(connection, None)
         peer = connection.codec.peer
         if peer is not None and self._by_peer.get(peer) is connection:
             del self._by_peer[peer]
+            log.info("link %d: the connection to node %d ended: %s", connection.link, peer, why or "closed there")
             self._emit(StreamClosed(peer))
 
     def shut(self) -> None:

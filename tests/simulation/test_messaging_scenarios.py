@@ -313,3 +313,53 @@ def test_what_the_dead_sequencer_gave_to_one_survivor_reaches_all_and_the_rest_i
         world.wait(lambda w=world: w.agree({2, 3}), 1500, "a view of the survivors")
         assert not world.machines[2].open_tokens
         assert not world.machines[3].open_tokens
+
+
+@pytest.mark.parametrize(("end", "other"), [(1, 2), (2, 1), (1, 3), (3, 1), (2, 3), (3, 2)])
+def test_a_stream_that_ended_at_one_end_only_is_dialed_anew_before_anybody_is_missed(end: int, other: int) -> None:
+    world = cluster(3)
+    world.run_for(TIMERS.deadtime_ms)  # the stream has settled
+    views = {n: len(world.machines[n].views) for n in world.machines}
+    world.half_break(end, other)
+    for node_id in world.machines:
+        world.multicast(node_id, b"from %d" % node_id)
+    world.send(end, other, b"there")
+    world.send(other, end, b"and back")
+    world.run_for(TIMERS.keepalive_ms)
+    for node_id, machine in world.machines.items():
+        assert {each.payload for each in machine.delivered[view(world, node_id).view_id]} == {
+            b"from 1",
+            b"from 2",
+            b"from 3",
+        }
+        assert not machine.open_tokens
+    assert (end, b"there") in world.machines[other].directs
+    assert (other, b"and back") in world.machines[end].directs
+    world.run_for(3 * TIMERS.deadtime_ms)
+    assert {n: len(world.machines[n].views) for n in world.machines} == views
+
+
+@pytest.mark.parametrize(("end", "other"), [(1, 3), (3, 1)])
+def test_who_was_given_up_and_is_back_before_a_view_without_it_stands_has_lost_no_message(end: int, other: int) -> None:
+    given_up = 0
+    for silence_ms in range(TIMERS.deadtime_ms - 60, TIMERS.deadtime_ms + 60, 4):
+        world = cluster(3, seed=5)
+        world.run_for(TIMERS.deadtime_ms)
+        views = len(world.machines[1].views)
+        world.cut = {(1, 3), (3, 1)}
+        for number in range(silence_ms // 20):
+            world.multicast(1 + number % 3, b"%d" % number)
+            world.send(end, other, b"%d" % number)
+            if number == silence_ms // 20 - 20:
+                world.pause(2, 600)  # without it there is no agreement
+            world.run_for(20)
+        world.run_for(silence_ms % 20)
+        world.heal()
+        world.wait(lambda w=world: w.agree({1, 2, 3}), 8000, "one view")
+        world.run_for(2000)
+        assert not any(machine.open_tokens for machine in world.machines.values()), (silence_ms, world.describe())
+        if len(world.machines[1].views) == views:
+            given_up += any("is dead" in line for line in world.log)
+            received = [payload for _, payload in world.machines[other].directs]
+            assert received == [b"%d" % number for number in range(silence_ms // 20)], silence_ms
+    assert given_up, "no silence was long enough to give somebody up and short enough to keep the view"
