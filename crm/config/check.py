@@ -9,7 +9,19 @@ from typing import Any
 from pydantic import ValidationError
 
 from crm.config.addresses import ip_address, parse_endpoint
-from crm.config.model import DEFAULT_PORT, MAX_LINKS, MAX_NODES, Agents, Config, Link, NodeEntry, Paths
+from crm.config.model import (
+    DEFAULT_METRICS_PORT,
+    DEFAULT_PORT,
+    MAX_LINKS,
+    MAX_NODES,
+    Agents,
+    Config,
+    Events,
+    Link,
+    Metrics,
+    NodeEntry,
+    Paths,
+)
 from crm.config.problems import Problems, shown
 from crm.config.quorum import resolve_quorum
 from crm.config.sections import MODELS, OPTIONAL, SECTIONS, LinkSection, NodeSection, TieBreakerSection
@@ -45,8 +57,12 @@ class Check:
         quorum = None
         if "quorum" in self._sections and nodes is not None:
             quorum = resolve_quorum(self._sections["quorum"], nodes, timers, self.problems)
-        for key in ("cluster.key_file", "paths.state_dir", "paths.run_dir", "paths.log_file", "agents.ocf_root"):
+        for key in (
+            *("cluster.key_file", "paths.state_dir", "paths.run_dir", "paths.log_file"),
+            *("agents.ocf_root", "events.folder"),
+        ):
             self._check_absolute(key)
+        metrics = self._resolve_metrics() if "metrics" in self._sections else None
         if (
             self.problems.found
             or entries is None
@@ -54,9 +70,10 @@ class Check:
             or timers is None
             or quorum is None
             or links is None
+            or metrics is None
         ):
             return None
-        cluster, paths, agents = (self._sections[name] for name in ("cluster", "paths", "agents"))
+        cluster, paths, agents, events = (self._sections[name] for name in ("cluster", "paths", "agents", "events"))
         return Config(
             cluster_name=cluster.name,
             key_file=cluster.key_file,
@@ -67,6 +84,8 @@ class Check:
             quorum=quorum,
             paths=Paths(paths.state_dir, paths.run_dir, paths.log_file, paths.log_level),
             agents=Agents(agents.ocf_root),
+            events=Events(events.folder or f"{paths.state_dir}/events", events.max_mib, events.keep),
+            metrics=metrics,
         )
 
     # --- problems
@@ -96,6 +115,13 @@ class Check:
         value = getattr(self._sections.get(section), name, "")
         if value and not value.startswith("/"):
             self.problems.add(key, f"expected an absolute path, got {shown(value)}")
+
+    def _resolve_metrics(self) -> Metrics:
+        text = self._sections["metrics"].listen
+        endpoint = parse_endpoint(text, DEFAULT_METRICS_PORT) if text else None
+        if text and (endpoint is None or ip_address(endpoint.host) is None):
+            self.problems.add("metrics.listen", f"expected an IP address, with or without a port, got {shown(text)}")
+        return Metrics(endpoint)
 
     # --- nodes and links
 

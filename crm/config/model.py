@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 DEFAULT_PORT = 5410
+DEFAULT_METRICS_PORT = 9664
 MAX_NODES = 32
 MAX_LINKS = 8
 DEFAULT_DEADTIME_MS = 2000
@@ -84,6 +85,22 @@ class Agents:
 
 
 @dataclass(frozen=True, slots=True)
+class Events:
+    """The event log: where it is, how large a file may become, and how many older ones are kept."""
+
+    folder: str
+    max_mib: int
+    keep: int
+
+
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    """Where Prometheus may fetch them; None: nowhere."""
+
+    listen: Endpoint | None
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """A configuration in which every value is known. `this_node` is the id of the node it is for."""
 
@@ -96,6 +113,8 @@ class Config:
     quorum: Quorum
     paths: Paths
     agents: Agents
+    events: Events
+    metrics: Metrics
 
     @property
     def node(self) -> NodeEntry:

@@ -58,6 +58,13 @@ def render(config: Config) -> str:
     out.value("log_level", config.paths.log_level)
     out.table("agents")
     out.value("ocf_root", config.agents.ocf_root)
+    out.table("events")
+    out.value("folder", config.events.folder, "the event log")
+    out.value("max_mib", config.events.max_mib, "of one file; then another is begun")
+    out.value("keep", config.events.keep, "older files")
+    out.table("metrics")
+    listen = "" if config.metrics.listen is None else str(config.metrics.listen)
+    out.value("listen", listen, "address:port for Prometheus; empty: off")
     return "\n".join(out.lines) + "\n"
 
 

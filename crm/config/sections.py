@@ -74,6 +74,16 @@ class AgentsSection(Section):
     ocf_root: str = Field(default="/usr/lib/ocf", min_length=1)
 
 
+class EventsSection(Section):
+    folder: str = ""
+    max_mib: int = Field(default=10, ge=1, le=10_000)
+    keep: int = Field(default=9, ge=0, le=1000)
+
+
+class MetricsSection(Section):
+    listen: str = ""
+
+
 MODELS: dict[str, type[Section]] = {
     "cluster": ClusterSection,
     "node": ThisNodeSection,
@@ -83,13 +93,24 @@ MODELS: dict[str, type[Section]] = {
     "quorum": QuorumSection,
     "paths": PathsSection,
     "agents": AgentsSection,
+    "events": EventsSection,
+    "metrics": MetricsSection,
 }
 TABLES = ("nodes", "links")
 SECTIONS: dict[str, TypeAdapter[Any]] = {
     name: TypeAdapter(list[model] if name in TABLES else model)  # type: ignore[valid-type]
     for name, model in MODELS.items()
 }
-OPTIONAL: dict[str, Any] = {"node": {}, "links": [{}], "timers": {}, "quorum": {}, "paths": {}, "agents": {}}
+OPTIONAL: dict[str, Any] = {
+    "node": {},
+    "links": [{}],
+    "timers": {},
+    "quorum": {},
+    "paths": {},
+    "agents": {},
+    "events": {},
+    "metrics": {},
+}
 
 
 def all_keys() -> list[str]:

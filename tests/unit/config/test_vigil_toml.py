@@ -262,3 +262,21 @@ def test_the_times_of_a_quorum_disk_follow_from_deadtime_and_are_written_back() 
 def test_what_cannot_hold_for_a_quorum_disk_is_told(text: str, key: str, message: str) -> None:
     found = problems(GOOD + text)
     assert message in found[f"quorum.tie_breaker.{key}"][1]
+
+
+def test_the_event_log_is_below_the_state_folder_and_metrics_are_off_unless_said_otherwise() -> None:
+    loaded = config.loads(GOOD)
+    assert loaded.events.folder == "/var/lib/vigil/events" and (loaded.events.max_mib, loaded.events.keep) == (10, 9)
+    assert loaded.metrics.listen is None
+    chosen = config.loads(GOOD + '[events]\nfolder = "/var/log/vigil"\nkeep = 0\n[metrics]\nlisten = "127.0.0.1"\n')
+    assert chosen.events.folder == "/var/log/vigil" and chosen.events.keep == 0
+    assert str(chosen.metrics.listen) == "127.0.0.1:9664"
+    assert str(config.loads(GOOD + '[metrics]\nlisten = "[::1]:9"\n').metrics.listen) == "[::1]:9"
+
+
+def test_what_is_wrong_with_the_event_log_and_metrics_is_told() -> None:
+    text = GOOD + '[events]\nfolder = "log"\nmax_mib = 0\n[metrics]\nlisten = "everywhere"\n'
+    found = problems(text)
+    assert found["metrics.listen"][1].startswith("expected an IP address")
+    assert "greater than or equal to 1" in found["events.max_mib"][1]
+    assert "absolute path" in problems(GOOD + '[events]\nfolder = "log"\n')["events.folder"][1]
