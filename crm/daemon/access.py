@@ -30,7 +30,7 @@ CHECKED: Final = frozenset(
     }
 )
 """Methods that ask the lists themselves, or tell nothing that they protect."""
-READING: Final = frozenset({"events", "events.recent", "messaging.query", "metrics"})
+READING: Final = frozenset({"events", "events.recent", "events.query", "messaging.query", "metrics"})
 """Methods that tell of everything."""
 
 

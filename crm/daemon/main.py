@@ -53,6 +53,7 @@ def main(argv: list[str] | None = None) -> int:
 
     from crm.daemon.methods import register
     from crm.daemon.node import Node
+    from crm.daemon.observing import Observers
     from crm.daemon.policy_client import PolicyClient
 
     async def serve() -> int:
@@ -63,10 +64,15 @@ def main(argv: list[str] | None = None) -> int:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, node.on_stop_signal)
         register(node)
+        observers = Observers(node)
+        await observers.start()
         gc.collect()
         gc.freeze()
         gc.set_threshold(_GC_THRESHOLD, 20, 20)
-        return await node.run()
+        try:
+            return await node.run()
+        finally:
+            await observers.close()
 
     return asyncio.run(serve())
 

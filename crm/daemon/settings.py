@@ -30,6 +30,15 @@ class DaemonSettings:
     deadtime_ms: int
     api_group: str = "haclient"
     """Whose members may use the local API beside root; empty for nobody."""
+    events_dir: str = ""
+    events_max_bytes: int = 10 << 20
+    events_keep: int = 9
+    metrics: tuple[str, int] | None = None
+    """Address and port where Prometheus may fetch them."""
+
+    @property
+    def events_folder(self) -> Path:
+        return Path(self.events_dir) if self.events_dir else self.state_dir / "events"
 
     @property
     def messaging_socket(self) -> Path:
@@ -71,4 +80,12 @@ def from_document(document: dict[str, Any]) -> DaemonSettings:
         log_level=str(paths.get("log_level") or "info"),
         deadtime_ms=int(document["timers"]["deadtime_ms"]),
         api_group=str(document.get("api", {}).get("group", "haclient")),
+        events_dir=str(document.get("events", {}).get("folder", "")),
+        events_max_bytes=int(document.get("events", {}).get("max_mib", 10)) << 20,
+        events_keep=int(document.get("events", {}).get("keep", 9)),
+        metrics=_endpoint(document.get("metrics", {}).get("listen")),
     )
+
+
+def _endpoint(value: dict[str, Any] | None) -> tuple[str, int] | None:
+    return None if value is None else (str(value["host"]), int(value["port"]))

@@ -10,6 +10,7 @@ import logging
 import os
 import random
 import uuid
+from collections.abc import Callable
 from typing import NoReturn
 
 from agents.ledger import Ledger
@@ -27,6 +28,8 @@ class Surroundings:
 
     def __init__(self, settings: DaemonSettings) -> None:
         self.settings = settings
+        self.last_words: Callable[[], None] = lambda: None
+        """What is still to be written before the process ends at once."""
 
     async def connect(self) -> MessagingClient:
         """To messaging, as its crm. OSError, TimeoutError or AttachRefused when that is not possible now."""
@@ -60,5 +63,6 @@ class Surroundings:
 
     def end(self) -> NoReturn:
         """A rule of our own is broken: end at once. Resources go on; the next crm finds them."""
+        self.last_words()
         logging.shutdown()
         os._exit(1)

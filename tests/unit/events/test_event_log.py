@@ -1,0 +1,133 @@
+"""The event log: whole lines in order, bounded, never waited for; and found again by cause."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from crm.daemon.eventlog import MAX_ITEMS, MAX_WAITING, EventLog, Files, read
+
+
+def record(number: int, cause: str = "", **fields: Any) -> dict[str, Any]:
+    return {"seq": number, "event": "noted", "time_ms": number, "order": number, "node": "n1", "cause": cause, **fields}
+
+
+def numbers(found: list[dict[str, Any]]) -> list[int]:
+    return [each["seq"] for each in found]
+
+
+def nothing_lost(count: int, why: str) -> None:
+    raise AssertionError(f"{count} records lost: {why}")
+
+
+async def written(files: Files, count: int) -> EventLog:
+    log = EventLog(files, nothing_lost)
+    for number in range(count):
+        log.append(record(number))
+    await log.close()
+    return log
+
+
+def test_records_are_lines_of_json_in_their_order(tmp_path: Path) -> None:
+    files = Files(tmp_path / "log", 1 << 20, 3)
+    asyncio.run(written(files, 500))
+    lines = files.path.read_text().splitlines()
+    assert [json.loads(line)["seq"] for line in lines] == list(range(500))
+
+
+def test_files_are_bounded_in_size_and_number_and_read_as_one(tmp_path: Path) -> None:
+    files = Files(tmp_path, 2000, 2)
+    asyncio.run(written(files, 300))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["events.jsonl", "events.jsonl.1", "events.jsonl.2"]
+    assert all(path.stat().st_size < 2100 for path in tmp_path.iterdir())
+    found = numbers(read(files, frozenset(), 0, 1000))
+    assert found == list(range(found[0], 300)) and len(found) > 30
+
+
+def test_nothing_older_is_kept_when_none_is_wanted(tmp_path: Path) -> None:
+    files = Files(tmp_path, 1000, 0)
+    asyncio.run(written(files, 100))
+    assert {path.name for path in tmp_path.iterdir()} <= {"events.jsonl"}
+
+
+def test_a_line_that_a_power_cut_has_cut_costs_only_itself(tmp_path: Path) -> None:
+    files = Files(tmp_path, 1 << 20, 1)
+    asyncio.run(written(files, 3))
+    with files.path.open("ab") as file:
+        file.write(b'{"seq": 3, "event": "no')
+    again = Files(tmp_path, 1 << 20, 1)
+    again.write([b'{"seq":4,"event":"noted","time_ms":4,"node":"n1","cause":""}\n'])
+    assert numbers(read(again, frozenset(), 0, 10)) == [0, 1, 2, 4]
+
+
+def test_reading_is_by_cause_by_time_and_bounded(tmp_path: Path) -> None:
+    files = Files(tmp_path, 1 << 20, 1)
+    log = [record(1, "view-7.1"), record(2, "view-7.11"), record(3, "cib-1", after=["view-7.1"]), record(4, "view-7.1")]
+    asyncio.run(_append(files, log))
+    assert numbers(read(files, frozenset(("view-7.1",)), 0, 10)) == [1, 3, 4]
+    assert numbers(read(files, frozenset(), 3, 10)) == [3, 4]
+    assert numbers(read(files, frozenset(), 0, 2)) == [3, 4]
+
+
+async def _append(files: Files, records: list[dict[str, Any]]) -> None:
+    log = EventLog(files, nothing_lost)
+    for each in records:
+        log.append(each)
+    await log.close()
+
+
+def test_a_long_list_is_cut_and_says_so(tmp_path: Path) -> None:
+    files = Files(tmp_path, 1 << 20, 1)
+    asyncio.run(_append(files, [record(1, values=list(range(MAX_ITEMS + 7)))]))
+    (found,) = read(files, frozenset(), 0, 1)
+    assert len(found["values"]) == MAX_ITEMS and found["values_left_out"] == 7
+
+
+class Unwilling(Files):
+    """A disk that refuses for a while."""
+
+    refusals = 2
+
+    def write(self, lines: list[bytes]) -> None:
+        if self.refusals:
+            self.refusals -= 1
+            raise OSError(28, os.strerror(28))
+        super().write(lines)
+
+
+def test_what_the_disk_refused_is_counted_and_told_when_it_takes_again(tmp_path: Path) -> None:
+    told: list[tuple[int, str]] = []
+
+    async def course() -> None:
+        log = EventLog(Unwilling(tmp_path, 1 << 20, 1), lambda count, why: told.append((count, why)))
+        for number in range(3):
+            log.append(record(number))
+            await log.close()
+
+    asyncio.run(course())
+    assert len(told) == 1 and told[0][0] == 2 and "No space" in told[0][1]
+
+
+def test_a_disk_that_hangs_costs_records_but_no_memory_without_bound(tmp_path: Path) -> None:
+    told: list[int] = []
+
+    async def course() -> None:
+        log = EventLog(Files(tmp_path, 1 << 30, 1), lambda count, why: told.append(count))
+        for number in range(MAX_WAITING + 100):  # the loop does not get to the disk meanwhile
+            log.append(record(number))
+        assert log.waiting == MAX_WAITING
+        await log.close()
+
+    asyncio.run(course())
+    assert told == [100]
+
+
+@pytest.mark.parametrize("folder", ["events", "events/of/this/node"])
+def test_the_folder_is_made(tmp_path: Path, folder: str) -> None:
+    asyncio.run(written(Files(tmp_path / folder, 1 << 20, 1), 1))
+    assert (tmp_path / folder / "events.jsonl").stat().st_mode & 0o007 == 0
