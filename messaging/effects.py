@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from messaging.quorum import Roll
+from messaging.quorum import Roll, Wish
 from messaging.types import MessagingEvent, ViewId
 
 # --- events ---------------------------------------------------------------------------------------------------------
@@ -89,11 +89,12 @@ class CrmSend:
 class EvidenceChanged:
     """The tie-breaker's evidence appeared or went, or this is the answer to `AskTieBreaker`.
 
-    With `until_ms` it ends then, whether anybody says so or not.
+    With `until_ms` it ends then, whether anybody says so or not. It counts only while all of `members` are in this node's part.
     """
 
     holds: bool
     until_ms: int | None = None
+    members: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +102,18 @@ class Evicted:
     """The half that won (`by` is the name of a node of it) says on the quorum disk that it goes on without this node."""
 
     by: str
+
+
+@dataclass(frozen=True, slots=True)
+class WishMade:
+    """The operator asks for another electorate (`messaging.quorum.plan_expected` and its kin have checked it)."""
+
+    wish: Wish
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingEnded:
+    """The operator says that the nodes `wait_for_all` waits for are off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +135,8 @@ Event = (
     | CrmSend
     | EvidenceChanged
     | Evicted
+    | WishMade
+    | WaitingEnded
     | LeaveRequested
 )
 

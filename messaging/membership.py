@@ -171,6 +171,7 @@ class Membership:
         """Whether only news can set it in motion: asked with each event, so answered at once."""
         return (
             self._stragglers_due_ms is None
+            and self._window_due_ms is None
             and self._proposal is None
             and self._promise is None
             and self._awaiting_since_ms is None
@@ -300,7 +301,10 @@ class Membership:
         if any(row.flags & RowFlag.WISH for row in part.values()):
             return True
         quorate = self.verdict({node_id: row.flags for node_id, row in part.items()}).quorate
-        return quorate != self.view.quorate or (quorate and self._electorate_changes(frozenset(part)))
+        if quorate != self.view.quorate:
+            return True
+        # Windows end at each node by its own clock: when it is time is the leader's to say.
+        return quorate and self._me.node_id == members[0].node_id and self._electorate_changes(frozenset(part))
 
     def _electorate_changes(self, members: frozenset[int]) -> bool:
         """Whether the next view would count other votes, by the rules alone."""

@@ -21,8 +21,7 @@ from typing import Any, Protocol
 
 from messaging.effects import Durable
 from messaging.errors import SetupError
-from messaging.quorum import Electorate, Roll
-from messaging.types import ViewId
+from messaging.quorum import Roll, read_roll, roll_document
 
 STATE_FILE = "messaging.json"
 BOOT_FILE = "messaging-boot.json"
@@ -77,42 +76,6 @@ class ThisMachine:
             return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         except OSError:
             return ""
-
-
-def roll_document(roll: Roll) -> dict[str, Any]:
-    """The electorate as JSON; `read_roll` is its inverse."""
-    return {
-        "since": [roll.since.sequence, roll.since.leader],
-        "current": _electorate_document(roll.current),
-        "pending": None if roll.pending is None else _electorate_document(roll.pending),
-    }
-
-
-def _electorate_document(electorate: Electorate) -> dict[str, Any]:
-    return {
-        "members": list(electorate.members),
-        "expected": electorate.expected,
-        "retired": list(electorate.retired),
-    }
-
-
-def read_roll(document: dict[str, Any]) -> Roll:
-    """KeyError, TypeError or ValueError for anything that `roll_document` does not write."""
-    sequence, leader = document["since"]
-    pending = document["pending"]
-    return Roll(
-        ViewId(int(sequence), int(leader)),
-        _read_electorate(document["current"]),
-        None if pending is None else _read_electorate(pending),
-    )
-
-
-def _read_electorate(document: dict[str, Any]) -> Electorate:
-    return Electorate(
-        tuple(int(node_id) for node_id in document["members"]),
-        int(document["expected"]),
-        tuple(int(node_id) for node_id in document["retired"]),
-    )
 
 
 class StateStore:

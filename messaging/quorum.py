@@ -29,6 +29,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from messaging.types import ViewId
 
@@ -270,6 +271,28 @@ def successor(
     return roll if wanted == roll.current else Roll(ballot, roll.current, wanted)
 
 
+def plan_expected(
+    roll: Roll, members: frozenset[int], votes: Mapping[int, int], expected: int, *, quorate: bool, force: bool
+) -> Wish:
+    """The electorate when an operator sets the expected votes. ValueError with the reason when that cannot be."""
+    present = _sum(members, votes)
+    everybody = set(roll.current.members) | members
+    if not present:
+        raise ValueError("no node with a vote is here")
+    if expected < present:
+        raise ValueError(
+            f"expected votes of {expected} are less than the {present} that are here: two halves could each have a majority"
+        )
+    if not quorate and not force:
+        raise ValueError(
+            "this part of the cluster has no quorum; that the other nodes run nothing can only be said with --force"
+        )
+    if force and not quorate and present < majority(expected):
+        raise ValueError(f"with {expected} expected votes the {present} that are here have no quorum either")
+    chosen = everybody if expected >= _sum(everybody, votes) else members
+    return Wish(Electorate(tuple(sorted(chosen)), expected), force=force and not quorate)
+
+
 def wanted_electorate(
     roll: Roll, circumstances: Circumstances, votes: Mapping[int, int], expected: int, rules: Rules
 ) -> Electorate:
@@ -291,3 +314,42 @@ def wanted_electorate(
 
 def _sum(node_ids: Iterable[int], votes: Mapping[int, int]) -> int:
     return sum(votes.get(node_id, 0) for node_id in node_ids)
+
+
+# --- as JSON, for the disk and for queries -----------------------------------------------------------------------------
+
+
+def roll_document(roll: Roll) -> dict[str, Any]:
+    """The electorate as JSON; `read_roll` is its inverse."""
+    return {
+        "since": [roll.since.sequence, roll.since.leader],
+        "current": _electorate_document(roll.current),
+        "pending": None if roll.pending is None else _electorate_document(roll.pending),
+    }
+
+
+def _electorate_document(electorate: Electorate) -> dict[str, Any]:
+    return {
+        "members": list(electorate.members),
+        "expected": electorate.expected,
+        "retired": list(electorate.retired),
+    }
+
+
+def read_roll(document: dict[str, Any]) -> Roll:
+    """KeyError, TypeError or ValueError for anything that `roll_document` does not write."""
+    sequence, leader = document["since"]
+    pending = document["pending"]
+    return Roll(
+        ViewId(int(sequence), int(leader)),
+        _read_electorate(document["current"]),
+        None if pending is None else _read_electorate(pending),
+    )
+
+
+def _read_electorate(document: dict[str, Any]) -> Electorate:
+    return Electorate(
+        tuple(int(node_id) for node_id in document["members"]),
+        int(document["expected"]),
+        tuple(int(node_id) for node_id in document["retired"]),
+    )
