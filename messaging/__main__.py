@@ -6,19 +6,11 @@ not as it needs it; the reason is the last line on standard error (or in the log
 
 from __future__ import annotations
 
-import sys
-
-# The streams have an authentication of their own; without this, asyncio loads OpenSSL for nothing (3 MiB).
-if "ssl" not in sys.modules:
-    sys.modules["ssl"] = None  # type: ignore[assignment]
-
 import argparse
-import asyncio
-import logging
+import sys
 from pathlib import Path
 
-from messaging.config import MessagingConfig, load_resolved
-from messaging.daemon import Daemon
+from messaging.config import MessagingConfig, TieBreakerType, load_resolved
 from messaging.errors import SetupError
 
 EX_CONFIG = 78
@@ -29,16 +21,27 @@ def main() -> int:
     parser.add_argument("--config", type=Path, required=True, help="the resolved configuration (RUN_DIR/resolved.json)")
     arguments = parser.parse_args()
     try:
-        config = load_resolved(arguments.config)
-        _start_log(config)
-        daemon = Daemon(config)
-        return asyncio.run(daemon.run())
+        return _run(load_resolved(arguments.config))
     except SetupError as error:
         print(f"vigil messaging: {error}", file=sys.stderr)  # noqa: T201 (the supervisor shows it)
         return EX_CONFIG
 
 
+def _run(config: MessagingConfig) -> int:
+    # The streams have an authentication of their own; without this, asyncio loads OpenSSL for nothing (3 MiB).
+    if "ssl" not in sys.modules and config.quorum.tie_breaker.kind is not TieBreakerType.ARBITER:
+        sys.modules["ssl"] = None  # type: ignore[assignment]
+    import asyncio
+
+    from messaging.daemon import Daemon
+
+    _start_log(config)
+    return asyncio.run(Daemon(config).run())
+
+
 def _start_log(config: MessagingConfig) -> None:
+    import logging
+
     try:
         logging.basicConfig(
             filename=config.log_file,

@@ -26,12 +26,22 @@ class LinkMode(StrEnum):
     UNICAST = "unicast"
     MULTICAST = "multicast"
     BROADCAST = "broadcast"
+    SERIAL = "serial"
+
+
+class Encryption(StrEnum):
+    """Whether what this node sends is encrypted, and whether it takes what is not."""
+
+    NONE = "none"
+    OPTIONAL = "aes-256-gcm-optional"
+    REQUIRED = "aes-256-gcm"
 
 
 class TieBreakerType(StrEnum):
     NONE = "none"
     PING = "ping"
     QDISK = "qdisk"
+    ARBITER = "arbiter"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +70,10 @@ class LinkConfig:
     group: str = ""
     interface: str = ""
     ttl: int = 1
+    dscp: int = 48
+    fallback: bool = False
+    """Whether those whom the group does not reach are sent packets of their own."""
+    baud: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +88,28 @@ class Timers:
 
 
 @dataclass(frozen=True, slots=True)
+class HeuristicConfig:
+    """A program that says whether this node is fit to win: `score` points while it ends with 0."""
+
+    program: str
+    score: int
+    interval_ms: int
+    timeout_ms: int
+    tko: int
+
+
+@dataclass(frozen=True, slots=True)
+class PingGroupConfig:
+    """Targets that count as one: while one of them answers, or all (`every`)."""
+
+    targets: tuple[str, ...]
+    every: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class TieBreakerConfig:
+    """`votes` 0: it decides even splits only."""
+
     kind: TieBreakerType = TieBreakerType.NONE
     targets: tuple[str, ...] = ()
     interval_ms: int = 1000
@@ -82,6 +117,15 @@ class TieBreakerConfig:
     tko: int = 3
     device: str = ""
     label: str = ""
+    votes: int = 0
+    min_score: int = 0
+    master_wins: bool = True
+    heuristics: tuple[HeuristicConfig, ...] = ()
+    groups: tuple[PingGroupConfig, ...] = ()
+    address: str = ""
+    certificate: str = ""
+    algorithm: str = "ffsplit"
+    prefer: str = "lowest"
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +172,7 @@ class MessagingConfig:
     run_dir: Path
     log_file: Path | None = None
     log_level: str = "info"
+    encryption: Encryption = Encryption.NONE
 
     @property
     def votes(self) -> dict[int, int]:
@@ -166,7 +211,6 @@ def load_resolved(path: Path) -> MessagingConfig:
 def from_document(document: dict[str, Any]) -> MessagingConfig:
     """Build the values from the decoded JSON. KeyError, TypeError or ValueError when something is missing."""
     quorum, timers, paths = document["quorum"], document["timers"], document["paths"]
-    tie_breaker = quorum["tie_breaker"]
     return MessagingConfig(
         cluster=str(document["cluster"]["name"]),
         node_id=int(document["node"]["id"]),
@@ -187,6 +231,9 @@ def from_document(document: dict[str, Any]) -> MessagingConfig:
                 group=str(link["group"]),
                 interface=str(link["interface"]),
                 ttl=int(link["ttl"]),
+                dscp=int(link.get("dscp", 48)),
+                fallback=link.get("fallback") == "unicast",
+                baud=int(link.get("baud", 0)),
             )
             for number, link in enumerate(document["links"])
         ),
@@ -202,19 +249,41 @@ def from_document(document: dict[str, Any]) -> MessagingConfig:
             last_man_standing_window_ms=int(quorum.get("last_man_standing_window_ms", 10_000)),
             allow_downscale=bool(quorum.get("allow_downscale", False)),
             least_votes=int(quorum.get("least_votes", 1)),
-            tie_breaker=TieBreakerConfig(
-                kind=TieBreakerType(tie_breaker["type"]),
-                targets=tuple(str(target) for target in tie_breaker["targets"]),
-                interval_ms=int(tie_breaker["interval_ms"]),
-                timeout_ms=int(tie_breaker["timeout_ms"]),
-                tko=int(tie_breaker["tko"]),
-                device=str(tie_breaker.get("device", "")),
-                label=str(tie_breaker.get("label", "")),
-            ),
+            tie_breaker=_tie_breaker(quorum["tie_breaker"]),
         ),
         key_file=Path(document["cluster"]["key_file"]),
+        encryption=Encryption(document["cluster"].get("encryption", "none")),
         state_dir=Path(paths["state_dir"]),
         run_dir=Path(paths["run_dir"]),
         log_file=Path(paths["log_file"]) if paths.get("log_file") else None,
         log_level=str(paths.get("log_level", "info")),
+    )
+
+
+def _tie_breaker(document: dict[str, Any]) -> TieBreakerConfig:
+    return TieBreakerConfig(
+        kind=TieBreakerType(document["type"]),
+        targets=tuple(str(target) for target in document["targets"]),
+        interval_ms=int(document["interval_ms"]),
+        timeout_ms=int(document["timeout_ms"]),
+        tko=int(document["tko"]),
+        device=str(document.get("device", "")),
+        label=str(document.get("label", "")),
+        votes=int(document.get("votes", 0)),
+        min_score=int(document.get("min_score", 0)),
+        master_wins=bool(document.get("master_wins", True)),
+        heuristics=tuple(
+            HeuristicConfig(
+                str(each["program"]), *(int(each[key]) for key in ("score", "interval_ms", "timeout_ms", "tko"))
+            )
+            for each in document.get("heuristics", ())
+        ),
+        groups=tuple(
+            PingGroupConfig(tuple(map(str, each["targets"])), each["need"] == "all")
+            for each in document.get("groups", ())
+        ),
+        address=str(document.get("address", "")),
+        certificate=str(document.get("certificate", "")),
+        algorithm=str(document.get("algorithm", "ffsplit")),
+        prefer=str(document.get("prefer", "lowest")),
     )

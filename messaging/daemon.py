@@ -18,7 +18,7 @@ import time
 from typing import Any
 
 from messaging import keyring, realtime
-from messaging.config import MessagingConfig, TieBreakerType
+from messaging.config import MessagingConfig
 from messaging.effects import (
     AskTieBreaker,
     CloseStream,
@@ -47,9 +47,7 @@ from messaging.links.udp import UdpLink
 from messaging.local import LocalServer
 from messaging.node import Node
 from messaging.persist import StateStore
-from messaging.tiebreak import TieBreaker
-from messaging.tiebreak.ping import PingTieBreaker
-from messaging.tiebreak.qdisk import QuorumDisk
+from messaging.tiebreak import kinds
 
 LINK_CHECK_MS = 200
 
@@ -83,13 +81,9 @@ class Daemon:
             "vouch_interval_ms": config.timers.vouch_ms,
         }
         self._local = LocalServer(config.socket_path, welcome, self._handle, self._answer, log.warning)
-        self._tie_breaker: TieBreaker | None = None
-        if config.quorum.tie_breaker.kind is TieBreakerType.PING:
-            self._tie_breaker = PingTieBreaker(config.quorum.tie_breaker)
-        elif config.quorum.tie_breaker.kind is TieBreakerType.QDISK:
-            self._tie_breaker = QuorumDisk(
-                config, self._node.me, self._node.surroundings, lambda by: self._handle(Evicted(by))
-            )
+        self._tie_breaker = kinds.make(
+            config, self._node.me, self._node.surroundings, lambda by: self._handle(Evicted(by))
+        )
         self._timer: asyncio.TimerHandle | None = None
         self._link_check_ms = 0
         self._done: asyncio.Future[int] | None = None
@@ -106,7 +100,7 @@ class Daemon:
             loop.add_signal_handler(number, self._leave)
         loop.add_signal_handler(signal.SIGHUP, self._reload_keys)
         try:
-            if isinstance(self._tie_breaker, QuorumDisk):
+            if self._tie_breaker is not None:
                 await self._tie_breaker.settle(self._on_evidence)  # before anybody can hear of this life
             await self._local.start()
             await self._streams.start()
@@ -136,7 +130,7 @@ class Daemon:
         log.info("keys %s; sending with %d", " ".join(map(str, sorted(ring.keys))), ring.sending.key_id)
 
     def _leave(self) -> None:
-        if not isinstance(self._tie_breaker, QuorumDisk):
+        if self._tie_breaker is None:
             self._handle(LeaveRequested())
             return
         handed_over = asyncio.get_running_loop().create_task(self._tie_breaker.hand_over())
@@ -160,8 +154,8 @@ class Daemon:
 
     # --- events
 
-    def _on_evidence(self, holds: bool, until_ms: int | None = None) -> None:
-        self._handle(EvidenceChanged(holds, until_ms))
+    def _on_evidence(self, holds: bool, until_ms: int | None = None, members: frozenset[int] = frozenset()) -> None:
+        self._handle(EvidenceChanged(holds, until_ms, members))
 
     def _on_datagram(self, link: int, data: bytes) -> None:
         packet = self._frames.unpack(link, data)

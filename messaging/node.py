@@ -22,6 +22,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from messaging import forecast, quorum
 from messaging.channel import Channel
 from messaging.config import MessagingConfig, TieBreakerType
 from messaging.crm_session import CrmSession
@@ -52,6 +53,8 @@ from messaging.effects import (
     StreamOpened,
     StreamReceived,
     TimerFired,
+    WaitingEnded,
+    WishMade,
 )
 from messaging.errors import Malformed, invariant
 from messaging.failure_detector import Change, FailureDetector, Liveness
@@ -73,6 +76,7 @@ from messaging.messages import (
 )
 from messaging.ordering import Ordering
 from messaging.outbox import Outbox, ToMember
+from messaging.quorum import Electorate, Wish
 from messaging.tiebreak import Surroundings
 from messaging.types import Member, PeerLate, View
 
@@ -137,6 +141,7 @@ class Node:
         self._holding = False
         self._evidence = False
         self._evidence_until_ms: int | None = None
+        self._evidence_for: frozenset[int] = frozenset()
         self._spins = 0
         self._reach_changed = False
         self._grace_due_ms: int | None = None
@@ -202,21 +207,32 @@ class Node:
                 self.crm.attach(now_ms)
             case CrmDetached(graceful):
                 self.crm.detach(graceful, self._agreement_runs())
-            case EvidenceChanged(holds, until_ms):
-                self._take_evidence(holds and (until_ms is None or now_ms < until_ms), until_ms)
+            case EvidenceChanged(holds, until_ms, members):
+                self._take_evidence(holds and (until_ms is None or now_ms < until_ms), until_ms, members)
             case Evicted(by):
                 if self.membership.phase is not Phase.LEFT:
                     self._stand_alone(f"node {by} has evicted this node: it goes on without us", now_ms)
+            case WishMade(wish):
+                self.membership.ask(wish)
+            case WaitingEnded():
+                self.membership.stop_waiting()
             case LeaveRequested():
                 self._leave(now_ms)
             case Started():
                 self._beat_due_ms = self._last_beat_ms = now_ms
                 self._ready_due_ms = now_ms + self._timers.initdead_ms
 
-    def _take_evidence(self, holds: bool, until_ms: int | None) -> None:
+    def _take_evidence(self, holds: bool, until_ms: int | None, members: frozenset[int] = frozenset()) -> None:
         self._evidence = holds
         self._evidence_until_ms = until_ms if holds else None
-        self.matrix.set_flag(RowFlag.EVIDENCE, holds)
+        self._evidence_for = members
+        self.matrix.set_flag(RowFlag.EVIDENCE, holds and members <= self.matrix.part().keys())
+
+    def _check_evidence(self) -> None:
+        """Evidence for certain nodes counts only while they are together."""
+        if self._evidence_for:
+            together = self._evidence_for <= self.matrix.part().keys()
+            self.matrix.set_flag(RowFlag.EVIDENCE, self._evidence and together)
 
     def _agreement_runs(self) -> bool:
         return self.membership.phase in (Phase.LEADING, Phase.ACCEPTED)
@@ -458,6 +474,7 @@ class Node:
 
     def _evaluate(self, now_ms: int) -> None:
         for _ in range(MAX_EVALUATIONS):
+            self._check_evidence()
             self.membership.evaluate(now_ms)
             self._after_install()
             self._update_hears(now_ms)
@@ -580,14 +597,34 @@ class Node:
 
     # --- for the tie-breaker
 
-    def surroundings(self) -> Surroundings:
-        """Whether evidence would give this node's part quorum, and the installed view."""
-        flags = {node_id: row.flags | RowFlag.EVIDENCE for node_id, row in self.matrix.part().items()}
-        may_win = self.membership.phase is not Phase.LEFT and self.membership.verdict(flags).quorate
+    def surroundings(self, without: frozenset[int] = frozenset()) -> Surroundings:
+        """Whether evidence would give this node's part quorum, and the installed view. `without`: nodes that leave."""
+        present = self.membership.phase is not Phase.LEFT
+        flags = {node_id: row.flags for node_id, row in self.matrix.part().items()}
+        gone = without | {peer_id for peer_id, peer in self.detector.alive.items() if peer.late}
+        staying = {node_id: flag for node_id, flag in flags.items() if node_id not in gone - {self.me.node_id}}
+        may_win = present and self._verdict(flags, evidence=True)
         view = self._view
         if view is None:
-            return Surroundings(may_win)
-        return Surroundings(may_win, view.quorate, view.view_id.sequence, view.members, view.graceful)
+            return Surroundings(may_win, part=frozenset(staying), needs=present and self._needs(staying))
+        rests = view.quorate and self._needs(dict.fromkeys(view.member_ids, RowFlag.SEEN_ALL))
+        return Surroundings(
+            may_win=may_win,
+            quorate=view.quorate,
+            view=view.view_id.sequence,
+            members=view.members,
+            graceful=view.graceful,
+            part=frozenset(staying),
+            needs=present and (rests or self._needs(staying)),
+        )
+
+    def _needs(self, flags: dict[int, int]) -> bool:
+        """Whether these nodes have quorum with evidence, and not without."""
+        return self._verdict(flags, evidence=True) and not self._verdict(flags, evidence=False)
+
+    def _verdict(self, flags: dict[int, int], *, evidence: bool) -> bool:
+        bit = RowFlag.EVIDENCE if evidence else 0
+        return self.membership.verdict({each: flag & ~RowFlag.EVIDENCE | bit for each, flag in flags.items()}).quorate
 
     # --- for people
 
@@ -634,21 +671,54 @@ class Node:
             )
         return answer
 
+    def standing(self) -> forecast.Standing:
+        """What a forecast begins with."""
+        rows = self.matrix.rows()
+        seen = {node_id for node_id, row in rows.items() if row.flags & RowFlag.SEEN_ALL}
+        rules = self.config.quorum
+        roll = self.membership.roll
+        return forecast.Standing(self.config.votes, rules.expected_votes, rules.rules(), roll, frozenset(seen))
+
+    def plan_expected(self, votes: int, *, force: bool) -> Wish:
+        """What `crm cluster expected-votes` asks for. ValueError with the reason when it cannot be."""
+        view = self._view
+        if view is None:
+            raise ValueError("this node has no view of the cluster yet")
+        return quorum.plan_expected(
+            self.membership.roll, view.member_ids, self.config.votes, votes, quorate=view.quorate, force=force
+        )
+
+    def plan_electorate(self, electorate: Electorate) -> Wish:
+        """What a change of the nodes asks for. ValueError with the reason when it cannot be."""
+        if self._view is None or not self._view.quorate:
+            raise ValueError("this part of the cluster has no quorum")
+        return Wish(electorate)
+
     def quorum(self) -> dict[str, Any]:
         """What `query("quorum")` answers."""
         view = self._view
         rules = self.config.quorum
-        votes = {node.node_id: node.votes for node in self.config.nodes}
+        votes = self.config.votes
         members = view.member_ids if view else frozenset()
+        roll = self.membership.roll
         return {
+            "standing": forecast.standing_document(self.standing()),
+            "names": {str(node_id): name for node_id, name in self._names.items()},
+            "members": sorted(members),
+            "electorate": [self._names.get(node_id, str(node_id)) for node_id in roll.current.members],
+            "electorate_changes": roll.pending is not None or self.membership.wish is not None,
             "quorate": view.quorate if view else False,
             "reason": view.reason if view else "no view yet",
-            "expected_votes": rules.expected_votes,
-            "present_votes": sum(votes[node_id] for node_id in members),
+            "expected_votes": roll.current.expected,
+            "present_votes": sum(votes[node_id] for node_id in members if node_id in roll.current.members),
+            "configured_votes": rules.expected_votes,
             "votes": {self._names[node_id]: count for node_id, count in votes.items()},
             "two_node": rules.two_node,
             "wait_for_all": rules.wait_for_all,
             "seen_all": self.membership.seen_all,
+            "auto_tie_breaker": rules.auto_tie_breaker,
+            "last_man_standing": rules.last_man_standing,
+            "allow_downscale": rules.allow_downscale,
             "tie_breaker": rules.tie_breaker.kind.value,
             "evidence": self._evidence,
             "preferred": bool(members) and min(votes) in members,

@@ -10,6 +10,10 @@ from pydantic import ValidationError
 
 from crm.config.addresses import ip_address, parse_endpoint
 from crm.config.model import (
+    ABSENT,
+    DEFAULT_BAUD,
+    DEFAULT_DSCP,
+    Endpoint,
     DEFAULT_METRICS_PORT,
     DEFAULT_PORT,
     MAX_LINKS,
@@ -24,9 +28,28 @@ from crm.config.model import (
 )
 from crm.config.problems import Problems, shown
 from crm.config.quorum import resolve_quorum
-from crm.config.sections import MODELS, OPTIONAL, SECTIONS, LinkSection, NodeSection, TieBreakerSection
+from crm.config.sections import (
+    MODELS,
+    OPTIONAL,
+    SECTIONS,
+    TIE_BREAKER_TABLES,
+    LinkSection,
+    NodeSection,
+    TieBreakerSection,
+)
 from crm.config.timers import resolve_timers
 
+_IP_MODES = ("unicast", "multicast", "broadcast")
+_LINK_KEYS = {
+    "interface": _IP_MODES,
+    "ttl": _IP_MODES,
+    "dscp": _IP_MODES,
+    "fallback": ("multicast", "broadcast"),
+    "baud": ("serial",),
+}
+"""The modes for which a key means something; `group` has checks of its own."""
+
+UNICAST_TTL = 64
 NODE_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,62}[A-Za-z0-9])?")
 
 
@@ -51,6 +74,9 @@ class Check:
         nodes, links = self._sections.get("nodes"), self._sections.get("links")
         if links is not None:
             self._check_links(links)
+            for number, link in enumerate(links):
+                if link.mode == "serial" and nodes is not None:
+                    self._check_line(number, nodes)
         entries = self._check_nodes(nodes, links) if nodes is not None else None
         this_node = self._find_this_node(nodes) if nodes is not None and "node" in self._sections else None
         timers = resolve_timers(self._sections["timers"], self.problems) if "timers" in self._sections else None
@@ -76,6 +102,7 @@ class Check:
         cluster, paths, agents, events = (self._sections[name] for name in ("cluster", "paths", "agents", "events"))
         return Config(
             cluster_name=cluster.name,
+            encryption=cluster.encryption,
             key_file=cluster.key_file,
             this_node=this_node,
             nodes=entries,
@@ -84,7 +111,7 @@ class Check:
             quorum=quorum,
             paths=Paths(paths.state_dir, paths.run_dir, paths.log_file, paths.log_level),
             agents=Agents(agents.ocf_root),
-            events=Events(events.folder or f"{paths.state_dir}/events", events.max_mib, events.keep),
+            events=Events(events.folder, events.max_mib, events.keep),
             metrics=metrics,
         )
 
@@ -108,6 +135,8 @@ class Check:
     @staticmethod
     def _known_keys(section: str, loc: tuple[int | str, ...]) -> str:
         model = TieBreakerSection if "tie_breaker" in loc[:-1] else MODELS[section]
+        for table in TIE_BREAKER_TABLES.keys() & set(loc[:-1]):
+            model = TIE_BREAKER_TABLES[table]
         return ", ".join(model.model_fields)
 
     def _check_absolute(self, key: str) -> None:
@@ -128,9 +157,14 @@ class Check:
     def _check_links(self, links: list[LinkSection]) -> None:
         if not 1 <= len(links) <= MAX_LINKS:
             self.problems.add("links", f"expected 1 to {MAX_LINKS} links, got {len(links)}")
+        if links and all(link.mode == "serial" for link in links):
+            self.problems.add("links", "serial lines only: expected at least one network beside them")
         for number, link in enumerate(links, start=1):
             key = f"links.{number}.group"
             address = ip_address(link.group)
+            self._check_fit(link, f"links.{number}")
+            if link.mode == "serial":
+                continue
             if link.mode == "unicast" and link.group:
                 self.problems.add(key, "a unicast link has no group; remove it, or set mode to multicast or broadcast")
             elif link.mode == "multicast" and (address is None or not address.is_multicast):
@@ -139,6 +173,21 @@ class Check:
                 self.problems.add(
                     key, f"expected an IPv4 broadcast address such as 10.0.0.255, got {shown(link.group)}"
                 )
+
+    def _check_fit(self, link: LinkSection, key: str) -> None:
+        """Keys that mean nothing for the mode of a link are a misunderstanding."""
+        for name, modes in _LINK_KEYS.items():
+            if getattr(link, name) not in (None, "") and link.mode not in modes:
+                self.problems.add(f"{key}.{name}", f"means nothing for a {link.mode} link; remove it")
+
+    def _check_line(self, number: int, nodes: list[NodeSection]) -> None:
+        """A serial line has two ends."""
+        ends = [node.addresses[number] for node in nodes if number < len(node.addresses)]
+        if sum(end != ABSENT for end in ends) != 2:
+            self.problems.add(
+                f"links.{number + 1}",
+                f'a serial line joins two nodes: expected a device for two of them and "{ABSENT}" for the others',
+            )
 
     def _check_nodes(self, nodes: list[NodeSection], links: list[LinkSection] | None) -> tuple[NodeEntry, ...]:
         if not 1 <= len(nodes) <= MAX_NODES:
@@ -158,6 +207,14 @@ class Check:
                 )
             endpoints = []
             for place, address in enumerate(node.addresses):
+                if links is not None and place < len(links) and links[place].mode == "serial":
+                    endpoints.append(Endpoint(address, 0))
+                    if address != ABSENT and not address.startswith("/"):
+                        self.problems.add(
+                            f"{key}.addresses",
+                            f'expected a device such as /dev/ttyS0 or "{ABSENT}", got {shown(address)}',
+                        )
+                    continue
                 port = links[place].port if links is not None and place < len(links) else DEFAULT_PORT
                 endpoint = parse_endpoint(address, port)
                 if endpoint is None:
@@ -191,5 +248,10 @@ class Check:
 
 
 def _resolve_link(link: LinkSection) -> Link:
+    if link.mode == "serial":
+        return Link("serial", link.port, "", "", 1, DEFAULT_DSCP, "none", link.baud or DEFAULT_BAUD)
     group = link.group or ("255.255.255.255" if link.mode == "broadcast" else "")
-    return Link(link.mode, link.port, group, link.interface, link.ttl)
+    ttl = link.ttl or (UNICAST_TTL if link.mode == "unicast" else 1)
+    dscp = DEFAULT_DSCP if link.dscp is None else link.dscp
+    fallback = "none" if link.mode == "unicast" else link.fallback or "unicast"
+    return Link(link.mode, link.port, group, link.interface, ttl, dscp, fallback)

@@ -49,10 +49,11 @@ def example(
     key_file: str = "/etc/vigil/keys",
     paths: Paths | None = None,
     ocf_root: str = "/usr/lib/ocf",
+    encryption: str = "none",
 ) -> Config:
     """A checked configuration from names and addresses; ids are given in order. ConfigError as from `load`."""
     document: dict[str, Any] = {
-        "cluster": {"name": cluster_name, "key_file": key_file},
+        "cluster": {"name": cluster_name, "key_file": key_file, "encryption": encryption},
         "node": {"name": this_node or nodes[0][0]},
         "nodes": [
             {"name": name, "id": number, "addresses": list(addresses)}
@@ -62,7 +63,7 @@ def example(
         "agents": {"ocf_root": ocf_root},
     }
     if links:
-        document["links"] = [asdict(link) for link in links]
+        document["links"] = [_link_as_written(link) for link in links]
     if tie_breaker is not None:
         document["quorum"] = {"tie_breaker": _as_written(tie_breaker)}
     if paths is not None:
@@ -74,13 +75,25 @@ def example(
     return config
 
 
+def _link_as_written(link: Link) -> dict[str, Any]:
+    meaningless: tuple[str, ...] = (
+        ("ttl", "dscp", "fallback", "group", "interface") if link.mode == "serial" else ("baud",)
+    )
+    if link.mode == "unicast":
+        meaningless += ("fallback",)
+    return {key: value for key, value in asdict(link).items() if key not in meaningless}
+
+
 def _as_written(tie_breaker: TieBreaker) -> dict[str, Any]:
-    """As it would stand in a file; of a quorum disk only what differs from the general default."""
-    document = {**asdict(tie_breaker), "targets": list(tie_breaker.targets)}
-    if tie_breaker.type == "qdisk":
-        default = asdict(TieBreaker())
-        document = {key: value for key, value in document.items() if key == "type" or value != default[key]}
-        document.pop("targets", None)
+    """As it would stand in a file: what differs from the general default."""
+    default = asdict(TieBreaker())
+    document = {
+        key: list(value) if isinstance(value, tuple) else value
+        for key, value in asdict(tie_breaker).items()
+        if key == "type" or value != default[key]
+    }
+    for group in document.get("groups", ()):
+        group["targets"] = list(group["targets"])
     return document
 
 

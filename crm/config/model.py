@@ -12,6 +12,12 @@ DEFAULT_METRICS_PORT = 9664
 MAX_NODES = 32
 MAX_LINKS = 8
 DEFAULT_DEADTIME_MS = 2000
+DEFAULT_DSCP = 48
+"""CS6, network control (RFC 4594, section 3.2): heartbeats go before bulk where the network looks."""
+
+DEFAULT_BAUD = 115200
+ABSENT = "-"
+"""The address of a node that is not on a serial line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +46,9 @@ class Link:
     group: str
     interface: str
     ttl: int
+    dscp: int = DEFAULT_DSCP
+    fallback: str = "none"
+    baud: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +61,28 @@ class Timers:
 
 
 @dataclass(frozen=True, slots=True)
+class Heuristic:
+    """A program that says whether a node is fit to win: `score` points while it ends with 0."""
+
+    program: str
+    score: int = 1
+    interval_ms: int = 2000
+    timeout_ms: int = 1900
+    tko: int = 3
+
+
+@dataclass(frozen=True, slots=True)
+class PingGroup:
+    """Targets that count as one: while `one` or `all` of them answer."""
+
+    targets: tuple[str, ...]
+    need: str = "one"
+
+
+@dataclass(frozen=True, slots=True)
 class TieBreaker:
+    """`votes` 0: it decides even splits only. `prefer`: see `messaging.tiebreak.preference`."""
+
     type: str = "none"
     targets: tuple[str, ...] = ()
     interval_ms: int = 1000
@@ -60,6 +90,15 @@ class TieBreaker:
     tko: int = 3
     device: str = ""
     label: str = ""
+    votes: int = 0
+    min_score: int = 0
+    master_wins: bool = True
+    heuristics: tuple[Heuristic, ...] = ()
+    groups: tuple[PingGroup, ...] = ()
+    address: str = ""
+    certificate: str = ""
+    algorithm: str = "ffsplit"
+    prefer: str = "lowest"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,18 +125,18 @@ class Agents:
 
 @dataclass(frozen=True, slots=True)
 class Events:
-    """The event log: where it is, how large a file may become, and how many older ones are kept."""
+    """The event log: where it is (empty: STATE_DIR/events), how large a file may become, and how many older ones are kept."""
 
-    folder: str
-    max_mib: int
-    keep: int
+    folder: str = ""
+    max_mib: int = 10
+    keep: int = 9
 
 
 @dataclass(frozen=True, slots=True)
 class Metrics:
     """Where Prometheus may fetch them; None: nowhere."""
 
-    listen: Endpoint | None
+    listen: Endpoint | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +152,9 @@ class Config:
     quorum: Quorum
     paths: Paths
     agents: Agents
-    events: Events
-    metrics: Metrics
+    events: Events = Events()
+    metrics: Metrics = Metrics()
+    encryption: str = "none"
 
     @property
     def node(self) -> NodeEntry:
@@ -132,7 +172,8 @@ class Config:
     def to_document(self) -> dict[str, Any]:
         """The resolved form as plain values."""
         document = asdict(self)
-        document["cluster"] = {"name": document.pop("cluster_name"), "key_file": document.pop("key_file")}
+        names = {"cluster_name": "name", "key_file": "key_file", "encryption": "encryption"}
+        document["cluster"] = {name: document.pop(key) for key, name in names.items()}
         document["node"] = {"id": document.pop("this_node"), "name": self.node.name}
         return document
 

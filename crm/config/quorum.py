@@ -42,5 +42,5 @@ def resolve_quorum(
         expected_votes=expected,
         two_node=two_node,
         wait_for_all=wait_for_all,
-        tie_breaker=resolve_tie_breaker(quorum.tie_breaker, nodes, timers, problems),
+        tie_breaker=resolve_tie_breaker(quorum.tie_breaker, nodes, timers, expected, problems),
     )

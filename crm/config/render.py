@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from crm.config.model import Config, Quorum, Timers
+from crm.config.model import Config, Endpoint, Quorum, TieBreaker, Timers
 
 
 @dataclass(slots=True)
@@ -32,23 +32,30 @@ def render(config: Config) -> str:
     out.table("cluster")
     out.value("name", config.cluster_name)
     out.value("key_file", config.key_file, "mode 0600; the same on all nodes")
+    out.value("encryption", config.encryption, "none, aes-256-gcm-optional or aes-256-gcm")
     out.table("node")
     out.value("name", config.node.name, "which of the nodes below this one is")
     for node in config.nodes:
         out.table("[nodes]")
         out.value("name", node.name)
         out.value("id", node.id)
-        out.value("addresses", tuple(str(endpoint) for endpoint in node.endpoints), "one for each link")
+        out.value("addresses", tuple(_address(endpoint) for endpoint in node.endpoints), "one for each link")
         out.value("votes", node.votes)
     for link in config.links:
         out.table("[links]")
-        out.value("mode", link.mode, "unicast, multicast or broadcast")
+        out.value("mode", link.mode, "unicast, multicast, broadcast or serial")
+        if link.mode == "serial":
+            out.value("baud", link.baud)
+            continue
         out.value("port", link.port, "UDP for heartbeats, TCP for group messages")
         if link.group:
             out.value("group", link.group)
         if link.interface:
             out.value("interface", link.interface)
-        out.value("ttl", link.ttl)
+        out.value("ttl", link.ttl, "hops that heartbeats may take")
+        out.value("dscp", link.dscp)
+        if link.mode != "unicast":
+            out.value("fallback", link.fallback, "unicast: to those whom the group does not reach; or none")
     _render_timers(out, config.timers)
     _render_quorum(out, config.quorum)
     out.table("paths")
@@ -59,13 +66,17 @@ def render(config: Config) -> str:
     out.table("agents")
     out.value("ocf_root", config.agents.ocf_root)
     out.table("events")
-    out.value("folder", config.events.folder, "the event log")
+    out.value("folder", config.events.folder, "the event log; empty: STATE_DIR/events")
     out.value("max_mib", config.events.max_mib, "of one file; then another is begun")
     out.value("keep", config.events.keep, "older files")
     out.table("metrics")
     listen = "" if config.metrics.listen is None else str(config.metrics.listen)
     out.value("listen", listen, "address:port for Prometheus; empty: off")
     return "\n".join(out.lines) + "\n"
+
+
+def _address(endpoint: Endpoint) -> str:
+    return str(endpoint) if endpoint.port else endpoint.host
 
 
 def _render_timers(out: _Writer, timers: Timers) -> None:
@@ -86,15 +97,52 @@ def _render_quorum(out: _Writer, quorum: Quorum) -> None:
     out.value("wait_for_all", quorum.wait_for_all, "after a boot, wait until all nodes were seen once")
     out.table("quorum.tie_breaker")
     tie_breaker = quorum.tie_breaker
-    out.value("type", tie_breaker.type, "none, ping or qdisk")
-    if tie_breaker.type == "qdisk":
-        out.value("device", tie_breaker.device, "shared by all nodes; made with crm cluster mkqdisk")
-        out.value("label", tie_breaker.label, "what mkqdisk was told; empty: any of this cluster")
-        out.value("interval_ms", tie_breaker.interval_ms, "between two writes")
-        out.value("tko", tie_breaker.tko, "intervals without a write that count as gone")
-        return
+    out.value("type", tie_breaker.type, "none, ping, qdisk or arbiter")
+    match tie_breaker.type:
+        case "qdisk":
+            _render_quorum_disk(out, tie_breaker)
+        case "arbiter":
+            _render_arbiter(out, tie_breaker)
+        case _:
+            _render_ping(out, tie_breaker)
+
+
+def _render_quorum_disk(out: _Writer, tie_breaker: TieBreaker) -> None:
+    out.value("device", tie_breaker.device, "shared by all nodes; made with crm cluster mkqdisk")
+    out.value("label", tie_breaker.label, "what mkqdisk was told; empty: any of this cluster")
+    out.value("interval_ms", tie_breaker.interval_ms, "between two writes")
+    out.value("tko", tie_breaker.tko, "intervals without a write that count as gone")
+    if not tie_breaker.master_wins:
+        out.value("master_wins", False, "every node that writes in time has evidence: fencing decides")
+    if tie_breaker.votes:
+        out.value("votes", tie_breaker.votes)
+    if tie_breaker.heuristics:
+        out.value("min_score", tie_breaker.min_score, "a node with a lower score cannot win")
+    for heuristic in tie_breaker.heuristics:
+        out.table("[quorum.tie_breaker.heuristics]")
+        out.value("program", heuristic.program)
+        out.value("score", heuristic.score)
+        out.value("interval_ms", heuristic.interval_ms)
+        out.value("timeout_ms", heuristic.timeout_ms)
+        out.value("tko", heuristic.tko)
+
+
+def _render_arbiter(out: _Writer, tie_breaker: TieBreaker) -> None:
+    out.value("address", tie_breaker.address, "where vigil-arbiter runs")
+    out.value("certificate", tie_breaker.certificate, "made with vigil-arbiter add; mode 0600")
+    out.value("algorithm", tie_breaker.algorithm, "ffsplit (even splits) or lms (the last man standing goes on)")
+    out.value("prefer", tie_breaker.prefer, "of two equal sides: lowest, highest or resources")
+    out.value("interval_ms", tie_breaker.interval_ms, "between two reports")
+    out.value("tko", tie_breaker.tko, "intervals without a report that count as gone")
+
+
+def _render_ping(out: _Writer, tie_breaker: TieBreaker) -> None:
     if tie_breaker.type != "none":
         out.value("targets", tie_breaker.targets, "host (ICMP) or host:port (TCP)")
     out.value("interval_ms", tie_breaker.interval_ms)
     out.value("timeout_ms", tie_breaker.timeout_ms)
     out.value("tko", tie_breaker.tko, "unanswered intervals in a row that count as lost")
+    for group in tie_breaker.groups:
+        out.table("[quorum.tie_breaker.groups]")
+        out.value("targets", group.targets)
+        out.value("need", group.need, "one or all of them")

@@ -16,6 +16,7 @@ class Section(BaseModel):
 class ClusterSection(Section):
     name: str = Field(min_length=1, max_length=64)
     key_file: str = Field(default="/etc/vigil/keys", min_length=1)
+    encryption: Literal["none", "aes-256-gcm-optional", "aes-256-gcm"] = "none"
 
 
 class ThisNodeSection(Section):
@@ -30,11 +31,14 @@ class NodeSection(Section):
 
 
 class LinkSection(Section):
-    mode: Literal["unicast", "multicast", "broadcast"] = "unicast"
+    mode: Literal["unicast", "multicast", "broadcast", "serial"] = "unicast"
     port: int = Field(default=DEFAULT_PORT, ge=1, le=65535)
     group: str = ""
     interface: str = Field(default="", max_length=15)
-    ttl: int = Field(default=1, ge=1, le=255)
+    ttl: int | None = Field(default=None, ge=1, le=255)
+    dscp: int | None = Field(default=None, ge=0, le=63)
+    fallback: Literal["none", "unicast"] | None = None
+    baud: int | None = Field(default=None, ge=1200, le=4_000_000)
 
 
 class TimersSection(Section):
@@ -45,14 +49,36 @@ class TimersSection(Section):
     vouch_ms: int = Field(default=3000, ge=200, le=600_000)
 
 
+class HeuristicSection(Section):
+    program: str = Field(min_length=1, max_length=1000)
+    score: int = Field(default=1, ge=1, le=1000)
+    interval_ms: int = Field(default=2000, ge=100, le=600_000)
+    timeout_ms: int | None = Field(default=None, ge=10, le=600_000)
+    tko: int = Field(default=3, ge=1, le=100)
+
+
+class PingGroupSection(Section):
+    targets: list[str] = Field(min_length=1, max_length=16)
+    need: Literal["one", "all"] = "one"
+
+
 class TieBreakerSection(Section):
-    type: Literal["none", "ping", "qdisk"] = "none"
+    type: Literal["none", "ping", "qdisk", "arbiter"] = "none"
     targets: list[str] = Field(default=[], max_length=16)
     interval_ms: int | None = Field(default=None, ge=20, le=60_000)
     timeout_ms: int | None = Field(default=None, ge=10, le=60_000)
     tko: int | None = Field(default=None, ge=1, le=100)
+    groups: list[PingGroupSection] = Field(default=[], max_length=16)
     device: str = ""
     label: str = Field(default="", max_length=64)
+    votes: int | None = Field(default=None, ge=1, le=8160)
+    min_score: int | None = Field(default=None, ge=1, le=16_000)
+    master_wins: bool = True
+    heuristics: list[HeuristicSection] = Field(default=[], max_length=16)
+    address: str = ""
+    certificate: str = ""
+    algorithm: Literal["ffsplit", "lms"] = "ffsplit"
+    prefer: Literal["lowest", "highest", "resources"] = "lowest"
 
 
 class QuorumSection(Section):
@@ -97,6 +123,7 @@ MODELS: dict[str, type[Section]] = {
     "metrics": MetricsSection,
 }
 TABLES = ("nodes", "links")
+TIE_BREAKER_TABLES: dict[str, type[Section]] = {"groups": PingGroupSection, "heuristics": HeuristicSection}
 SECTIONS: dict[str, TypeAdapter[Any]] = {
     name: TypeAdapter(list[model] if name in TABLES else model)  # type: ignore[valid-type]
     for name, model in MODELS.items()
@@ -117,4 +144,7 @@ def all_keys() -> list[str]:
     """Every key of the file, dotted; docs/reference/vigil-toml.md explains these and no others."""
     keys = [f"{section}.{name}" for section, model in MODELS.items() for name in model.model_fields]
     keys.remove("quorum.tie_breaker")
-    return keys + [f"quorum.tie_breaker.{name}" for name in TieBreakerSection.model_fields]
+    for table, model in TIE_BREAKER_TABLES.items():
+        keys += [f"quorum.tie_breaker.{table}.{name}" for name in model.model_fields]
+    own = [name for name in TieBreakerSection.model_fields if name not in TIE_BREAKER_TABLES]
+    return keys + [f"quorum.tie_breaker.{name}" for name in own]

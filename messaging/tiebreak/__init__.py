@@ -17,9 +17,13 @@ from messaging.types import Member
 
 
 class Tell(Protocol):
-    """Takes what a tie-breaker has to say. Evidence with an end is void from then on, on the daemon's own clock."""
+    """Takes what a tie-breaker has to say.
 
-    def __call__(self, holds: bool, until_ms: int | None = None) -> None: ...
+    Evidence with an end is void from then on, on the daemon's own clock. Evidence for `members` counts only while all of
+    them are in this node's part.
+    """
+
+    def __call__(self, holds: bool, until_ms: int | None = None, members: frozenset[int] = frozenset()) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +31,9 @@ class Surroundings:
     """What the node's core knows of the cluster, for a tie-breaker that has to know.
 
     `may_win`: with evidence, this node's part would have quorum. `view` is the sequence of the installed view.
+
+    `part`: who would go on together should those that are late be dead. `needs`: these have quorum with evidence and not
+    without, or the installed view rests on it. `weight`: what runs here, see `preference`.
     """
 
     may_win: bool
@@ -34,13 +41,25 @@ class Surroundings:
     view: int = 0
     members: tuple[Member, ...] = ()
     graceful: frozenset[int] = frozenset()
+    part: frozenset[int] = frozenset()
+    needs: bool = False
+    weight: int = 0
 
 
 class TieBreaker(Protocol):
     """What the daemon needs of one."""
 
+    async def settle(self, on_change: Tell) -> None:
+        """Before any peer can hear of this life: let the others go on without the one before, where they need that.
+
+        SetupError when it can never work here.
+        """
+
     def start(self, on_change: Tell) -> None:
-        """Begin to look. SetupError when it can never work here."""
+        """Begin to look, unless `settle` has. SetupError when it can never work here."""
+
+    async def hand_over(self) -> None:
+        """Before the goodbye: let the others go on."""
 
     def ask(self) -> None:
         """Look now, and believe only what is seen now."""

@@ -23,7 +23,7 @@ from typing import Any
 from messaging.config import Endpoint, TieBreakerConfig
 from messaging.errors import SetupError
 from messaging.links.udp import resolve
-from messaging.tiebreak import Evidence
+from messaging.tiebreak import Evidence, Tell
 
 URGENT_REPEATS = 3
 _ECHO = struct.Struct(">BBHHH")
@@ -102,7 +102,7 @@ class PingTieBreaker:
     def __init__(self, config: TieBreakerConfig) -> None:
         self._config = config
         self._evidence = Evidence(config.tko)
-        self._on_change: Callable[[bool], None] = lambda _: None
+        self._on_change: Tell | None = None
         self._icmp: dict[socket.AddressFamily, _Icmp] = {}
         self._icmp_targets: list[tuple[socket.AddressFamily, str, str]] = []
         self._tcp_targets: list[tuple[socket.AddressFamily, tuple[str, int], str]] = []
@@ -114,7 +114,7 @@ class PingTieBreaker:
         self._urgent = False
         self._task: asyncio.Task[None] | None = None
 
-    def start(self, on_change: Callable[[bool], None]) -> None:
+    def start(self, on_change: Tell) -> None:
         """Begin to look. SetupError when ICMP is not permitted here or a target does not resolve."""
         self._on_change = on_change
         for target in self._config.targets:
@@ -135,6 +135,12 @@ class PingTieBreaker:
             self._icmp_targets.append((family, address[0], target))
         self._task = asyncio.get_running_loop().create_task(self._run())
 
+    async def settle(self, on_change: Tell) -> None:
+        """Everybody looks for himself: nothing to be settled."""
+
+    async def hand_over(self) -> None:
+        """Nothing is held."""
+
     def ask(self) -> None:
         """Look now, and believe only what is seen now."""
         self._urgent = True
@@ -154,7 +160,7 @@ class PingTieBreaker:
             urgent, self._urgent = self._urgent, False
             self._wake.clear()
             answered = await self._round(urgent)
-            if self._evidence.round(answered, urgent) or urgent:
+            if (self._evidence.round(answered, urgent) or urgent) and self._on_change is not None:
                 self._on_change(self._evidence.holds)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._config.interval_ms / 1000):

@@ -51,7 +51,7 @@ def test_a_small_file_is_enough_and_the_rest_follows() -> None:
     assert loaded.timers == config.Timers(400, 1000, 2000, 6000, 3000)
     assert loaded.quorum.two_node and loaded.quorum.wait_for_all
     assert loaded.quorum.expected_votes == 2
-    assert loaded.links == (config.Link("unicast", 5410, "", "", 1),)
+    assert loaded.links == (config.Link("unicast", 5410, "", "", 64),)
 
 
 def test_the_timers_follow_from_deadtime() -> None:
@@ -107,7 +107,7 @@ x = 1
     assert found["nodes.2.addresses"] == (15, "address 10.0.0.1:5410 is already that of a")
     assert found["timers.deadtime_ms"][0] == 18
     assert "at least three keepalive_ms" in found["timers.deadtime_ms"][1]
-    assert found["quorum.tie_breaker.type"] == (20, "expected 'none', 'ping' or 'qdisk', got \"coin\"")
+    assert found["quorum.tie_breaker.type"] == (20, "expected 'none', 'ping', 'qdisk' or 'arbiter', got \"coin\"")
     assert found["colour"][0] == 21
 
 
@@ -122,7 +122,7 @@ x = 1
         ("[quorum]\nexpected_votes = 1", "quorum.expected_votes", "sum of the nodes' votes (2)"),
         ("[quorum]\nwait_for_all = false", "quorum.wait_for_all", "fences back"),
         ('[quorum]\ntie_breaker = {type = "ping"}', "quorum.tie_breaker.targets", "at least one target"),
-        ('[quorum]\ntie_breaker = {targets = ["10.0.0.9"]}', "quorum.tie_breaker.targets", "without a tie-breaker"),
+        ('[quorum]\ntie_breaker = {targets = ["10.0.0.9"]}', "quorum.tie_breaker.targets", "targets is for ping nodes"),
         (
             '[quorum]\ntwo_node = true\ntie_breaker = {type = "ping", targets = ["10.0.0.9"]}',
             "quorum.two_node",
@@ -189,10 +189,20 @@ def test_lines_are_found_around_strings_and_arrays_that_span_lines() -> None:
 
 @pytest.mark.parametrize("nodes", [1, 2, 3, 5])
 def test_what_is_rendered_loads_to_the_same(nodes: int) -> None:
+    line = [config.Link("serial", 5410, "", "", 1, baud=19200)] if nodes > 1 else []
+    ends = ["/dev/ttyS0", "/dev/ttyS1", *["-"] * nodes]
     made = config.example(
         "web",
-        [(f"n{n}", [f"10.0.0.{n}", f"[fd00::{n}]:6000"]) for n in range(1, nodes + 1)],
-        links=[config.Link("multicast", 5410, "239.192.7.1", "eth0", 2), config.Link("unicast", 5411, "", "", 1)],
+        [
+            (f"n{n}", [f"10.0.0.{n}", f"[fd00::{n}]:6000", *([ends[n - 1]] if line else [])])
+            for n in range(1, nodes + 1)
+        ],
+        links=[
+            config.Link("multicast", 5410, "239.192.7.1", "eth0", 2, 46, "unicast"),
+            config.Link("unicast", 5411, "", "", 1, 0),
+            *line,
+        ],
+        encryption="aes-256-gcm",
         deadtime_ms=1000,
         tie_breaker=TieBreaker("ping", ("10.0.0.254", "gateway:80")),
         paths=config.Paths("/state", "/run/x", "/log", "debug"),
@@ -202,6 +212,25 @@ def test_what_is_rendered_loads_to_the_same(nodes: int) -> None:
         other = config.for_node(made, node.name)
         assert other.node.name == node.name
         assert config.loads(config.render(other)) == other
+
+
+def test_a_serial_line_has_two_ends_and_stands_beside_a_network() -> None:
+    nodes = "".join(
+        f'[[nodes]]\nname = "n{n}"\nid = {n}\naddresses = ["10.0.0.{n}", "{end}"]\n'
+        for n, end in ((1, "/dev/ttyS0"), (2, "ttyS0"), (3, "/dev/ttyS0"))
+    )
+    text = f'[cluster]\nname = "a"\n[node]\nname = "n1"\n{nodes}'
+    found = problems(text + '[[links]]\nbaud = 9600\nfallback = "none"\n[[links]]\nmode = "serial"\nttl = 2\n')
+    assert "joins two nodes" in found["links.2"][1]
+    assert "expected a device" in found["nodes.2.addresses"][1]
+    assert "means nothing for a serial link" in found["links.2.ttl"][1]
+    assert "means nothing for a unicast link" in found["links.1.baud"][1]
+    assert "means nothing for a unicast link" in found["links.1.fallback"][1]
+    alone = problems(
+        '[cluster]\nname = "a"\n[node]\nname = "x"\n[[nodes]]\nname = "x"\nid = 1\naddresses = ["/dev/ttyS0"]\n'
+        '[[links]]\nmode = "serial"\n'
+    )
+    assert "serial lines only" in alone["links"][1]
 
 
 def test_messaging_reads_what_is_resolved() -> None:
@@ -252,11 +281,11 @@ def test_the_times_of_a_quorum_disk_follow_from_deadtime_and_are_written_back() 
     [
         (QDISK + "interval_ms = 500\ntko = 3", "interval_ms", "at most deadtime_ms - keepalive_ms (1600)"),
         (QDISK + "tko = 2", "tko", "at least 3"),
-        (QDISK + 'targets = ["10.0.0.9"]', "targets", "has no targets"),
+        (QDISK + 'targets = ["10.0.0.9"]', "targets", "targets is for ping nodes"),
         (QDISK + "timeout_ms = 100", "timeout_ms", "has no timeout_ms"),
         (QDISK.replace("/dev/", ""), "device", "absolute path"),
         ('[quorum.tie_breaker]\ntype = "qdisk"', "device", "expected the shared device"),
-        ('[quorum.tie_breaker]\ndevice = "/dev/shared"', "device", "without a quorum disk"),
+        ('[quorum.tie_breaker]\ndevice = "/dev/shared"', "device", "device is for a quorum disk"),
     ],
 )
 def test_what_cannot_hold_for_a_quorum_disk_is_told(text: str, key: str, message: str) -> None:
@@ -266,7 +295,7 @@ def test_what_cannot_hold_for_a_quorum_disk_is_told(text: str, key: str, message
 
 def test_the_event_log_is_below_the_state_folder_and_metrics_are_off_unless_said_otherwise() -> None:
     loaded = config.loads(GOOD)
-    assert loaded.events.folder == "/var/lib/vigil/events" and (loaded.events.max_mib, loaded.events.keep) == (10, 9)
+    assert loaded.events.folder == "" and (loaded.events.max_mib, loaded.events.keep) == (10, 9)
     assert loaded.metrics.listen is None
     chosen = config.loads(GOOD + '[events]\nfolder = "/var/log/vigil"\nkeep = 0\n[metrics]\nlisten = "127.0.0.1"\n')
     assert chosen.events.folder == "/var/log/vigil" and chosen.events.keep == 0
