@@ -1,0 +1,146 @@
+"""`crm cluster quorum what-if` says what the cluster then does: for every split, and every set of dead nodes, in every mode.
+
+The forecast is asked of a node of the whole cluster, as the command does; then the network is cut (or the nodes lose power), and
+what each side installs is compared. Afterwards all must come together again, with everybody's vote.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+
+import pytest
+from messaging_world import TIMERS, World
+
+from messaging.config import QuorumConfig, TieBreakerConfig, TieBreakerType
+from messaging.forecast import Side, forecast
+from messaging.quorum import configured
+
+WINDOW_MS = 1500
+LIMIT_MS = 4 * TIMERS.deadtime_ms
+
+PLAIN = QuorumConfig(0)
+MODES = {
+    "none": PLAIN,
+    "ignore": replace(PLAIN, ignore=True),
+    "wait_for_all": replace(PLAIN, wait_for_all=True),
+    "two_node": replace(PLAIN, two_node=True, wait_for_all=True),
+    "lowest": replace(PLAIN, auto_tie_breaker="lowest"),
+    "highest": replace(PLAIN, auto_tie_breaker="highest"),
+    "list": replace(PLAIN, auto_tie_breaker="list", tie_nodes=(2, 1)),
+    "last_man_standing": replace(
+        PLAIN, wait_for_all=True, last_man_standing=True, last_man_standing_window_ms=WINDOW_MS
+    ),
+    "last_man_standing+lowest": replace(
+        PLAIN,
+        wait_for_all=True,
+        last_man_standing=True,
+        last_man_standing_window_ms=WINDOW_MS,
+        auto_tie_breaker="lowest",
+    ),
+    "allow_downscale": replace(PLAIN, allow_downscale=True),
+    "ping": replace(PLAIN, tie_breaker=TieBreakerConfig(TieBreakerType.PING, ("target",))),
+}
+
+
+def partitions(nodes: list[int]) -> Iterator[list[set[int]]]:
+    """Every way to divide the nodes into sides."""
+    if not nodes:
+        yield []
+        return
+    first, rest = nodes[0], nodes[1:]
+    for sides in partitions(rest):
+        for place in range(len(sides)):
+            yield [*sides[:place], sides[place] | {first}, *sides[place + 1 :]]
+        yield [{first}, *sides]
+
+
+def cluster(mode: str, count: int) -> World:
+    world = World(1, count, replace(MODES[mode], expected_votes=count))
+    for node_id in world.machines:
+        world.boot(node_id)
+    world.wait(lambda: world.agree(set(world.machines)), LIMIT_MS, "the first view")
+    return world
+
+
+def ask(world: World, sides: list[set[int]], seeing: set[int]) -> tuple[Side, ...]:
+    core = world.machines[1].core
+    assert core is not None
+    return forecast(core.standing(), [frozenset(side) for side in sides], frozenset(seeing))
+
+
+def compare(world: World, foretold: tuple[Side, ...], what: str) -> None:
+    """What each side does, at once and after the window."""
+    for side in foretold:
+        world.wait(partial(world.agree, set(side.members)), LIMIT_MS, f"a view of {set(side.members)}")
+    world.run_for(TIMERS.keepalive_ms)
+    for side in foretold:
+        for node_id in side.members:
+            core = world.machines[node_id].core
+            assert core is not None
+            assert core.membership.view is not None
+            view = core.membership.view
+            assert (view.quorate, view.reason) == (side.quorate, side.reason), (what, node_id)
+    if any(side.later for side in foretold):
+        world.run_for(WINDOW_MS + TIMERS.keepalive_ms)
+    for side in foretold:
+        for node_id in side.members:
+            core = world.machines[node_id].core
+            assert core is not None
+            assert core.membership.view is not None
+            assert core.membership.view.quorate == side.quorate, (what, node_id)
+            roll = core.membership.roll
+            assert roll.pending is None, (what, node_id)
+            wanted = side.later or configured(core.config.votes, world.count).current
+            assert roll.current == wanted, (what, node_id)
+
+
+def restore(world: World) -> None:
+    """All together again; everybody's vote counts."""
+    world.heal()
+    for node_id, machine in world.machines.items():
+        if machine.core is None:
+            world.boot(node_id)
+    everybody = configured(dict.fromkeys(world.machines, 1), world.count).current
+
+    def whole() -> bool:
+        rolls = [machine.core.membership.roll for machine in world.machines.values() if machine.core]
+        return world.agree(set(world.machines)) and all(
+            roll.current == everybody and not roll.pending for roll in rolls
+        )
+
+    world.wait(whole, LIMIT_MS, "the whole cluster, everybody with a vote")
+    world.run_for(TIMERS.keepalive_ms)  # and everybody knows what the others know
+
+
+def cases(mode: str) -> list[tuple[str, int]]:
+    return [(mode, count) for count in (2, 3, 4, 5) if mode != "two_node" or count == 2]
+
+
+@pytest.mark.parametrize(("mode", "count"), [case for mode in MODES for case in cases(mode)])
+def test_what_if_agrees_with_what_the_cluster_then_does(mode: str, count: int) -> None:
+    world = cluster(mode, count)
+    nodes = sorted(world.machines)
+    for sides in partitions(nodes):
+        seen_by: list[set[int]] = [set()]
+        if mode == "ping" and any(2 * len(side) == count for side in sides):
+            seen_by = [set(), {1}, {count}, {1, count}]
+        for seeing in seen_by:
+            for node_id in nodes:
+                world.set_evidence(node_id, node_id in seeing)
+            foretold = ask(world, sides, seeing)
+            world.split(*sides)
+            compare(world, foretold, f"{mode}: split {sides}, target seen by {seeing}")
+            restore(world)
+    for size in range(1, count):
+        for dead in itertools.combinations(nodes, size):
+            survivors = set(nodes) - set(dead)
+            foretold = ask(world, [survivors], set())
+            for node_id in nodes:
+                world.set_evidence(node_id, False)
+            for node_id in dead:
+                world.crash(node_id)
+            compare(world, foretold, f"{mode}: {dead} down")
+            restore(world)
