@@ -149,6 +149,8 @@ class QuorumConfig:
             wait_for_all=self.wait_for_all,
             ignore=self.ignore,
             tie_breaker="" if self.tie_breaker.kind is TieBreakerType.NONE else self.tie_breaker.kind.value,
+            tie_breaker_votes=self.tie_breaker.votes,
+            tie_prefer=self.tie_breaker.prefer,
             auto_tie_breaker=self.auto_tie_breaker,
             tie_nodes=self.tie_nodes,
             last_man_standing=self.last_man_standing,

@@ -18,6 +18,8 @@ from typing import Any
 
 from messaging import quorum
 from messaging.quorum import Circumstances, Roll, Rules, Verdict
+from messaging.tiebreak import preference
+from messaging.tiebreak.preference import Contender, Prefer
 from messaging.types import ViewId
 
 PING = "ping"
@@ -88,11 +90,13 @@ def _verdict(standing: Standing, members: frozenset[int], *, evidence: bool) -> 
 
 
 def _winner(standing: Standing, asking: Sequence[frozenset[int]]) -> frozenset[int] | None:
-    """Of the sides that need an exclusive tie-breaker, the one that gets it: with its present holder, else the lowest id."""
+    """Of the sides that need an exclusive tie-breaker, the one that gets it: with its present holder, else by its rule."""
     for members in asking:
         if standing.holder in members:
             return members
-    return min(asking, key=min, default=None)
+    sides = [Contender(members, sum(standing.votes.get(each, 0) for each in members)) for members in asking]
+    winner = preference.preferred(sides, Prefer(standing.rules.tie_prefer))
+    return winner.members if winner else None
 
 
 def _later(standing: Standing, members: frozenset[int], *, quorate: bool) -> quorum.Electorate | None:
@@ -125,8 +129,14 @@ def tie_rule(standing: Standing, names: Mapping[int, str]) -> str:
         )
     if rules.tie_breaker:
         holder = f" (now {names.get(standing.holder, '?')})" if standing.holder is not None else ""
+        by = {
+            "highest": "the highest node id",
+            "resources": "the most running resources by priority, then the lowest node id",
+        }
+        size = "the most votes, then with " if rules.tie_breaker_votes else ""
         return (
-            f"{rules.tie_breaker}: one side only, the one with its present holder{holder}, else with the lowest node id"
+            f"{rules.tie_breaker}: one side only, the one with its present holder{holder}, else with "
+            f"{size}{by.get(rules.tie_prefer, 'the lowest node id')}"
         )
     return "nothing: no side of an even split has quorum"
 

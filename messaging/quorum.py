@@ -55,7 +55,9 @@ class Ballots:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """The configured side. `tie_breaker` is the name of one outside the nodes, or empty.
+    """The configured side. `tie_breaker` is the name of one outside the nodes, or empty. With `tie_breaker_votes` it brings
+    votes of its own to the side that holds its evidence, instead of deciding even splits. `tie_prefer`: which of equal sides it
+    takes (`messaging.tiebreak.preference`).
 
     `auto_tie_breaker` is empty, `lowest`, `highest` or `list` (then `tie_nodes` has the ids). `least_votes`: below these,
     `allow_downscale` reduces nothing.
@@ -65,6 +67,8 @@ class Rules:
     wait_for_all: bool = False
     ignore: bool = False
     tie_breaker: str = ""
+    tie_breaker_votes: int = 0
+    tie_prefer: str = "lowest"
     auto_tie_breaker: str = ""
     tie_nodes: tuple[int, ...] = ()
     last_man_standing: bool = False
@@ -220,6 +224,8 @@ def _verdict(ballots: Ballots, rules: Rules) -> tuple[bool, str]:
         return False, "stopped for longer than deadtime, listening before anything is claimed"
     if rules.wait_for_all and not everybody and not ballots.seen_all:
         return False, f"wait_for_all: {ballots.all_nodes - ballots.present_nodes} not seen since this start"
+    if rules.tie_breaker_votes:
+        return _with_votes_of_the_tie_breaker(ballots, rules)
     if ballots.present_votes >= needed:
         return True, "majority"
     if ballots.present_votes * 2 != ballots.expected_votes or not ballots.present_votes:
@@ -234,6 +240,16 @@ def _verdict(ballots: Ballots, rules: Rules) -> tuple[bool, str]:
     if ballots.evidence:
         return True, f"even split, tie-breaker {rules.tie_breaker} holds here"
     return False, f"even split, tie-breaker {rules.tie_breaker} does not hold here"
+
+
+def _with_votes_of_the_tie_breaker(ballots: Ballots, rules: Rules) -> tuple[bool, str]:
+    """More than half of the nodes' votes and the tie-breaker's together. One side at most holds its evidence."""
+    theirs = rules.tie_breaker_votes
+    needed = majority(ballots.expected_votes + theirs)
+    have = ballots.present_votes + (theirs if ballots.evidence and ballots.present_votes else 0)
+    where = "counted here" if ballots.evidence else "not here"
+    reason = f"{needed} needed, {have} with the {theirs} of tie-breaker {rules.tie_breaker} ({where})"
+    return have >= needed, reason
 
 
 # --- from one electorate to the next ------------------------------------------------------------------------------------

@@ -65,3 +65,20 @@ def test_waiting_is_over_for_everybody_once_all_were_seen_or_a_quorate_view_has_
     assert satisfied(2, True)
     assert not satisfied(2, False)
     assert not satisfied(1, True), "alone and not quorate, it has nothing to pass on"
+
+
+@pytest.mark.parametrize("expected", range(1, 8))
+@pytest.mark.parametrize("theirs", range(1, 8))
+def test_with_votes_of_an_exclusive_tie_breaker_two_sides_are_never_both_quorate(expected: int, theirs: int) -> None:
+    rules = Rules(tie_breaker="arbiter", tie_breaker_votes=theirs)
+
+    def quorate(votes: int, evidence: bool) -> bool:
+        return judge(Ballots(votes, expected, 1, 2, True, evidence), rules).quorate
+
+    for here in range(expected + 1):
+        there = expected - here
+        assert not (quorate(here, True) and quorate(there, False))
+        assert not (quorate(here, False) and quorate(there, False))
+    assert quorate(expected, False) == (expected > theirs), "all together need no tie-breaker that has fewer votes"
+    if theirs == expected - 1:
+        assert quorate(1, True), "the last one standing goes on with it"
