@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from crm.policy.assign import assign
 from crm.policy.conflict import Conflict, find_conflict
 from crm.policy.constraints.read import read_constraints
+from crm.policy.happenings import Happenings
 from crm.policy.model import (
     INFINITY,
     Assignment,
@@ -28,20 +29,20 @@ from crm.policy.model import (
     ClusterState,
     Contribution,
     Decision,
+    FenceNode,
     Node,
     NodeKind,
     Primitive,
     Resource,
     Role,
 )
+from crm.policy.render.hands_off import why_hands_off
 from crm.policy.render.reasons import describe, node_state, place_of, signed, why_chosen
-from crm.policy.schedule import Transition, plan_transition
+from crm.policy.schedule import plan_transition
 from crm.policy.state import unpack
 from crm.policy.values import ROLE_NAMES, show_score
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from lxml.etree import _Element
 
     from crm.policy.constraints.model import Colocation, Locations
@@ -69,16 +70,6 @@ class NodeView:
     obstacle: str | None
 
 
-@dataclass(slots=True, frozen=True)
-class PlannedAction:
-    """What the transition does to the resource, as far as an explanation needs it."""
-
-    task: str  # start, stop, promote, demote, migrate_to, ...
-    node: str
-    runnable: bool
-    reason: str | None
-
-
 @dataclass(slots=True)
 class _Answering:
     """Sentences and causes as they gather."""
@@ -99,7 +90,6 @@ class _Answering:
         return Answer(self.question, tuple(dict.fromkeys(self.sentences)), tuple(self.causes))
 
 
-_TASKS = frozenset(("start", "stop", "promote", "demote", "migrate_to", "migrate_from", "reload-agent"))
 _FOR_ROLES = frozenset(("promotion-location", "promotion-colocation"))
 # Kinds of causes that have a cause of their own.
 _CONSEQUENCES = frozenset(("no-slot", "collective", "dependent", "colocation", "anticolocation"))
@@ -114,27 +104,25 @@ class Explanation:
         locations: Locations,
         colocations: list[Colocation],
         assignment: Assignment,
-        actions: Iterable[tuple[Resource, PlannedAction]] = (),
+        happenings: Happenings,
     ) -> None:
         self.state = state
         self.locations = locations
         self.colocations = colocations
         self.assignment = assignment
-        self._actions: dict[Resource, list[PlannedAction]] = {}
-        for rsc, action in actions:
-            self._actions.setdefault(rsc, []).append(action)
+        self._happenings = happenings
         self._contributions: dict[tuple[Resource, Node], list[Contribution]] = {}
         for change in assignment.contributions:
             self._contributions.setdefault((change.resource, change.node), []).append(change)
 
     @classmethod
     def of(cls, cib: _Element, now: int) -> Explanation:
-        """Schedule a CIB and keep the reasons."""
-        state = unpack(cib, now)
+        """Schedule a CIB as the cluster itself does, nothing hidden, and keep the reasons."""
+        state = unpack(cib, now, masked=False)
         constraints = read_constraints(state)
         assignment = assign(state, constraints.locations, constraints.colocations, explain=True)
-        actions = _planned(plan_transition(state, constraints, assignment))
-        return cls(state, constraints.locations, constraints.colocations, assignment, actions)
+        happenings = Happenings(plan_transition(state, constraints, assignment), constraints)
+        return cls(state, constraints.locations, constraints.colocations, assignment, happenings)
 
     # --- looking up ------------------------------------------------------------------------------------------------------
 
@@ -171,18 +159,29 @@ class Explanation:
             if self.state.options.symmetric:
                 return f"{leaf.id} is not allowed on {node.name}"
             return f"the cluster is opt-in (symmetric-cluster=false) and no location constraint allows {node.name}"
-        down = None if node.is_guest else node_state(node, self.assignment)
+        down = None if node.is_guest else self._node_state(node)
         if score >= 0:
             return down
         ban = next((change for change in changes if change.result <= -INFINITY), None)
         if ban is None and node.kind is NodeKind.BUNDLE:
             return f"{node.name} is the inside of a container and takes only what belongs there"
         if ban is None:
-            return down or f"the score there is {show_score(score)}, below 0"
+            parts = [f"{signed(change.change)} {self._describe(change)}" for change in changes if change.change]
+            made_of = f" ({', '.join(parts)})" if parts else ""
+            return down or f"the score there is {show_score(score)}, below 0{made_of}"
         if down is not None and ban.cause.kind in _CONSEQUENCES:
             return down
         reason = self._root(ban)
         return reason if down is None else f"{reason}; besides, {down}"
+
+    def _node_state(self, node: Node) -> str | None:
+        """Why nothing can use the node, if so; of an unclean one why it must be fenced."""
+        down = node_state(node, self.assignment)
+        if down is None or not self.assignment.unclean[node.index]:
+            return down
+        reasons = (each.reason for each in self.state.requests if isinstance(each, FenceNode) and each.node is node)
+        reason = next(reasons, None)
+        return down if reason is None else f"{node.name} is unclean and must be fenced first ({reason})"
 
     def _root(self, ban: Contribution) -> str:
         """A ban in words; where a dependent brought it, what keeps the dependent away."""
@@ -229,16 +228,40 @@ class Explanation:
         role = self.assignment.next_role[leaf.index]
         as_role = f" as {ROLE_NAMES[role]}" if role in (Role.PROMOTED, Role.UNPROMOTED) else ""
         view = self.view(leaf, node)
-        verb = "stays" if node in leaf.active_nodes else "will run"
-        said.say(f"{leaf.id} {verb} on {node.name}{as_role}: {why_chosen(choice, node, leaf)}.")
         if choice is Choice.UNMANAGED:
+            said.say(f"{leaf.id} stays on {node.name}: {why_hands_off(self.state, leaf)}.")
             return
+        if self._happenings.runs_after(leaf):
+            verb = "stays" if node in leaf.active_nodes else "will run"
+            said.say(f"{leaf.id} {verb} on {node.name}{as_role}: {why_chosen(choice, node, leaf)}.")
+        else:
+            self._say_not_started(said, leaf)
+            said.say(f"  Its node would be {node.name}: {why_chosen(choice, node, leaf)}.")
         self._say_score(said, leaf, view)
+        for left in leaf.active_nodes:
+            if left is not node:
+                said.say(f"  it leaves {left.name}: {self._why_left(leaf, left, view)}")
         self._say_role(said, leaf, node)
         if choice is Choice.ONLY_USABLE:
             for other in self.views(leaf):
                 if other.node is not node and other.obstacle is not None:
                     said.say(f"  not {other.node.name}: {other.obstacle}")
+
+    def _say_not_started(self, said: _Answering, leaf: Primitive) -> None:
+        reason = self._happenings.why_not_started(leaf)
+        verb = "is to stop" if leaf.active_nodes else "is not started"
+        said.say(f"{leaf.id} {verb}{f': {reason}' if reason else ''}.")
+
+    def _why_left(self, leaf: Primitive, left: Node, chosen: NodeView) -> str:
+        """Why a node where it is active is not the one that it gets."""
+        view = self.view(leaf, left)
+        if view.obstacle is not None:
+            return view.obstacle
+        if view.score is not None and chosen.score is not None and view.score < chosen.score:
+            return (
+                f"{chosen.node.name} has the higher score ({show_score(chosen.score)} against {show_score(view.score)})"
+            )
+        return f"it is to be active on one node, and that is {chosen.node.name}"
 
     def _say_score(self, said: _Answering, leaf: Resource, view: NodeView) -> None:
         if view.score is None:
@@ -298,8 +321,10 @@ class Explanation:
             said.include(self.why_stopped(leaf))
             return
         best = self.view(leaf, chosen)
+        if decision.choice is not Choice.UNMANAGED and not self._happenings.runs_after(leaf):
+            self._say_not_started(said, leaf)
         if decision.choice is Choice.UNMANAGED:
-            said.say(f"{leaf.id} {why_chosen(decision.choice, chosen, leaf)}.")
+            said.say(f"{leaf.id} stays on {chosen.name}: {why_hands_off(self.state, leaf)}.")
         elif best.score is not None and view.score is not None and best.score > view.score:
             said.say(
                 f"{leaf.id} could run on {node.name}, but {chosen.name} has the higher score "
@@ -322,7 +347,7 @@ class Explanation:
 
     def _say_instances_not(self, said: _Answering, rsc: Clone | Bundle, node: Node) -> None:
         """A clone has no instance there: the clone's own score forbids it, or each instance has its reason."""
-        down = node_state(node, self.assignment)
+        down = self._node_state(node)
         if down is not None:
             said.say(f"No instance of {rsc.id} can run on {node.name}: {down}.")
             return
@@ -333,7 +358,8 @@ class Explanation:
             return
         unplaced = [leaf for leaf in rsc.leaves() if self.leaf_node(leaf) is None]
         if not unplaced:
-            said.say(f"All instances of {rsc.id} are placed: {place_of(self.assignment, rsc)}.")
+            number = len(rsc.leaves()) if isinstance(rsc, Bundle) else rsc.clone_max
+            said.say(f"All instances that {rsc.id} may have ({number}) are placed: {place_of(self.assignment, rsc)}.")
         for leaf in unplaced[:1]:
             self._say_not(said, leaf, node)
 
@@ -363,18 +389,10 @@ class Explanation:
                 f"{leaf.id} is not started because fencing is enabled and there is no fencing device: "
                 "configure one, or set the cluster option fencing-enabled to false."
             )
-        elif self.assignment.blocked[index]:
-            said.say(f"{leaf.id} is blocked: a failure, or a lost ticket, must be dealt with first.")
-            self._say_failures(said, leaf)
-        elif not self.assignment.managed[index]:
-            said.say(f"{leaf.id} is unmanaged and not active, so it stays stopped.")
+        elif not self.assignment.managed[index] or self.assignment.blocked[index]:
+            said.say(f"{leaf.id} is not active and stays stopped: {why_hands_off(self.state, leaf)}.")
         else:
             self._say_no_node(said, leaf)
-
-    def _say_failures(self, said: _Answering, leaf: Primitive) -> None:
-        for failure in self.state.failed_ops:
-            if failure.resource is leaf:
-                said.say(f"  {failure.entry.operation} failed on {failure.node.name} (rc={failure.entry.rc})")
 
     def _say_no_node(self, said: _Answering, leaf: Primitive) -> None:
         said.say(f"{leaf.id} cannot run anywhere:")
@@ -387,14 +405,12 @@ class Explanation:
     def _say_blocked(self, said: _Answering, rsc: Resource) -> None:
         """What has a node but is not started there, for a reason of its actions."""
         for leaf in rsc.leaves():
-            for action in self._actions.get(leaf, ()):
-                if action.task in ("start", "promote") and not action.runnable:
-                    reason = f": {action.reason}" if action.reason else ""
-                    said.say(f"{leaf.id} cannot {action.task} on {action.node} now{reason}.")
+            if self.leaf_node(leaf) is not None and not self._happenings.runs_after(leaf):
+                said.sentences += self._happenings.sentences(leaf)
 
     def changes(self, rsc: Resource) -> bool:
         """Whether the transition does anything to a resource."""
-        return any(leaf in self._actions for leaf in rsc.leaves())
+        return any(self._happenings.of(leaf) for leaf in rsc.leaves())
 
     # --- why does it restart ---------------------------------------------------------------------------------------------
 
@@ -402,10 +418,7 @@ class Explanation:
         """What the transition does to a resource, and for which reason."""
         said = _Answering(f"why does {rsc.id} restart")
         for leaf in rsc.leaves():
-            for action in self._actions.get(leaf, ()):
-                reason = f": {action.reason}" if action.reason else ""
-                possible = "" if action.runnable else " (not possible now)"
-                said.say(f"{leaf.id}: {action.task} on {action.node}{possible}{reason}.")
+            said.sentences += self._happenings.sentences(leaf)
         if not said.sentences:
             said.say(f"Nothing is going to happen to {rsc.id}.")
         return said.done()
@@ -441,24 +454,7 @@ def explain_text(cib: _Element, resource: str, node: str | None, now: int) -> st
             parts.append(str(conflict))
     if explanation.changes(rsc):
         parts.append(str(explanation.why_restarts(rsc)))
-    return "\n".join(dict.fromkeys(parts))
-
-
-def _planned(transition: Transition) -> list[tuple[Resource, PlannedAction]]:
-    """What will happen to resources, or would if it could."""
-    return [
-        (
-            action.rsc,
-            PlannedAction(
-                action.task,
-                action.node.name if action.node is not None else "",
-                action.runnable,
-                action.reason,
-            ),
-        )
-        for action in transition.plan.actions
-        if action.rsc is not None and action.task in _TASKS and not action.optional
-    ]
+    return "\n".join(dict.fromkeys("\n".join(parts).splitlines()))
 
 
 def _ancestors(rsc: Resource) -> list[Resource]:

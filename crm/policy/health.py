@@ -21,12 +21,14 @@ def health_locations(state: ClusterState) -> list[Location]:
     found = []
     for node in state.nodes:
         health = state.options.health_base if state.options.health_strategy == "progressive" else 0
+        attributes: list[str] = []
         for name, text in node.attributes.items():
             if name.startswith("#health"):
                 health = add_scores(health, parse_score(text, words) or 0)
+                attributes.append(f"{name}={text}")
         if health == 0:
             continue
-        cause = Cause("health", node.name, f"the health of {node.name}")
+        cause = Cause("health", node.name, f"the health of {node.name} ({', '.join(attributes) or 'node-health-base'})")
         found += [
             Location(rsc, {node: health}, cause)
             for rsc in state.resources

@@ -59,7 +59,7 @@ def _apply(state: ClusterState, lookup: Lookup, element: _Element) -> bool:
         state.config.report("error", "ticket-missing", element, message, attribute="ticket")
         return False
     ticket = state.tickets.setdefault(name, Ticket(name))
-    cause = Cause("ticket", element.get("id", ""), _what(ticket))
+    cause = Cause("ticket", element.get("id", ""), f"{_what(ticket)} (ticket constraint {element.get('id', '')})")
     changed = False
     for rsc, role in _targets(state, lookup, element):
         policy = _loss_policy(state, element, role)

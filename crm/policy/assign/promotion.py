@@ -151,7 +151,7 @@ def _set_promotion(run: Run, clone: Clone, rank: dict[Resource, int]) -> None:
         if colocation.primary_role is Role.PROMOTED:
             gather.absorb(run, clone, colocation, soft=True)
     for ticket in run.promotion_tickets(clone):
-        run.ban_everywhere(clone, Cause("ticket", ticket))
+        run.ban_everywhere(clone, Cause("ticket", ticket, f"ticket {ticket} does not allow the promoted role"))
     table = run.tables[clone.index]
     for instance in run.children[clone.index]:
         node = run.location(instance)

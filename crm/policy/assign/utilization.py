@@ -59,9 +59,20 @@ def limit(run: Run, rsc: Primitive, prefer: Node | None) -> Node | None:
                 most = node
         too_small = [node for node in usable if not fits(run, node, rsc.utilization)]
         prefer = prefer or most
-    if too_small:
-        run.ban(rsc, too_small, Cause("utilization", rsc.id, "not enough capacity left"))
+    for node in too_small:
+        lacking = _lacking(run, node, rsc, together) if run.explaining else ""
+        run.ban(rsc, [node], Cause("utilization", rsc.id, lacking))
     return prefer
+
+
+def _lacking(run: Run, node: Node, rsc: Primitive, together: Needs) -> str:
+    """`cpu: 4 needed, 2 left`: what the node has too little of."""
+    capacity = run.capacity[node.index]
+    needs, whose = (
+        (rsc.utilization, "") if not fits(run, node, rsc.utilization) else (together, " with what must be there, too")
+    )
+    short = {name: amount for name, amount in needs.items() if amount > capacity.get(name, 0)}
+    return ", ".join(f"{name}: {amount} needed{whose}, {capacity.get(name, 0)} left" for name, amount in short.items())
 
 
 def _needs_together(run: Run, rsc: Primitive) -> Needs:

@@ -131,10 +131,7 @@ def test_unknown_names_get_a_sentence() -> None:
 def test_a_planned_recovery_says_what_happens() -> None:
     text = cib(primitive("web"), active={"n1": ("web",)}, attributes={"n1": {"standby": "true"}})
     explanation = explained(text)
-    assert explanation.why_restarts(explanation.resource("web")).sentences == (
-        "web: stop on n1.",
-        "web: start on n2.",
-    )
+    assert explanation.why_restarts(explanation.resource("web")).sentences == ("web moves from n1 to n2.",)
 
 
 # --- conflicts --------------------------------------------------------------------------------------------------------------

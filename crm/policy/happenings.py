@@ -1,0 +1,193 @@
+"""What a transition does to a resource, in sentences with their reasons.
+
+Theory of operation. `Happenings` keeps the starts, stops, promotions and so on that a transition requires, and the starts that it cannot
+do. `sentences` says what they come to (`web moves from n1 to n2`), not the single actions; the reason is the one that the engine recorded, in
+people's words, followed to where it began: web waits for db, which waits for the quorum. An ordering names its constraint.
+
+`runs_after` tells what assigning does not: whether a resource that has a node will really run there. Without quorum it has a node, too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from crm.policy.actions.model import Action
+from crm.policy.model import Group, Primitive, Resource
+
+if TYPE_CHECKING:
+    from crm.policy.constraints.read import Constraints
+    from crm.policy.schedule import Transition
+
+_TASKS: Final = frozenset(("start", "stop", "promote", "demote", "migrate_to", "migrate_from", "reload-agent"))
+_CHAIN: Final = 5  # causes of causes that are followed
+_PLAIN: Final = {
+    "resource definition change": "the parameters of {rsc} or its operations have changed since it was started",
+    "being multiply active": "{rsc} is active on several nodes at once",
+    "no quorum": "this part of the cluster has no quorum (no-quorum-policy={policy})",
+    "quorum freeze": "this part of the cluster has no quorum (no-quorum-policy={policy}): nothing new is started",
+}
+_SAYS_NOTHING: Final = frozenset(("node availability",))  # the score, or the node's state, says more
+_VERBS: Final = {
+    "start": ("starts", "start"),
+    "stop": ("stops", "stop"),
+    "promote": ("is promoted", "be promoted"),
+    "demote": ("is demoted", "be demoted"),
+}
+
+
+@dataclass(slots=True, frozen=True)
+class PlannedAction:
+    """What the transition does to a resource, or would if it could, as far as an explanation needs it."""
+
+    task: str  # start, stop, promote, demote, migrate_to, ...
+    node: str
+    required: bool
+    runnable: bool
+    reason: str | None
+    cause: Action | None
+
+    @classmethod
+    def of(cls, action: Action) -> PlannedAction:
+        node = action.node.name if action.node is not None else ""
+        return cls(action.task, node, not action.optional, action.runnable, action.reason, action.cause)
+
+
+class Happenings:
+    """The planned actions of every resource of one transition."""
+
+    def __init__(self, transition: Transition, constraints: Constraints) -> None:
+        self.state = transition.state
+        self._constraints = constraints
+        self._all: dict[Resource, list[PlannedAction]] = {}
+        for action in transition.plan.actions:
+            if action.rsc is not None and action.node is not None and action.task in _TASKS:
+                planned = PlannedAction.of(action)
+                if planned.required or (planned.task == "start" and not planned.runnable):
+                    self._all.setdefault(action.rsc, []).append(planned)
+
+    def of(self, leaf: Resource) -> list[PlannedAction]:
+        """What must be done, in the order in which it was planned."""
+        return [action for action in self._all.get(leaf, ()) if action.required]
+
+    def _first(self, leaf: Primitive, task: str) -> PlannedAction | None:
+        return next((action for action in self._all.get(leaf, ()) if action.task == task), None)
+
+    def runs_after(self, leaf: Primitive) -> bool:
+        """Whether it will be active when the transition has been carried out."""
+        start, stop = self._first(leaf, "start"), self._first(leaf, "stop")
+        if start is not None and start.required and start.runnable:
+            return True
+        return bool(leaf.active_nodes) and stop is None
+
+    # --- in words -----------------------------------------------------------------------------------------------------
+
+    def sentences(self, leaf: Primitive) -> list[str]:
+        """What happens to a leaf."""
+        found = []
+        start, stop = self._first(leaf, "start"), self._first(leaf, "stop")
+        move = self._first(leaf, "migrate_to")
+        if start is not None and not start.runnable:
+            if stop is not None:
+                found.append(f"{leaf.id} stops on {stop.node}.")
+            found.append(f"{leaf.id} cannot start on {start.node} now{self._because(leaf, start)}.")
+        elif move is not None and start is not None:
+            found.append(f"{leaf.id} moves from {move.node} to {start.node} by live migration.")
+        elif start is not None and stop is not None:
+            where = (
+                f"restarts on {start.node}" if start.node == stop.node else f"moves from {stop.node} to {start.node}"
+            )
+            found.append(f"{leaf.id} {where}{self._because(leaf, start, stop)}.")
+        elif start is not None or stop is not None:
+            action = start or stop
+            assert action is not None
+            found.append(f"{leaf.id} {_VERBS[action.task][0]} on {action.node}{self._because(leaf, action)}.")
+        found += self._other(leaf, "demote", hidden=stop is not None)
+        found += self._other(leaf, "promote", hidden=False)
+        reload = self._first(leaf, "reload-agent")
+        if reload is not None:
+            found.append(f"{leaf.id} reloads its parameters on {reload.node}: they have changed since it was started.")
+        return found
+
+    def _other(self, leaf: Primitive, task: str, hidden: bool) -> list[str]:
+        action = self._first(leaf, task)
+        if action is None or hidden:
+            return []
+        done, infinitive = _VERBS[task]
+        verb = done if action.runnable else f"cannot {infinitive}"
+        return [f"{leaf.id} {verb} on {action.node}{self._because(leaf, action)}."]
+
+    def _because(self, leaf: Primitive, *actions: PlannedAction) -> str:
+        for action in actions:
+            reason = self._reason(leaf, action)
+            if reason is not None:
+                return f": {reason}"
+        return ""
+
+    def why_not_started(self, leaf: Primitive) -> str | None:
+        """What keeps a leaf with a node from starting there."""
+        start = self._first(leaf, "start")
+        return self._reason(leaf, start) if start is not None and not start.runnable else None
+
+    def _reason(self, rsc: Resource, action: PlannedAction, depth: int = 0) -> str | None:
+        text, cause = action.reason, action.cause
+        if text is None or text in _SAYS_NOTHING:
+            return None
+        if text in _PLAIN:
+            return _PLAIN[text].format(policy=self.state.options.no_quorum_policy, rsc=rsc.id)
+        word = text.split(" ", 1)[0]
+        if cause is None or cause.rsc is None or word not in ("required", "unrunnable", "contradictory"):
+            return text
+        verb = self._verb(cause.rsc, cause.task)
+        relation = self._relation(cause.rsc, rsc)
+        if word == "contradictory":
+            return f"it would have to wait for {cause.rsc.id}{relation}, and orderings contradict each other"
+        said = f"{cause.rsc.id} {verb}{relation}"
+        behind = self._reason(cause.rsc, PlannedAction.of(cause), depth + 1) if depth < _CHAIN else None
+        if word == "unrunnable":
+            said = f"it must wait until {said}, which is not possible now"
+            if behind is None:
+                said += f" (see `crm why {cause.rsc.id}`)"
+        return f"{said}, because {behind}" if behind is not None else said
+
+    def _verb(self, rsc: Resource, task: str) -> str:
+        if task in ("start", "stop"):
+            required = {action.task for action in self.of(rsc)}
+            if {"start", "stop"} <= required:
+                return "restarts"
+        return _VERBS[task][0] if task in _VERBS else f"does {task}"
+
+    def _relation(self, first: Resource, then: Resource) -> str:
+        """` (ordering constraint o1)`: what makes one wait for the other, as far as one thing does."""
+        before, after = _names(first), _names(then)
+        for element in self._constraints.elements:
+            if element.tag != "rsc_order":
+                continue
+            named = {str(value) for name in ("first", "then") if (value := element.get(name))}
+            named.update(str(each.get("id")) for each in element.iter("resource_ref"))
+            if self._covers(named, before) and self._covers(named, after) and not before & after & named:
+                return f" (ordering constraint {element.get('id')})"
+        shared = [rsc for rsc in _line(first) if isinstance(rsc, Group) and rsc in _line(then)]
+        return f" (group {shared[0].id})" if shared and first is not then else ""
+
+    def _covers(self, named: set[str], names: set[str]) -> bool:
+        """Whether a constraint that names these resources, tags or templates is about one of those."""
+        if named & names:
+            return True
+        members = self.state.tags, self.state.templates
+        return any(names.intersection(table.get(name, ())) for name in named for table in members)
+
+
+def _line(rsc: Resource) -> list[Resource]:
+    found = [rsc]
+    while (parent := found[-1].parent) is not None:
+        found.append(parent)
+    return found
+
+
+def _names(rsc: Resource) -> set[str]:
+    """The ids by which constraints can mean it."""
+    names = {each.id for each in _line(rsc)}
+    if isinstance(rsc, Primitive):
+        names.add(rsc.config_id)
+    return names
