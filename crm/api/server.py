@@ -20,11 +20,12 @@ import contextlib
 import grp
 import logging
 import os
+import pwd
 import socket
 import struct
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -52,7 +53,7 @@ _log = logging.getLogger("vigil.api")
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """Who is at the other end, as the kernel knows it. `groups`: every group that the process had when it connected."""
+    """Who is at the other end, as the kernel knows it. `groups`: those that the process had when it connected, and those that its user is a member of."""
 
     pid: int
     uid: int
@@ -272,6 +273,9 @@ class ApiServer:
 
     async def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         peer = _peer(writer)
+        if peer.uid not in (0, os.geteuid()):
+            # In a thread: the user database may be on another machine.
+            peer = replace(peer, groups=(*peer.groups, *await asyncio.to_thread(_memberships, peer.uid)))
         refusal: ApiError | None = None
         if peer.uid not in self.allowed_uids and self.allowed_gid not in (peer.gid, *peer.groups):
             group = "" if self.allowed_gid is None else f"; members of group {_group_name(self.allowed_gid)} may"
@@ -504,12 +508,20 @@ def _peer(writer: asyncio.StreamWriter) -> Peer:
 
 
 def _groups(connection: socket.socket) -> tuple[int, ...]:
-    """None where the kernel does not tell: the group of the process itself must do then."""
+    """None where the kernel does not tell; the user database does then."""
     try:
         data = connection.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, _MAX_GROUPS * _GROUP.size)
     except OSError:
         return ()
     return tuple(number for (number,) in _GROUP.iter_unpack(data))
+
+
+def _memberships(uid: int) -> tuple[int, ...]:
+    try:
+        user = pwd.getpwuid(uid)
+        return tuple(os.getgrouplist(user.pw_name, user.pw_gid))
+    except (KeyError, OSError):
+        return ()
 
 
 def _group_name(number: int) -> str:

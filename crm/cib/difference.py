@@ -82,8 +82,11 @@ def _can_be_merged(old: etree._Element, new: etree._Element) -> bool:
         return False
     if len(set(before) ^ set(after)) > MANY:
         return False
-    kept = [key for key in before if key in set(after)]
-    return after[: len(kept)] == kept
+    result = [key for key in before if key in set(after)]
+    for key in after:
+        if key not in set(before):
+            result.insert(xml.place_for(key[0], [tag for tag, _ in result]), key)
+    return after == result
 
 
 def _key(element: etree._Element) -> tuple[str, str | None]:

@@ -207,7 +207,8 @@ class Editor:
         self._note(child)
 
     def append(self, parent: etree._Element, child: etree._Element) -> None:
-        self.insert(parent, len(parent), child)
+        """Where the schemas want it (`xml.place_for`): last, for most."""
+        self.insert(parent, xml.place_for(str(child.tag), [str(sibling.tag) for sibling in parent]), child)
 
     def remove(self, element: etree._Element) -> None:
         parent = element.getparent()

@@ -221,6 +221,19 @@ def ensure_section(document: etree._Element, name: str) -> etree._Element:
     return created
 
 
+_ATTRIBUTE_SETS: Final = frozenset({"meta_attributes", "instance_attributes", "utilization"})
+_AFTER_SETS: Final = frozenset(
+    {"primitive", "group", "clone", "master", "docker", "podman", "rkt", "network", "storage"}
+)
+
+
+def place_for(tag: str, siblings: list[str]) -> int:
+    """Where among children with these tags a new one belongs: sets of attributes before the members of a group or clone, as the schemas want it; all else last."""
+    if tag in _ATTRIBUTE_SETS:
+        return next((place for place, sibling in enumerate(siblings) if sibling in _AFTER_SETS), len(siblings))
+    return len(siblings)
+
+
 def line_of(element: etree._Element) -> int:
     """The line on which an element began when it was parsed; 0 for one that was built."""
     line: object = element.sourceline

@@ -27,6 +27,7 @@ LEVELS: Final[dict[str, str]] = {
     "node": "crm.shell.commands.node",
     "cluster": "crm.shell.commands.cluster",
     "why": "crm.shell.commands.why",
+    "events": "crm.shell.commands.events",
     "ra": "crm.shell.commands.ra",
     "cib": "crm.shell.commands.cib",
     "options": "crm.shell.commands.options",

@@ -71,17 +71,9 @@ def set_attribute(configuration: Configuration, element: etree._Element, kind: s
         prefix = f"nodes-{owner}" if element.tag == "node" else f"{owner}-{tag}"
         suffix = "-utilization" if element.tag == "node" and tag == "utilization" else ""
         holder = etree.Element(tag, id=_free(configuration, prefix + suffix))
-        element.insert(_place(element, tag), holder)
+        element.insert(xml.place_for(tag, [str(child.tag) for child in element]), holder)
     identity = _free(configuration, re.sub(r"[^\w.-]", ".", f"{holder.get('id')}-{name}"))
     etree.SubElement(holder, "nvpair", id=identity, name=name, value=value)
-
-
-def _place(element: etree._Element, tag: str) -> int:
-    """Before what the schema wants after a set: operations; in groups and clones before the members."""
-    for place, child in enumerate(element):
-        if child.tag == "operations" or (child.tag in RESOURCE_TAGS and element.tag != "bundle"):
-            return place
-    return 0 if element.tag == "bundle" else len(element)
 
 
 def unset_attribute(element: etree._Element, kind: str, name: str) -> bool:

@@ -5,7 +5,7 @@ node [ID:] NAME[:TYPE] [attributes ...] [utilization ...]
 tag ID MEMBER...
 fencing_topology [TARGET:] LEVEL...         a level is DEVICE[,DEVICE...]; TARGET is a node, pattern:RE or attr:NAME=VALUE
 alert ID PATH [meta ...] [attributes ...] [select ...] [to RECIPIENT [meta ...] [attributes ...]]...
-role ID (read|write|deny) (xpath:X | ref:ID | tag:ELEMENT [attribute:NAME])...
+role ID (read|write|deny) (xpath:X | ref:ID | tag:ELEMENT [attribute:NAME] | SHORTCUT)...
 acl_target ID ROLE...                       acl_group likewise
 """
 
@@ -302,6 +302,25 @@ def read_role(cursor: Cursor) -> Members:
 
 
 _SPECIFICATIONS: Final = {"xpath": "xpath", "ref": "reference", "tag": "object-type", "attribute": "attribute"}
+_SHORTCUTS: Final = {
+    "meta": ("//*[@id='{}']/meta_attributes", "/nvpair[@name='{}']"),
+    "params": ("//*[@id='{}']/instance_attributes", "/nvpair[@name='{}']"),
+    "utilization": ("//*[@id='{}']/utilization", "/nvpair[@name='{}']"),
+    "location": ("//rsc_location[@rsc='{}' or @id='{}']", ""),
+    "property": ("//crm_config//nvpair[@name='{}']", ""),
+    "node": ("//nodes/node[@uname='{}']", ""),
+    "nodeattr": ("//nodes/node/instance_attributes/nvpair[@name='{}']", ""),
+    "nodeutil": ("//nodes/node[@uname='{}']/utilization", ""),
+}
+"""Words of the language for XPaths: with one name, and what a second one adds."""
+_SHORT_WORDS: Final = {
+    "property": "//crm_config",
+    "node": "//nodes/node",
+    "nodeattr": "//nodes/node/instance_attributes",
+    "nodeutil": "//nodes/node/utilization",
+    "status": "/cib/status",
+    "cib": "/cib",
+}
 
 
 def _read_specification(cursor: Cursor, word: Word, permission: etree._Element) -> None:
@@ -312,11 +331,29 @@ def _read_specification(cursor: Cursor, word: Word, permission: etree._Element) 
         permission.set("description", word.value)
         return
     kind, _, value = word.text.partition(":")
+    if kind not in _SPECIFICATIONS and (xpath := _shortcut(word.text)) is not None:
+        permission.set("xpath", xpath)
+        return
     if kind not in _SPECIFICATIONS or not value:
         cursor.refuse(
-            word, f"{word.text!r} says nothing about what; expected xpath:X, ref:ID, tag:ELEMENT or attribute:NAME"
+            word,
+            f"{word.text!r} says nothing about what; expected xpath:X, ref:ID, tag:ELEMENT, "
+            "attribute:NAME, or a shortcut such as meta:RESOURCE:target-role, status, cib",
         )
     permission.set(_SPECIFICATIONS[kind], value)
+
+
+def _shortcut(text: str) -> str | None:
+    """The XPath that a shortcut stands for, which is what is kept and shown; None when it is none."""
+    kind, *names = text.split(":")
+    if not names:
+        return _SHORT_WORDS.get(kind)
+    if kind not in _SHORTCUTS or "'" in text or not all(names):
+        return None
+    one, two = _SHORTCUTS[kind]
+    if len(names) == 1:
+        return one.replace("{}", names[0])
+    return one.replace("{}", names[0]) + two.replace("{}", names[1]) if len(names) == 2 and two else None
 
 
 def show_role(element: etree._Element) -> list[str]:

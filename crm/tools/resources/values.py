@@ -1,7 +1,6 @@
 """Parameters, meta-attributes and utilization of one resource: shown, set and deleted.
 
-Agents look at and set their own utilization in monitors, so this does not load lxml, except where a new set goes into a group or clone: there the
-schema wants it before the members.
+Agents look at and set their own utilization in monitors, so this does not load lxml.
 """
 
 from __future__ import annotations
@@ -129,24 +128,10 @@ def put(cluster: Cluster, owner: Owner, tag: str, name: str, value: str, given: 
         where = f"{owner.path()}/{tag}[@id={quoted(set_id)}]"
         cluster.call("cib.apply", operation="create", xml=pair, xpath=where, client=CLIENT)
     else:
-        _new_set(cluster, owner, element(tag, {"id": set_id}, pair))
+        text = element(tag, {"id": set_id}, pair)
+        cluster.call("cib.apply", operation="create", xml=text, xpath=owner.path(), client=CLIENT)
     if not quiet:
         print(f"Set '{owner.id}' option: id={identity} set={set_id} name={name} value={value}")
-
-
-def _new_set(cluster: Cluster, owner: Owner, text: str) -> None:
-    if owner.tag in ("primitive", "template"):
-        whole = element(owner.tag, {"id": owner.id}, text)
-        cluster.call("cib.apply", operation="modify", xml=whole, scope="resources", client=CLIENT)
-        return
-    from crm.cib import xml
-
-    answer = cluster.call("cib.query", xpath=owner.path())
-    resource = xml.parse_fragment(answer["xml"])
-    resource.insert(0, xml.parse_fragment(text))
-    cluster.call(
-        "cib.apply", operation="replace", xml=xml.to_text(resource, pretty=False), xpath=owner.path(), client=CLIENT
-    )
 
 
 def remove(cluster: Cluster, given: Given) -> int:

@@ -353,3 +353,24 @@ def test_the_parse_of_what_is_printed_is_the_same_configuration(element: etree._
     text = show.show(root)
     assert forms(configured(text).root) == forms(root)
     assert not configured(text, Mode.UPDATE, root).changed
+
+
+@pytest.mark.parametrize(
+    ("shortcut", "xpath"),
+    [
+        ("meta:web:target-role", "//*[@id='web']/meta_attributes/nvpair[@name='target-role']"),
+        ("params:web", "//*[@id='web']/instance_attributes"),
+        ("property:enable-acl", "//crm_config//nvpair[@name='enable-acl']"),
+        ("location:web", "//rsc_location[@rsc='web' or @id='web']"),
+        ("status", "/cib/status"),
+    ],
+)
+def test_a_shortcut_of_a_role_stands_for_an_xpath(shortcut: str, xpath: str) -> None:
+    (parsed,) = parse(f"role ops write {shortcut}")
+    assert parsed.element[0].get("xpath") == xpath
+
+
+@pytest.mark.parametrize("shortcut", ["meta:web:a:b", "meta:", "meta:we'b", "cib:x", "metal:web"])
+def test_what_is_no_shortcut_is_refused(shortcut: str) -> None:
+    with pytest.raises(LanguageError, match="says nothing about what"):
+        parse(f'role ops write "{shortcut}"')
