@@ -301,7 +301,8 @@ class Controller:
             return []
         effects: list[Effect] = []
         if self.me.node_id in agreement.lacking:
-            effects.append(Record("cib_taken", {"from": sender, "instead_of": str(self._cib.version)}))
+            fields = {"from": sender, "instead_of": str(self._cib.version)}
+            effects.append(Record("cib_taken", fields, causal.of_view(self.view.view_id if self.view else "")))
             self._cib.adopt(message.copy)
         return effects + self._tell_history(agreement) + self._check_synced(now_ms)
 

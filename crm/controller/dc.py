@@ -495,15 +495,20 @@ class Coordinator:
 
 
 def plan(graph: Graph) -> list[str]:
-    """What a transition does, for people, in the order of the graph: `fence n2`, `start web on n1`. The first `PLAN_LINES`."""
-    found: list[str] = []
+    """What a transition does, for people: `fence n2`, `start web on n1`, `4 probes`. At most `PLAN_LINES`."""
+    fencing: list[str] = []
+    operations: list[str] = []
+    probes = 0
     for synapse in graph.synapses:
         action = synapse.action
-        if action.kind is ActionKind.PSEUDO or len(found) == PLAN_LINES:
-            continue
         if action.task == "stonith":
-            found.append(f"fence {action.node}")
+            fencing.append(f"fence {action.node}")
         elif action.kind is ActionKind.RESOURCE and action.resource is not None and action.interval_ms == 0:
-            task = "probe" if action.task == "monitor" else action.task
-            found.append(f"{task} {action.resource.id} on {action.node}")
-    return found
+            if action.task == "monitor":
+                probes += 1
+            elif len(operations) <= PLAN_LINES:
+                operations.append(f"{action.task} {action.resource.id} on {action.node}")
+    found = fencing + operations
+    if probes:
+        found.append(f"{probes} probe{'s' if probes > 1 else ''}")
+    return found if len(found) <= PLAN_LINES else [*found[: PLAN_LINES - 1], "..."]

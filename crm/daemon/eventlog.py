@@ -29,6 +29,7 @@ MAX_WAITING: Final = 20_000
 MAX_ITEMS: Final = 50
 """Of a list in a record: how many are written."""
 NAME: Final = "events.jsonl"
+_BLOCK: Final = 256 * 1024
 
 _log = logging.getLogger("vigil.events")
 _encoder = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=str)
@@ -171,11 +172,7 @@ def read(files: Files, causes: frozenset[str], since_ms: int, limit: int) -> lis
     found: list[Record] = []
     wanted = re.compile("|".join(re.escape(json.dumps(cause)) for cause in sorted(causes)).encode())
     for path in files.newest_first():
-        try:
-            lines = path.read_bytes().splitlines()
-        except OSError:  # it has just been renamed or removed
-            continue
-        for line in reversed(lines):
+        for line in _backwards(path):
             if causes and wanted.search(line) is None:
                 continue
             record = _decode(line)
@@ -185,6 +182,24 @@ def read(files: Files, causes: frozenset[str], since_ms: int, limit: int) -> lis
                 return found[::-1]
             found.append(record)
     return found[::-1]
+
+
+def _backwards(path: Path) -> Iterator[bytes]:
+    """The lines of a file, the last one first, a block at a time: the end is what is asked for most."""
+    try:
+        with path.open("rb") as file:
+            at = file.seek(0, os.SEEK_END)
+            rest = b""
+            while at > 0:
+                size = min(_BLOCK, at)
+                at -= size
+                file.seek(at)
+                first, *lines = (file.read(size) + rest).split(b"\n")
+                yield from reversed(lines)
+                rest = first
+            yield rest
+    except FileNotFoundError:  # it has just been renamed or removed
+        return
 
 
 def encode(record: Record) -> bytes:

@@ -3,7 +3,8 @@
 Theory of operation. Each happening, decision, action and result is one flat record: `seq` (counts from 1 in each life of the daemon), `event` (its
 name), `time_ms` (wall clock), `mono_ms`, `order` (`crm.events.clock`: sorts the records of all nodes), `node` (who says so), `cause` (`crm.events.causes`: the
 id that follows from what began it to everything that came of it), and its own fields. The last `RING` are kept in memory for those who
-ask later; listeners (subscribers, the event log on disk, alerts, metrics) get each as it happens. The log line is the same record in words.
+ask later; listeners (subscribers, the event log on disk, alerts, metrics) get each as it happens. The log line is the same
+record in words; of details, only when the log is to have everything (`debug`).
 
 `stamp` and `hear` put the order of records into messages between nodes, so that a consequence on one node sorts after its cause on another.
 """
@@ -57,7 +58,7 @@ class Journal:
         for key, value in (fields or {}).items():
             event[f"{key}_" if key in words.RESERVED else key] = value
         self._ring.append(event)
-        level = _LEVELS[words.level(event)]
+        level = logging.DEBUG if words.is_detail(event) else _LEVELS[words.level(event)]
         if _log.isEnabledFor(level):
             _log.log(level, "%s", words.line(event))
         for listener in tuple(self.listeners):

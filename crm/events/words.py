@@ -19,7 +19,7 @@ INFO: Final = "info"
 RESERVED: Final = frozenset(("seq", "event", "time_ms", "mono_ms", "order", "node", "cause"))
 """Fields that every record has."""
 
-DETAILS: Final = frozenset(("decide", "action", "fencing_known", "attributes", "dc"))
+DETAILS: Final = frozenset(("decide", "action", "fencing_known", "attributes"))
 
 _ERRORS: Final = frozenset(
     ("bad_message", "decision_failed", "fence_failed", "fencing_given_up", "action_lost", "transition_stuck")
@@ -149,7 +149,7 @@ _SENTENCES: Final[dict[str, Callable[[Record], str]]] = {
     "peer_late": lambda r: f"heartbeat of {r['peer']} missed: silent for {r['silent_ms']} ms",
     "peer_lost": lambda r: f"{r['peer']} is lost",
     "view": _view,
-    "dc": lambda r: f"{r['dc']} is the DC; configuration {r['cib']}",
+    "dc": lambda r: f"{r['dc']} is the DC",
     "waiting_for": lambda r: f"waiting for {_names(r, 'nodes')}",
     "started_without": lambda r: f"starting without {_names(r, 'nodes')}",
     "crm_absent": lambda r: f"the crm of node {_names(r, 'nodes')} did not come back in {r['grace_ms']} ms",

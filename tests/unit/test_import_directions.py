@@ -39,7 +39,19 @@ ALLOWED: dict[str, set[str]] = {
     },
     "crm.lab": {"crm.api", "crm.cib", "crm.config", "messaging"},
     "crm.tools": {"crm.api", "crm.cib", "crm.policy", "crm.config"},
-    "crm.shell": {"crm.api", "crm.cib", "crm.policy", "crm.config", "crm.lab", "crm.tools", "messaging", "agents"},
+    "crm.shell": {
+        *(
+            "crm.api",
+            "crm.cib",
+            "crm.policy",
+            "crm.config",
+            "crm.events",
+            "crm.lab",
+            "crm.tools",
+            "messaging",
+            "agents",
+        ),
+    },
 }
 
 

@@ -1,0 +1,134 @@
+"""`crm events`: what happened in the cluster, in order, and what came of what."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Annotated, Any, Final
+
+import typer
+
+from crm.events import follow, words
+from crm.shell.session import ShellError
+from crm.shell.shell import Shell, shell_of
+
+app = typer.Typer(add_completion=False)
+
+POLL_S: Final = 1.0
+OVERLAP_MS: Final = 60_000
+"""How far back each look of `--follow` goes: records of a node that was away, or whose clock is behind, come late."""
+DEFAULT_LIMIT: Final = 50
+SEARCH_LIMIT: Final = 1000
+_AGO: Final = re.compile(r"(\d+)\s*(s|m|min|h|d)")
+_SECONDS: Final = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
+_MOMENTS: Final = ("%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d")
+_CLOCKS: Final = ("%H:%M:%S", "%H:%M")
+_STYLES: Final = {words.ERROR: "bold red", words.WARNING: "yellow", words.INFO: ""}
+
+
+@app.command()
+def events(
+    context: typer.Context,
+    cause: Annotated[str, typer.Option("--cause", help="Only what led to this, and what came of it.")] = "",
+    since: Annotated[str, typer.Option("--since", help="10m, 2h, 3d, 14:30, or a date and time.")] = "",
+    node: Annotated[list[str] | None, typer.Option("--node", help="Only what this node says; may be repeated.")] = None,
+    follow_on: Annotated[bool, typer.Option("--follow", "-f", help="Go on as things happen.")] = False,
+    everything: Annotated[bool, typer.Option("--all", "-a", help="Details, too.")] = False,
+    limit: Annotated[int, typer.Option("--limit", "-n", help="The last so many records.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs: a JSON object a line.")] = False,
+) -> None:
+    """See what happened, on all nodes, in order. Each line ends with the id of its cause; --cause ID tells its whole story."""
+    shell = shell_of(context)
+    moment = moment_ms(since, time.time()) if since else 0
+    wanted = limit or (SEARCH_LIMIT if cause or since or follow_on else DEFAULT_LIMIT)
+    # Details are left out afterwards, so more than what is shown must be asked for.
+    params = {"cause": cause or None, "since_ms": moment, "limit": SEARCH_LIMIT, "nodes": node or None}
+    answer = shell.session.call("events.query", **params)
+    _tell_missing(shell, answer)
+    records = [record for record in answer["events"] if everything or as_json or not words.is_detail(record)]
+    if not records and not follow_on:
+        what = f"nothing is known of {cause!r}" if cause else "nothing happened"
+        raise ShellError(f"{what} (crm events shows the ids)" if cause else what)
+    printer = _Printer(as_json, cause)
+    printer.show(records[-wanted:])
+    if follow_on:
+        for fresh in _more(shell, params, answer["events"]):
+            printer.show([record for record in fresh if everything or as_json or not words.is_detail(record)])
+
+
+def moment_ms(text: str, now_s: float) -> int:
+    """Milliseconds since the epoch: `10m` ago, `14:30` (today, or yesterday when that is still to come), or a date. ShellError otherwise."""
+    match = _AGO.fullmatch(text.strip())
+    if match is not None:
+        return int((now_s - int(match[1]) * _SECONDS[match[2]]) * 1000)
+    for form in _MOMENTS:
+        try:
+            return int(datetime.strptime(text, form).astimezone().timestamp() * 1000)
+        except ValueError:
+            continue
+    today = datetime.fromtimestamp(now_s).astimezone()
+    for form in _CLOCKS:
+        try:
+            clock = datetime.strptime(text, form)
+        except ValueError:
+            continue
+        moment = today.replace(hour=clock.hour, minute=clock.minute, second=clock.second, microsecond=0).timestamp()
+        return int((moment if moment <= now_s else moment - 86400) * 1000)
+    raise ShellError(f"{text!r} is not a time; expected 10m, 2h, 3d, 14:30, or 2026-01-31 14:30")
+
+
+def _tell_missing(shell: Shell, answer: dict[str, Any]) -> None:
+    if answer["missing"]:
+        shell.warn(f"crm: no records of {', '.join(answer['missing'])}: not reachable")
+
+
+def _more(shell: Shell, params: dict[str, Any], known: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    """What happens from now on, of all nodes, until interrupted."""
+    seen = {(record["node"], record["order"]) for record in known}
+    while True:
+        time.sleep(POLL_S)
+        since_ms = int(time.time() * 1000) - OVERLAP_MS
+        found = shell.session.call("events.query", **{**params, "since_ms": max(since_ms, params["since_ms"])})
+        fresh = [record for record in found["events"] if (record["node"], record["order"]) not in seen]
+        seen |= {(record["node"], record["order"]) for record in fresh}
+        if fresh:
+            yield fresh
+
+
+class _Printer:
+    """Lines of `time  nodes  what happened  [cause]`; the date when it changes."""
+
+    def __init__(self, as_json: bool, cause: str) -> None:
+        self._json = as_json
+        self._cause = cause
+        self._day = ""
+        self._width = 4
+
+    def show(self, records: list[dict[str, Any]]) -> None:
+        if self._json:
+            for record in records:
+                print(json.dumps(record, ensure_ascii=False))
+            return
+        from rich.text import Text
+
+        from crm.shell.status.show import make_console
+
+        console = make_console()
+        shown = follow.condensed(records)
+        self._width = max([self._width, *(len(",".join(nodes)) for _, nodes in shown)])
+        for record, nodes in shown:
+            at = datetime.fromtimestamp(record["time_ms"] / 1000).astimezone()
+            if (day := f"{at:%a %Y-%m-%d}") != self._day:
+                self._day = day
+                console.print(Text(day, "dim"))
+            line = Text.assemble(
+                (f"{at:%H:%M:%S}.{at.microsecond // 1000:03d}  ", "dim"),
+                (f"{','.join(nodes):<{self._width}}  ", "cyan"),
+                (words.sentence(record), _STYLES[words.level(record)]),
+            )
+            if record.get("cause") and record["cause"] != self._cause:
+                line.append(f"  [{record['cause']}]", "dim")
+            console.print(line, soft_wrap=True)
