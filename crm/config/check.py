@@ -18,6 +18,7 @@ from crm.config.model import (
     MAX_LINKS,
     MAX_NODES,
     Agents,
+    Api,
     Config,
     Endpoint,
     Events,
@@ -97,6 +98,7 @@ class Check:
             or quorum is None
             or links is None
             or metrics is None
+            or "api" not in self._sections
         ):
             return None
         cluster, paths, agents, events = (self._sections[name] for name in ("cluster", "paths", "agents", "events"))
@@ -113,6 +115,7 @@ class Check:
             agents=Agents(agents.ocf_root),
             events=Events(events.folder, events.max_mib, events.keep),
             metrics=metrics,
+            api=Api(self._sections["api"].group),
         )
 
     # --- problems

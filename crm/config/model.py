@@ -108,6 +108,12 @@ class Quorum:
     two_node: bool
     wait_for_all: bool
     tie_breaker: TieBreaker
+    auto_tie_breaker: str = ""
+    tie_nodes: tuple[int, ...] = ()
+    last_man_standing: bool = False
+    last_man_standing_window_ms: int = 10_000
+    allow_downscale: bool = False
+    least_votes: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +146,13 @@ class Metrics:
 
 
 @dataclass(frozen=True, slots=True)
+class Api:
+    """The local API: the group whose members may use it beside root; empty for nobody."""
+
+    group: str = "haclient"
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """A configuration in which every value is known. `this_node` is the id of the node it is for."""
 
@@ -154,6 +167,7 @@ class Config:
     agents: Agents
     events: Events = Events()
     metrics: Metrics = Metrics()
+    api: Api = Api()
     encryption: str = "none"
 
     @property

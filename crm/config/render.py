@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from crm.config.model import Config, Endpoint, Quorum, TieBreaker, Timers
+from crm.config.model import Config, Endpoint, NodeEntry, Quorum, TieBreaker, Timers
 
 
 @dataclass(slots=True)
@@ -22,6 +22,13 @@ class _Writer:
     def value(self, key: str, value: Any, comment: str = "") -> None:
         text = json.dumps(list(value) if isinstance(value, tuple) else value)
         self.lines.append(f"{key} = {text}" + (f"  # {comment}" if comment else ""))
+
+    def follows(self, key: str, value: Any, given: bool, comment: str) -> None:
+        """A value that follows from others unless it is given."""
+        if given:
+            self.value(key, value, comment)
+        else:
+            self.comment(f"{key} = {json.dumps(value)}  ({comment})")
 
 
 def render(config: Config) -> str:
@@ -57,7 +64,7 @@ def render(config: Config) -> str:
         if link.mode != "unicast":
             out.value("fallback", link.fallback, "unicast: to those whom the group does not reach; or none")
     _render_timers(out, config.timers)
-    _render_quorum(out, config.quorum)
+    _render_quorum(out, config.quorum, config.nodes)
     out.table("paths")
     out.value("state_dir", config.paths.state_dir, "survives a reboot")
     out.value("run_dir", config.paths.run_dir, "sockets; emptied by a reboot")
@@ -72,6 +79,8 @@ def render(config: Config) -> str:
     out.table("metrics")
     listen = "" if config.metrics.listen is None else str(config.metrics.listen)
     out.value("listen", listen, "address:port for Prometheus; empty: off")
+    out.table("api")
+    out.value("group", config.api.group, "members may use crm and the tools; empty: root only")
     return "\n".join(out.lines) + "\n"
 
 
@@ -89,12 +98,35 @@ def _render_timers(out: _Writer, timers: Timers) -> None:
     out.value("vouch_ms", timers.vouch_ms, "a crm that does not vouch for itself for this long leaves the group")
 
 
-def _render_quorum(out: _Writer, quorum: Quorum) -> None:
+def _render_votes(out: _Writer, quorum: Quorum, nodes: tuple[NodeEntry, ...]) -> None:
+    """What follows from the nodes is only told: written down, it would not follow when nodes are added or removed."""
+    votes = sum(node.votes for node in nodes)
+    decided = quorum.tie_breaker.type != "none" or quorum.auto_tie_breaker
+    pair = len(nodes) == 2 and all(node.votes == 1 for node in nodes)
+    changing = quorum.last_man_standing or quorum.allow_downscale
+    floor = quorum.least_votes if quorum.allow_downscale else quorum.expected_votes
+    given = floor != (1 if quorum.allow_downscale else votes)
+    out.follows("expected_votes", floor, given, "the sum of the nodes' votes; with allow_downscale, the least")
+    note = "at an even split of two nodes both go on, and fencing decides"
+    out.follows("two_node", quorum.two_node, quorum.two_node != (pair and not decided and not changing), note)
+    note = "after a boot, wait until all nodes were seen once"
+    waits = len(nodes) == 2 or quorum.last_man_standing
+    out.follows("wait_for_all", quorum.wait_for_all, quorum.wait_for_all != waits, note)
+    if quorum.auto_tie_breaker:
+        out.value("auto_tie_breaker", True, "at an even split, the half with one certain node goes on")
+        chosen = quorum.tie_nodes if quorum.auto_tie_breaker == "list" else quorum.auto_tie_breaker
+        out.value("auto_tie_breaker_node", chosen, "lowest, highest, or a list of node ids")
+    if quorum.last_man_standing:
+        out.value("last_man_standing", True, "nodes that are lost for longer than the window are counted out")
+        out.value("last_man_standing_window_ms", quorum.last_man_standing_window_ms)
+    if quorum.allow_downscale:
+        out.value("allow_downscale", True, "nodes that leave politely are counted out")
+
+
+def _render_quorum(out: _Writer, quorum: Quorum, nodes: tuple[NodeEntry, ...]) -> None:
     out.table("quorum")
     out.value("policy", quorum.policy, "majority or ignore")
-    out.value("expected_votes", quorum.expected_votes)
-    out.value("two_node", quorum.two_node, "at an even split of two nodes both go on, and fencing decides")
-    out.value("wait_for_all", quorum.wait_for_all, "after a boot, wait until all nodes were seen once")
+    _render_votes(out, quorum, nodes)
     out.table("quorum.tie_breaker")
     tie_breaker = quorum.tie_breaker
     out.value("type", tie_breaker.type, "none, ping, qdisk or arbiter")

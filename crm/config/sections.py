@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from crm.config.model import DEFAULT_DEADTIME_MS, DEFAULT_PORT, MAX_LINKS
+from crm.config.model import DEFAULT_PORT, MAX_LINKS
 
 
 class Section(BaseModel):
@@ -44,9 +44,10 @@ class LinkSection(Section):
 class TimersSection(Section):
     keepalive_ms: int | None = Field(default=None, ge=10, le=60_000)
     warntime_ms: int | None = Field(default=None, ge=20, le=600_000)
-    deadtime_ms: int = Field(default=DEFAULT_DEADTIME_MS, ge=50, le=600_000)
+    failover_ms: int | None = Field(default=None, ge=200, le=600_000)
+    deadtime_ms: int | None = Field(default=None, ge=50, le=600_000)
     initdead_ms: int | None = Field(default=None, ge=50, le=3_600_000)
-    vouch_ms: int = Field(default=3000, ge=200, le=600_000)
+    vouch_ms: int | None = Field(default=None, ge=200, le=600_000)
 
 
 class HeuristicSection(Section):
@@ -86,6 +87,11 @@ class QuorumSection(Section):
     expected_votes: int | None = Field(default=None, ge=1, le=8160)
     two_node: bool | None = None
     wait_for_all: bool | None = None
+    auto_tie_breaker: bool = False
+    auto_tie_breaker_node: Literal["lowest", "highest"] | list[int] | None = None
+    last_man_standing: bool = False
+    last_man_standing_window_ms: int | None = Field(default=None, ge=100, le=3_600_000)
+    allow_downscale: bool = False
     tie_breaker: TieBreakerSection = TieBreakerSection()
 
 
@@ -110,6 +116,10 @@ class MetricsSection(Section):
     listen: str = ""
 
 
+class ApiSection(Section):
+    group: str = Field(default="haclient", max_length=32, pattern=r"^[A-Za-z0-9_.-]*$")
+
+
 MODELS: dict[str, type[Section]] = {
     "cluster": ClusterSection,
     "node": ThisNodeSection,
@@ -121,6 +131,7 @@ MODELS: dict[str, type[Section]] = {
     "agents": AgentsSection,
     "events": EventsSection,
     "metrics": MetricsSection,
+    "api": ApiSection,
 }
 TABLES = ("nodes", "links")
 TIE_BREAKER_TABLES: dict[str, type[Section]] = {"groups": PingGroupSection, "heuristics": HeuristicSection}
@@ -137,6 +148,7 @@ OPTIONAL: dict[str, Any] = {
     "agents": {},
     "events": {},
     "metrics": {},
+    "api": {},
 }
 
 
