@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from crm.config.model import Quorum, Timers
-from crm.config.problems import Problems
+from crm.config.problems import Problems, shown
 from crm.config.sections import NodeSection, QuorumSection
 from crm.config.tiebreakers import resolve_tie_breaker
 
@@ -132,11 +132,14 @@ def _resolve_auto_tie_breaker(
             "quorum.auto_tie_breaker",
             f'auto_tie_breaker and a tie-breaker of type "{quorum.tie_breaker.type}" are two answers to one question; remove one',
         )
-    if not isinstance(chosen, list):
+    if chosen in (None, "lowest", "highest"):
         return chosen or "lowest", ()
+    if not isinstance(chosen, list) or not chosen or not all(type(each) is int for each in chosen):
+        problems.add(
+            "quorum.auto_tie_breaker_node", f'expected "lowest", "highest" or a list of node ids, got {shown(chosen)}'
+        )
+        return "", ()
     known = {node.id: node.votes for node in nodes}
-    if not chosen:
-        problems.add("quorum.auto_tie_breaker_node", 'expected "lowest", "highest" or a list of node ids, got []')
     for node_id in chosen:
         if node_id not in known:
             ids = ", ".join(map(str, sorted(known)))

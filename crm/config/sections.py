@@ -88,7 +88,7 @@ class QuorumSection(Section):
     two_node: bool | None = None
     wait_for_all: bool | None = None
     auto_tie_breaker: bool = False
-    auto_tie_breaker_node: Literal["lowest", "highest"] | list[int] | None = None
+    auto_tie_breaker_node: Any = None
     last_man_standing: bool = False
     last_man_standing_window_ms: int | None = Field(default=None, ge=100, le=3_600_000)
     allow_downscale: bool = False

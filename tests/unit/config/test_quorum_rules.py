@@ -55,6 +55,7 @@ def test_with_allow_downscale_expected_votes_are_the_least() -> None:
         ("two_node = true\nallow_downscale = true", "quorum.two_node", "allow_downscale would decide nothing"),
         ("two_node = true\nwait_for_all = false", "quorum.wait_for_all", "two_node needs wait_for_all"),
         ('auto_tie_breaker_node = "highest"', "quorum.auto_tie_breaker_node", "without auto_tie_breaker"),
+        ('auto_tie_breaker = true\nauto_tie_breaker_node = "middle"', "quorum.auto_tie_breaker_node", 'got "middle"'),
         ("auto_tie_breaker = true\nauto_tie_breaker_node = [7]", "quorum.auto_tie_breaker_node", "7 is not the id"),
         ("auto_tie_breaker = true\nauto_tie_breaker_node = []", "quorum.auto_tie_breaker_node", "got []"),
         (
@@ -100,7 +101,8 @@ def test_whatever_the_rules_the_rendered_file_loads_to_the_same() -> None:
 @pytest.mark.parametrize("tie_breaker", ["", PING, '[quorum.tie_breaker]\ntype = "qdisk"\ndevice = "/dev/sdx"'])
 def test_everything_follows_from_one_wanted_failover_time_and_fits(failover_ms: int, tie_breaker: str) -> None:
     if failover_ms < 1000 and "qdisk" in tie_breaker:
-        pytest.raises(config.ConfigError, load, 2, "", f"{tie_breaker}\n[timers]\nfailover_ms = {failover_ms}")
+        with pytest.raises(config.ConfigError):
+            load(2, "", f"{tie_breaker}\n[timers]\nfailover_ms = {failover_ms}")
         return
     made = load(2, "", f"{tie_breaker}\n[timers]\nfailover_ms = {failover_ms}")
     timers = made.timers
