@@ -39,6 +39,8 @@ from messaging.effects import (
     SendStream,
     Started,
     TimerFired,
+    WaitingEnded,
+    WishMade,
 )
 from messaging.errors import MessagingError, SetupError
 from messaging.frame import FrameCodec
@@ -267,9 +269,25 @@ class Daemon:
                 if self._tie_breaker is not None:
                     answer["evidence_detail"] = self._tie_breaker.status()
                 return answer
+            case "quorum.change":
+                return self._change_quorum(parameters)
             case "links":
                 return self._links_answer()
         raise ValueError(f"unknown query {name!r}: expected status, links or quorum")
+
+    def _change_quorum(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        """What the operator asks for; whether the members agree shows in `quorum`. ValueError when it cannot be."""
+        match parameters.get("action"):
+            case "expected-votes":
+                wish = self._node.plan_expected(int(parameters.get("votes", 0)), force=bool(parameters.get("force")))
+                log.warning("the operator sets expected votes to %d", wish.electorate.expected)
+                self._handle(WishMade(wish))
+            case "unblock":
+                log.warning("the operator says that the nodes wait_for_all waits for are off")
+                self._handle(WaitingEnded())
+            case other:
+                raise ValueError(f"unknown change of quorum {other!r}")
+        return {}
 
     def _links_answer(self) -> dict[str, Any]:
         links = []
