@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 from lxml.etree import SubElement, _Element
 
-from crm.policy.digests import attribute_digest
 from crm.policy.graph import FEATURE_SET
 
 NO_UUID = "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx"
@@ -149,6 +148,8 @@ def operation(cib: _Element, text: str, spec: OperationSpec, now: int) -> list[s
     for old in list(history.iterchildren("lrm_rsc_op")):
         if old.get("id") == entry_id:
             history.remove(old)
+    # In a history written by hand nothing may say where it comes from; entries of different nodes are told apart by time alone.
+    others_name_no_node = len(history) > 0 and all(entry.get("on_node") is None for entry in history)
     SubElement(
         history,
         "lrm_rsc_op",
@@ -169,9 +170,10 @@ def operation(cib: _Element, text: str, spec: OperationSpec, now: int) -> list[s
             "last-rc-change": str(now),
             "exec-time": "0",
             "queue-time": "0",
-            "op-digest": attribute_digest({}),
         },
     )
+    if others_name_no_node:
+        del history[-1].attrib["on_node"]
     return lines
 
 

@@ -130,11 +130,30 @@ def _read_cib(options: argparse.Namespace) -> _Element:
             return xml.parse(sys.stdin.buffer.read(), comments=False)
         if options.live_check or source is None:
             return xml.parse(_live_cib(), comments=False)
-        return xml.parse(Path(source).read_bytes(), comments=False)
+        return xml.parse(_file(Path(source)), comments=False)
+    except EOFError:
+        raise Failure(f"Could not read '{source}': it ends too early, or is too large", EX_DATAERR) from None
     except OSError as error:
-        raise Failure(f"Could not read '{source}': {error.strerror}", EX_NOINPUT) from None
+        raise Failure(f"Could not read '{source}': {error.strerror or error}", EX_NOINPUT) from None
     except ValueError as error:
         raise Failure(f"Could not parse the CIB: {error}", EX_DATAERR) from None
+
+
+def _file(path: Path) -> bytes:
+    """The text of a CIB file; the inputs of decisions that the daemon keeps are compressed."""
+    data = path.read_bytes()
+    if not data.startswith(b"BZh"):
+        return data
+
+    import bz2
+
+    from crm.cib import xml
+
+    decompressor = bz2.BZ2Decompressor()
+    text = decompressor.decompress(data, max_length=xml.MAX_BYTES + 1)
+    if not decompressor.eof:
+        raise EOFError
+    return text
 
 
 def _live_cib() -> bytes:
@@ -207,14 +226,17 @@ def _run(options: argparse.Namespace) -> int:
     from crm.policy.render import simulation
     from crm.policy.state import effective_now
 
-    now, _ = effective_now(cib, options.set_datetime, int(time.time()))
+    now, source = effective_now(cib, options.set_datetime, int(time.time()))
+    if options.set_datetime is not None and source != "argument":
+        raise Failure(f"'{options.set_datetime}' is not a date and time in ISO 8601", EX_USAGE)
     date = simulation.date_line(cib, options.set_datetime)
     out = [] if options.quiet or date is None else [date]
     if not options.quiet:
         out += simulation.current_status(cib, now)
     events = _inject(cib, options, now)
     if events and not options.quiet:
-        out += ["Performing Requested Modifications:", *(f"  * {line}" for line in events), ""]
+        out += ["Performing Requested Modifications:", *(f"  * {line}" for line in events)]
+        out += ["" if date is None else f"{date}\n"]
     if options.save_input is not None:
         _save(options.save_input, _document(cib))
     wanted = options.run or options.simulate or options.in_place
@@ -235,7 +257,14 @@ def _schedule(
     from crm.policy.render import simulation
     from crm.policy.schedule import schedule
 
-    transition = schedule(cib, now, show_scores=options.show_scores, show_utilization=options.show_utilization)
+    # A file may be for others' eyes, its passwords hidden; what the cluster itself answers is complete.
+    transition = schedule(
+        cib,
+        now,
+        masked=not options.live_check,
+        show_scores=options.show_scores,
+        show_utilization=options.show_utilization,
+    )
     out += _scores(options, transition.assignment.score_lines, transition.assignment.utilization_lines)
     if not options.quiet and (options.run or options.simulate or options.in_place):
         out += simulation.transition_summary(transition)

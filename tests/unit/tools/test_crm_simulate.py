@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bz2
 import resource
 import subprocess
 import sys
@@ -118,6 +119,23 @@ def test_an_injected_failure_is_recovered_from(cib: Path, capsys: pytest.Capture
     assert out.rstrip().endswith("    * Clone Set: C [B]:\n      * Started: [ n1 n2 ]")
 
 
+def test_an_injected_failure_counts_in_a_history_that_does_not_say_where_it_comes_from(
+    cib: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As people write histories by hand; and with parameters, which no injected entry can know the digest of."""
+    started = (
+        '<lrm_resources><lrm_resource id="A" class="ocf" provider="pacemaker" type="Dummy"><lrm_rsc_op id="A_last_0" operation="start" '
+        'operation_key="A_start_0" call-id="7" rc-code="0" op-status="0" interval="0" transition-key="1:1:0:x"/></lrm_resource></lrm_resources>'
+    )
+    text = CIB.replace("<lrm_resources/>", started, 1).replace(
+        "<operations>",
+        '<instance_attributes id="i"><nvpair id="i1" name="state" value="/x"/></instance_attributes><operations>',
+    )
+    cib.write_text(text)
+    _, out, _ = run(capsys, "-x", cib, "-g", "T1", "-i", "A_monitor_10000@n1=1", "-R")
+    assert "  * Recover    A       (    n1 )\n" in out
+
+
 def test_a_chosen_operation_fails_and_the_rest_waits(cib: Path, capsys: pytest.CaptureFixture[str]) -> None:
     status, out, err = run(capsys, "-x", cib, "-g", "T1", "-F", "A_start_0@n1=1", "-S")
     assert "Pretending action" in out and "failed with rc=1\n" in out
@@ -128,6 +146,21 @@ def test_a_chosen_operation_fails_and_the_rest_waits(cib: Path, capsys: pytest.C
 def test_a_time_can_be_set(cib: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _, out, _ = run(capsys, "-x", cib, "-t", "2020-01-01", "-S")
     assert out.startswith("Setting effective cluster time: 2020-01-01\nCurrent cluster status:\n")
+    _, out, _ = run(capsys, "-x", cib, "-t", "2020-01-01", "-g", "T1", "-R")
+    assert "  * Granting ticket T1\nSetting effective cluster time: 2020-01-01\n\nTransition Summary:\n" in out
+
+
+def test_the_compressed_inputs_that_the_daemon_keeps_can_be_replayed(
+    cib: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    kept, cut = tmp_path / "pe-input-1.bz2", tmp_path / "cut.bz2"
+    kept.write_bytes(bz2.compress(cib.read_bytes()))
+    cut.write_bytes(kept.read_bytes()[:-20])
+    assert run(capsys, "-x", kept, "-R") == run(capsys, "-x", cib, "-R")
+    assert run(capsys, "-x", cut, "-R")[::2] == (
+        65,
+        f"crm_simulate: Could not read '{cut}': it ends too early, or is too large\n",
+    )
 
 
 def test_graph_dot_input_and_output_are_saved(cib: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -178,6 +211,7 @@ def test_what_cannot_be_is_refused(cib: Path, capsys: pytest.CaptureFixture[str]
     assert "Invalid operation spec: foo" in run(capsys, "-x", cib, "-S", "-i", "foo")[2]
     assert "Invalid resource name: X" in run(capsys, "-x", cib, "-S", "-i", "X_monitor_0@n1=0")[2]
     assert run(capsys, "--profile", tmp_path / "none")[0] == 66
+    assert "'soon' is not a date and time" in run(capsys, "-x", cib, "-R", "-t", "soon")[2]
 
 
 def test_the_command_starts_quickly(cib: Path) -> None:
