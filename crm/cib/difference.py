@@ -55,8 +55,8 @@ class _Steps:
             changed = etree.Element(str(new.tag))
             if (identity := new.get("id")) is not None:
                 changed.set("id", identity)
-            for key, value in values.items():
-                changed.set(key, value)
+            for name, value in values.items():
+                changed.set(name, value)
             self.changes.append({"operation": "modify", "xpath": path, "xml": xml.to_text(changed, pretty=False)})
         theirs = {_key(child): child for child in xml.elements(new)}
         ours = {_key(child): child for child in xml.elements(old)}
@@ -82,10 +82,11 @@ def _can_be_merged(old: etree._Element, new: etree._Element) -> bool:
         return False
     if len(set(before) ^ set(after)) > MANY:
         return False
-    result = [key for key in before if key in set(after)]
-    for key in after:
-        if key not in set(before):
-            result.insert(xml.place_for(key[0], [tag for tag, _ in result]), key)
+    known, wanted = set(before), set(after)
+    result = [each for each in before if each in wanted]
+    for each in after:
+        if each not in known:
+            result.insert(xml.place_for(each[0], [tag for tag, _ in result]), each)
     return after == result
 
 

@@ -52,6 +52,14 @@ def commit(session: Session, configuration: Configuration, *, force: bool = Fals
     raise ShellError(f"the CIB changed {ATTEMPTS} times while this was tried; nothing was committed")
 
 
+def replace(session: Session, current: etree._Element, wanted: etree._Element) -> None:
+    """Makes `wanted` the configuration, if it is still `current`. ShellError when it is not: nobody has seen what that would do."""
+    configuration = Configuration(current)
+    configuration.replace_with(wanted)
+    if not _try_commit(session, configuration):
+        raise ShellError("the configuration was changed meanwhile; nothing was done")
+
+
 def _try_commit(session: Session, configuration: Configuration) -> bool:
     wanted = difference.steps(configuration.base, configuration.root)
     if not wanted:

@@ -53,6 +53,8 @@ def change(shell: Shell, action: Callable[[Configuration], T]) -> T:
     def attempt(configuration: Configuration) -> T:
         result = action(configuration)
         _judge(shell, configuration, force=shell.force)
+        if shell.preview:
+            shell.show_preview(configuration.root)
         return result
 
     try:

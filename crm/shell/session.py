@@ -16,7 +16,7 @@ from lxml import etree
 from crm.api import errors
 from crm.api.client import Client
 from crm.api.errors import ApiError
-from crm.cib import xml
+from crm.cib import shadows, xml
 
 CIB_FILE: Final = "CIB_file"
 """Environment variable: the CIB to work on instead of the live one."""
@@ -32,11 +32,30 @@ class ShellError(Exception):
         self.items = items
 
 
+class Done(Exception):
+    """The command is over, and has said what there was to say."""
+
+
+READING: Final = frozenset(
+    {
+        *("cib.query", "cib.history", "cib.version", "status", "membership", "attribute.query"),
+        *("events.recent", "wait", "messaging.query"),
+    }
+)
+"""Methods that change nothing."""
+
+
+def _only_reading() -> ShellError:
+    return ShellError("--preview cannot show what this would lead to; nothing was done")
+
+
 class Session(Protocol):
     """`name` is for the prompt: `live`, or the file's name."""
 
     name: str
     live: bool
+    read_only: bool
+    """Nothing may be changed: a preview."""
 
     def query_cib(self) -> etree._Element:
         """The whole CIB; the caller may change it."""
@@ -61,6 +80,7 @@ class LiveSession:
     live = True
 
     def __init__(self, run_dir: str | None = None) -> None:
+        self.read_only = False
         self._client = Client(run_dir)
         self._run_dir = run_dir
 
@@ -71,6 +91,8 @@ class LiveSession:
         return str(self.call("cib.apply", operation=operation, **parameters)["version"])
 
     def call(self, method: str, **parameters: Any) -> Any:
+        if self.read_only and method not in READING:
+            raise _only_reading()
         try:
             return self._client.call(method, **parameters)
         except ApiError as error:
@@ -88,6 +110,8 @@ class LiveSession:
 
     def call_patiently(self, method: str, **parameters: Any) -> Any:
         """A call that waits as long as the daemon takes, on a connection of its own."""
+        if self.read_only and method not in READING:
+            raise _only_reading()
         with Client(self._run_dir, timeout_s=None) as client:
             try:
                 return client.call(method, **parameters)
@@ -120,6 +144,7 @@ class FileSession:
     def __init__(self, path: str | Path) -> None:
         from crm.tools.cibfile import FileClient
 
+        self.read_only = False
         self.path = Path(path)
         self.name = self.path.stem
         self._client = FileClient(str(path), check=False)
@@ -128,6 +153,8 @@ class FileSession:
         return xml.parse(self._ask("cib.query")["xml"])
 
     def apply(self, operation: str, **parameters: Any) -> str:
+        if self.read_only:
+            raise _only_reading()
         return str(self._ask("cib.apply", operation=operation, **parameters)["version"])
 
     def _ask(self, method: str, **parameters: Any) -> Any:
@@ -150,9 +177,27 @@ class FileSession:
         """Nothing is kept open."""
 
 
+def shadow_session(name: str) -> FileSession:
+    """ShellError when there is no shadow of that name."""
+    path = shadow_path(name)
+    if not path.is_file():
+        raise ShellError(f"there is no shadow {name!r}; crm cib list prints them, crm cib new {name} makes one")
+    return FileSession(path)
+
+
+def shadow_path(name: str) -> Path:
+    try:
+        return Path(shadows.path_of(name))
+    except ValueError as error:
+        raise ShellError(str(error)) from None
+
+
 def open_session(
     cib_file: str | None = None, run_dir: str | None = None, environment: Mapping[str, str] = os.environ
 ) -> Session:
-    """The file given, else the one that `CIB_file` names, else the live cluster."""
+    """The file given, else the shadow that `CIB_shadow` names, else the file that `CIB_file` names, else the live cluster."""
+    shadow = environment.get(shadows.ENV_SHADOW)
+    if shadow and not cib_file:
+        return shadow_session(shadow)
     path = cib_file or environment.get(CIB_FILE)
     return FileSession(path) if path else LiveSession(run_dir)

@@ -8,12 +8,17 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from crm.shell.session import FileSession, LiveSession, Session, ShellError, open_session
+from crm.shell.session import Done, FileSession, LiveSession, Session, ShellError, open_session
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from lxml import etree
+
     from crm.shell.configuration import Configuration
 
 
@@ -28,6 +33,8 @@ class Shell:
     run_dir: str | None = None
     wait: bool = False
     force: bool = False
+    preview: bool = False
+    """Changes are not made: what the cluster would do is shown instead."""
     interactive: bool = False
     collecting: bool = False
     pending: Configuration | None = None
@@ -41,6 +48,7 @@ class Shell:
     def session(self) -> Session:
         if self._session is None:
             self._session = open_session(self.cib_file, self.run_dir)
+        self._session.read_only = self.preview
         return self._session
 
     def use(self, session: Session) -> None:
@@ -76,6 +84,24 @@ class Shell:
         if not sys.stdin.isatty():
             raise ShellError(f"{question} Say so with --force.")
         return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
+
+    def show_preview(self, cib: etree._Element) -> NoReturn:
+        """Ends the command with what the cluster would do, were this its CIB."""
+        from crm.shell import preview
+
+        for line in preview.report(cib):
+            self.say(line)
+        raise Done
+
+    @contextmanager
+    def previewing(self, wanted: bool = True) -> Iterator[None]:
+        """Inside, changes are shown instead of made, if that is wanted."""
+        before = self.preview
+        self.preview = before or wanted
+        try:
+            yield
+        finally:
+            self.preview = before
 
     def settle(self, timeout_ms: int = 0) -> None:
         """Waits until no transition is running or pending, when --wait asks for it and there is a cluster to wait for."""

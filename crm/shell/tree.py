@@ -17,7 +17,7 @@ import typer
 from typer.core import TyperGroup
 
 from crm.api.errors import ApiError
-from crm.shell.session import ShellError
+from crm.shell.session import Done, ShellError
 from crm.shell.shell import Shell
 
 LEVELS: Final[dict[str, str]] = {
@@ -25,6 +25,7 @@ LEVELS: Final[dict[str, str]] = {
     "configure": "crm.shell.commands.configure",
     "resource": "crm.shell.commands.resource",
     "node": "crm.shell.commands.node",
+    "maintenance": "crm.shell.commands.maintenance",
     "cluster": "crm.shell.commands.cluster",
     "why": "crm.shell.commands.why",
     "events": "crm.shell.commands.events",
@@ -87,6 +88,9 @@ def root(
     run_dir: Annotated[str | None, typer.Option(help="Whose daemon to talk to (also: VIGIL_RUN_DIR).")] = None,
     wait: Annotated[bool, typer.Option("--wait", "-w", help="Return when the cluster has carried it out.")] = False,
     force: Annotated[bool, typer.Option("--force", "-F", help="Do it without asking.")] = False,
+    preview: Annotated[
+        bool, typer.Option("--preview", help="Change nothing: show what the cluster would do then.")
+    ] = False,
     file: Annotated[
         str | None, typer.Option("--file", "-f", help="Run the commands of this file ('-': input).")
     ] = None,
@@ -95,7 +99,7 @@ def root(
     shell = context.obj if isinstance(context.obj, Shell) else Shell()
     if not shell.interactive:
         shell.cib_file, shell.run_dir = cib, run_dir
-        shell.wait, shell.force = wait, force
+        shell.wait, shell.force, shell.preview = wait, force, preview
     context.obj = shell
     if version:
         from importlib.metadata import version as version_of
@@ -117,6 +121,8 @@ def run(arguments: list[str], shell: Shell | None = None) -> int:
         command.main(args=arguments, prog_name="crm", obj=shell or Shell())
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+    except Done:
+        return 0
     except (ShellError, ApiError) as error:
         print(f"crm: {error}", file=sys.stderr)
         return 1

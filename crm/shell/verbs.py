@@ -88,6 +88,43 @@ def unset_attribute(element: etree._Element, kind: str, name: str) -> bool:
     return found
 
 
+def clear_below(element: etree._Element, kind: str, name: str) -> list[str]:
+    """Removes the value from the members, where it would win over that of the element. Returns the ids of those that had one."""
+    return [
+        member.get("id", "")
+        for member in element.iterdescendants(*RESOURCE_TAGS)
+        if unset_attribute(member, kind, name)
+    ]
+
+
+def set_option(configuration: Configuration, name: str, value: str) -> None:
+    """An option of the cluster, under whichever of its names it is there already."""
+    pairs = _options(configuration, name)
+    for pair in pairs:
+        pair.set("value", value)
+    if pairs:
+        return
+    section = xml.ensure_section(configuration.root, "crm_config")
+    holder = next((each for each in section.iterchildren("cluster_property_set") if each.find("rule") is None), None)
+    if holder is None:
+        holder = etree.SubElement(section, "cluster_property_set", id=_free(configuration, "cib-bootstrap-options"))
+    identity = _free(configuration, f"{holder.get('id')}-{name}")
+    etree.SubElement(holder, "nvpair", id=identity, name=name, value=value)
+
+
+def unset_option(configuration: Configuration, name: str) -> None:
+    for pair in _options(configuration, name):
+        parent = pair.getparent()
+        if parent is not None:
+            parent.remove(pair)
+
+
+def _options(configuration: Configuration, name: str) -> list[etree._Element]:
+    section = xml.section(configuration.root, "crm_config")
+    found = [] if section is None else section.iterfind("cluster_property_set/nvpair")
+    return [pair for pair in found if pair.get("name") == name]
+
+
 def _free(configuration: Configuration, wanted: str) -> str:
     taken = {element.get("id") for element in configuration.root.iter("*")}
     candidate, number = wanted, 0
@@ -102,10 +139,7 @@ def set_target_role(configuration: Configuration, identity: str, role: str) -> s
     element = resource_of(configuration, identity)
     if role in ("Promoted", "Unpromoted") and not is_promotable(element):
         raise ConfigurationError([f"{identity} is no promotable clone; only those can be promoted and demoted"])
-    also: list[str] = []
-    for member in element.iterdescendants(*RESOURCE_TAGS):
-        if unset_attribute(member, "meta", "target-role"):
-            also.append(member.get("id", ""))
+    also = clear_below(element, "meta", "target-role")
     set_attribute(configuration, element, "meta", "target-role", role)
     return f"target-role={role}" + (f"; {', '.join(also)} had one of their own, now gone" if also else "")
 

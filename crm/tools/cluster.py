@@ -7,6 +7,7 @@ import os
 from crm.api import errors
 from crm.api.client import Client
 from crm.api.errors import ApiError
+from crm.cib import shadows
 from crm.tools.command import usage
 
 TYPE_CHECKING = False
@@ -28,6 +29,13 @@ _WAIT_S: Final = 60.0
 
 
 def cib_file() -> str | None:
+    """The file that `CIB_file` names, or that of the shadow that `CIB_shadow` does."""
+    shadow = shadows.chosen()
+    if shadow is not None:
+        try:
+            return shadows.path_of(shadow)
+        except ValueError as error:
+            usage(f"{shadows.ENV_SHADOW}: {error}")
     return os.environ.get("CIB_file") or None  # noqa: SIM112 - Pacemaker's own spelling
 
 

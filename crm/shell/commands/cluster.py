@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -16,6 +16,9 @@ from crm.api.client import socket_path
 from crm.api.errors import ApiError
 from crm.shell.session import LiveSession, ShellError
 from crm.shell.shell import Shell, shell_of, wait_idle
+
+if TYPE_CHECKING:
+    from messaging.forecast import Standing
 
 app = typer.Typer(
     help="Make a cluster, join one, start and stop this node, see how it is.",
@@ -353,18 +356,91 @@ def links(context: typer.Context) -> None:
 
 
 @app.command()
-def quorum(context: typer.Context) -> None:
-    """Show votes, and why there is a quorum or none."""
+def quorum(
+    context: typer.Context,
+    action: Annotated[str, typer.Argument(help="Nothing: how it stands. what-if: see --down, --split. unblock.")] = "",
+    down: Annotated[str, typer.Option("--down", help="what-if: nodes that are off, NODE,NODE.")] = "",
+    split: Annotated[str, typer.Option("--split", help="what-if: who hears whom, NODE,NODE/NODE,NODE.")] = "",
+    seeing: Annotated[
+        str | None, typer.Option("--seeing", help="what-if: the nodes that see the ping target, NODE,NODE.")
+    ] = None,
+    cold: Annotated[bool, typer.Option("--cold", help="what-if: all nodes have just been booted.")] = False,
+    config: Annotated[
+        str | None, typer.Option("--config", help="what-if: from this vigil.toml alone, no cluster needed.")
+    ] = None,
+) -> None:
+    """Show votes, and why there is a quorum or none; say what would happen if (what-if); end wait_for_all (unblock)."""
+    from crm.shell import quorum as words
+
+    shell = shell_of(context)
+    question = words.Question(down, split, seeing, cold)
+    match action:
+        case "":
+            if question != words.Question() or config is not None:
+                raise ShellError("these options belong to: crm cluster quorum what-if")
+            lines = words.report(shell.live.call("messaging.query", name="quorum"))
+        case "what-if":
+            if config is None:
+                standing, names = words.read(shell.live.call("messaging.query", name="quorum"))
+                lines = words.what_if(standing, names, question, words.consequences(shell.live.query_cib()))
+            else:
+                standing, names = _standing_of(config)
+                lines = words.what_if(standing, names, question, words.Consequences())
+        case "unblock":
+            lines = _unblock(shell)
+        case _:
+            raise ShellError(f"{action}: expected what-if, unblock or nothing")
+    for line in lines:
+        shell.say(line)
+
+
+def _standing_of(config: str) -> tuple[Standing, dict[int, str]]:
+    """A cluster of this configuration in which all is well."""
+    from crm import config as configuration
+    from messaging import forecast
+    from messaging.config import from_document
+
+    try:
+        loaded = from_document(configuration.load(config).to_document())
+    except configuration.ConfigError as error:
+        raise ShellError(f"{config} cannot be used", tuple(str(error).splitlines())) from None
+    names = {node.node_id: node.name for node in loaded.nodes}
+    return forecast.whole(loaded.votes, loaded.quorum.expected_votes, loaded.quorum.rules()), names
+
+
+def _unblock(shell: Shell) -> list[str]:
+    answer: dict[str, Any] = shell.live.call("messaging.query", name="quorum")
+    here = set(answer.get("members", ()))
+    absent = [name for node_id, name in (answer.get("names") or {}).items() if int(node_id) not in here]
+    if not answer.get("wait_for_all") or answer.get("seen_all") or not absent:
+        raise ShellError("wait_for_all is not what this part of the cluster waits for; see crm cluster quorum")
+    shell.warn(
+        f"DANGER: not seen since the start are {', '.join(absent)}. If any of them runs, both parts may start the same resources, "
+        "and shared data is lost. Make sure that they are switched off."
+    )
+    if not shell.confirm(f"Are {', '.join(absent)} off, and shall this part go on without them?"):
+        raise ShellError("nothing was changed")
+    after = shell.live.call("quorum.change", action="unblock")
+    return [f"{'quorate' if after.get('quorate') else 'NOT quorate'}: {after.get('reason')}"]
+
+
+@app.command("expected-votes")
+def expected_votes(
+    context: typer.Context,
+    votes: Annotated[int, typer.Argument(help="How many votes there are to be; more than half of them is a quorum.")],
+) -> None:
+    """Set the expected votes of the running cluster, until nodes that are not here come back. With --force without quorum."""
     shell = shell_of(context)
     answer: dict[str, Any] = shell.live.call("messaging.query", name="quorum")
-    shell.say(f"{'quorate' if answer.get('quorate') else 'NOT quorate'}: {answer.get('reason')}")
-    shell.say(f"votes present {answer.get('present_votes')}, expected {answer.get('expected_votes')}")
-    for name, votes in (answer.get("votes") or {}).items():
-        shell.say(f"  {name}: {votes}")
-    rules = [key.replace("_", "-") for key in ("two_node", "wait_for_all") if answer.get(key)]
-    if rules:
-        shell.say(f"rules: {', '.join(rules)}")
-    if answer.get("evidence_detail"):
-        detail = answer["evidence_detail"]
-        words = detail.items() if isinstance(detail, dict) else [("tie-breaker", detail)]
-        shell.say("tie-breaker: " + ", ".join(f"{key} {value}" for key, value in words))
+    here = set(answer.get("members", ()))
+    absent = [name for node_id, name in (answer.get("names") or {}).items() if int(node_id) not in here]
+    if absent:
+        shell.warn(
+            f"DANGER: not here are {', '.join(absent)}. With fewer expected votes this part may go on without them; if they run, "
+            "and are together, so do they, and shared data is lost. Make sure that they are switched off."
+        )
+        if not shell.confirm(f"Are {', '.join(absent)} off?"):
+            raise ShellError("nothing was changed")
+    forced = shell.force or not answer.get("quorate")
+    after = shell.live.call("quorum.change", action="expected-votes", votes=votes, force=forced)
+    shell.say(f"{'quorate' if after.get('quorate') else 'NOT quorate'}: {after.get('reason')}")

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Annotated, Any, Final
 
 import typer
+from lxml import etree
 
 from crm.api import errors
 from crm.api.errors import ApiError
@@ -47,6 +48,8 @@ def _set(shell: Shell, node: str, name: str, value: str | None, lifetime: str = 
     """A node attribute: permanent ones in the configuration, the others in the running cluster."""
     if lifetime not in ("forever", "reboot"):
         raise ShellError(f"{lifetime!r} is no lifetime of an attribute; expected forever or reboot")
+    if shell.preview:
+        shell.show_preview(_as_if_set(shell, node, name, value))
     if lifetime == "reboot":
         shell.live.call("attribute.update", node=node, name=name, value=value, lifetime="reboot")
         return
@@ -59,6 +62,20 @@ def _set(shell: Shell, node: str, name: str, value: str | None, lifetime: str = 
             verbs.set_attribute(configuration, element, "param", name, value)
 
     editing.change(shell, action)
+
+
+def _as_if_set(shell: Shell, node: str, name: str, value: str | None) -> etree._Element:
+    """The CIB with this value only, wherever there was one."""
+    configuration = Configuration(shell.session.query_cib())
+    element = verbs.node_of(configuration, node)
+    verbs.unset_attribute(element, "param", name)
+    for state in configuration.root.iterfind("status/node_state/transient_attributes"):
+        owner = state.getparent()
+        if owner is not None and owner.get("uname") == node:
+            verbs.unset_attribute(state, "param", name)
+    if value is not None:
+        verbs.set_attribute(configuration, element, "param", name, value)
+    return configuration.root
 
 
 def _settle(shell: Shell, wait: bool) -> None:

@@ -145,9 +145,7 @@ def _set_meta(context: typer.Context, resources: list[str], name: str, value: st
     def action(configuration: Configuration) -> None:
         for identity in resources:
             element = verbs.resource_of(configuration, identity)
-            for member in element.iter("primitive", "group"):
-                if member is not element:
-                    verbs.unset_attribute(member, "meta", name)
+            verbs.clear_below(element, "meta", name)
             verbs.set_attribute(configuration, element, "meta", name, value)
 
     change(shell, action)

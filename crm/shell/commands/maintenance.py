@@ -1,0 +1,77 @@
+"""`crm maintenance`: leave everything, one resource or one node alone; and what happens when that ends, shown beforehand."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+import typer
+
+from crm.shell import editing, preview, verbs
+from crm.shell.configuration import Configuration, ConfigurationError
+from crm.shell.session import ShellError
+from crm.shell.shell import Shell, shell_of
+
+app = typer.Typer(
+    help="Leave the cluster, a resource or a node alone.", invoke_without_command=True, add_completion=False
+)
+
+What = Annotated[
+    str | None, typer.Argument(metavar="[RESOURCE|NODE]", help="What to leave alone; the whole cluster, unless named.")
+]
+Preview = Annotated[bool, typer.Option("--preview", help="Change nothing: show what the cluster would do.")]
+OPTION: Final = "maintenance-mode"
+
+
+@app.callback()
+def level(context: typer.Context) -> None:
+    if context.invoked_subcommand is None and not shell_of(context).interactive:
+        shell_of(context).start = ("maintenance",)
+
+
+@app.command()
+def on(context: typer.Context, what: What = None) -> None:
+    """Start, stop and watch nothing from now on; what runs goes on running."""
+    shell = shell_of(context)
+    editing.change(shell, lambda configuration: _switch(configuration, what, on=True))
+    shell.say(f"{what or 'the cluster'} is in maintenance")
+
+
+@app.command()
+def off(context: typer.Context, what: What = None, preview: Preview = False) -> None:
+    """Let the cluster take care again; prints what it is going to do."""
+    shell = shell_of(context)
+    with shell.previewing(preview):
+        editing.change(shell, lambda configuration: _off(shell, configuration, what))
+    shell.say(f"{what or 'the cluster'} is not in maintenance any more")
+
+
+def _off(shell: Shell, configuration: Configuration, what: str | None) -> None:
+    _switch(configuration, what, on=False)
+    if not configuration.changed:
+        raise ShellError(f"{what or 'the cluster'} is not in maintenance")
+    if not shell.preview:
+        for line in preview.report(configuration.root):
+            shell.say(line)
+
+
+def _switch(configuration: Configuration, what: str | None, *, on: bool) -> None:
+    """The cluster's option, a resource's meta-attribute, or a node's attribute."""
+    if what is None:
+        if on:
+            verbs.set_option(configuration, OPTION, "true")
+        else:
+            verbs.unset_option(configuration, OPTION)
+        return
+    try:
+        element, kind = verbs.resource_of(configuration, what), "meta"
+    except ConfigurationError as error:
+        try:
+            element, kind = verbs.node_of(configuration, what), "param"
+        except ConfigurationError:
+            raise ConfigurationError([f"there is no resource or node {what!r}", *error.problems]) from None
+    if kind == "meta":
+        verbs.clear_below(element, "meta", "maintenance")
+    if on:
+        verbs.set_attribute(configuration, element, kind, "maintenance", "true")
+    else:
+        verbs.unset_attribute(element, kind, "maintenance")
