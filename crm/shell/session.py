@@ -13,10 +13,10 @@ from typing import Any, Final, Protocol
 
 from lxml import etree
 
-from crm.api import errors
+from crm.api import errors, shadows
 from crm.api.client import Client
 from crm.api.errors import ApiError
-from crm.cib import shadows, xml
+from crm.cib import xml
 
 CIB_FILE: Final = "CIB_file"
 """Environment variable: the CIB to work on instead of the live one."""

@@ -7,9 +7,9 @@ from datetime import datetime
 
 from lxml import etree
 
-from crm.api import errors
+from crm.api import errors, shadows
 from crm.api.errors import ApiError
-from crm.cib import shadows, xml
+from crm.cib import xml
 from crm.shell.grammar import canonical, show
 from crm.shell.session import LiveSession, ShellError, shadow_path, shadow_session
 

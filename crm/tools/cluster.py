@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 
-from crm.api import errors
+from crm.api import errors, shadows
 from crm.api.client import Client
 from crm.api.errors import ApiError
-from crm.cib import shadows
 from crm.tools.command import usage
 
 TYPE_CHECKING = False

@@ -8,8 +8,9 @@ from typing import Annotated, Any, Final
 import typer
 from lxml import etree
 
-from crm.cib import shadows, xml
-from crm.cib.shadows import LIVE
+from crm.api import shadows
+from crm.api.shadows import LIVE
+from crm.cib import xml
 from crm.shell import commit as committing
 from crm.shell import preview, versions
 from crm.shell.configuration import Configuration
