@@ -151,6 +151,7 @@ class QuorumConfig:
             tie_breaker="" if self.tie_breaker.kind is TieBreakerType.NONE else self.tie_breaker.kind.value,
             tie_breaker_votes=self.tie_breaker.votes,
             tie_prefer=self.tie_breaker.prefer,
+            tie_shared=self.tie_breaker.kind is TieBreakerType.PING or not self.tie_breaker.master_wins,
             auto_tie_breaker=self.auto_tie_breaker,
             tie_nodes=self.tie_nodes,
             last_man_standing=self.last_man_standing,

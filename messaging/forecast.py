@@ -6,8 +6,8 @@ A node in no side is down. `forecast` answers for each side by itself, as the no
 for `last_man_standing` also when the window is over.
 
 Evidence of a tie-breaker outside the nodes cannot be computed. A quorum disk or a network arbiter has one winner at most, so
-there the rule says who (`exclusive`). Ping targets may be seen by each side or by none: `evidence` says by whom, and without
-that the answer for a side that depends on it is None.
+there the rule says who. Ping targets (and a disk without `master_wins`) may be seen by each side or by none: `evidence` says
+by whom, and without that the answer for a side that depends on it is None.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from messaging.tiebreak import preference
 from messaging.tiebreak.preference import Contender, Prefer
 from messaging.types import ViewId
 
-PING = "ping"
 _NEXT = ViewId(1 << 62, 0)
 
 
@@ -69,7 +68,7 @@ def forecast(
     answers = []
     for members, needs, without, with_it in zip(sides, asks, blind, seeing, strict=True):
         quorate: bool | None = without.quorate
-        if needs and standing.rules.tie_breaker == PING:
+        if needs and standing.rules.tie_shared:
             quorate = None if evidence is None else bool(evidence & members)
         elif needs:
             quorate = members == winner
@@ -122,9 +121,9 @@ def tie_rule(standing: Standing, names: Mapping[int, str]) -> str:
         node_id = quorum.deciding_node(standing.roll.current, standing.votes, rules)
         who = names.get(node_id, str(node_id)) if node_id is not None else "nobody: no such node has a vote"
         return f"auto_tie_breaker {rules.auto_tie_breaker}: the side with {who}"
-    if rules.tie_breaker == PING:
+    if rules.tie_shared:
         return (
-            "ping: each side that reaches a target; where both do, both go on and fencing decides, the side with the "
+            f"{rules.tie_breaker}: each side that sees it; where both do, both go on and fencing decides, the side with the "
             "lowest node id first"
         )
     if rules.tie_breaker:

@@ -59,6 +59,7 @@ class Rules:
     votes of its own to the side that holds its evidence, instead of deciding even splits. `tie_prefer`: which of equal sides it
     takes (`messaging.tiebreak.preference`).
 
+    `tie_shared`: several sides may hold its evidence at one time, and fencing decides between them.
     `auto_tie_breaker` is empty, `lowest`, `highest` or `list` (then `tie_nodes` has the ids). `least_votes`: below these,
     `allow_downscale` reduces nothing.
     """
@@ -69,6 +70,7 @@ class Rules:
     tie_breaker: str = ""
     tie_breaker_votes: int = 0
     tie_prefer: str = "lowest"
+    tie_shared: bool = False
     auto_tie_breaker: str = ""
     tie_nodes: tuple[int, ...] = ()
     last_man_standing: bool = False
