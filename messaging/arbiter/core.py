@@ -278,6 +278,7 @@ class Arbiter:
         others = self._live(docket, now_ms)
         asking = [frozenset(report.part) for report in others.values() if report.needs]
         unaware = any(leaver in report.part for report in others.values())
+        unaware = unaware or any(voter.report is None for voter in docket.voters.values())
         return not unaware and all(any(grant.part <= part for grant in docket.grants.values()) for part in asking)
 
     # --- for people
