@@ -171,6 +171,8 @@ class Controller:
             "reason": view.reason,
             "joined": [member.name for member in view.joined],
             "left": [member.name for member in view.left],
+            # In both, since it did not come along from our view; but it is the same life of the node.
+            "stayed": [member.name for member in view.left if member in view.joined],
         }
         effects: list[Effect] = [Record("view", fields, causal.of_view(view.view_id)), Synchronised(False)]
         if self.me.node_id not in view.group:

@@ -9,9 +9,11 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Final
 
+from crm import __version__
 from crm.api import errors
 from crm.api.errors import ApiError
 from crm.api.server import Call
+from crm.daemon.alerting import Alerting
 from crm.daemon.eventlog import EventLog, Files, Record
 from crm.daemon.node import Node
 from crm.events import follow
@@ -31,7 +33,8 @@ class Observers:
         settings = node.settings
         files = Files(settings.events_folder, settings.events_max_bytes, settings.events_keep)
         self.log = EventLog(files, self._lost)
-        node.journal.listeners.append(self.log.append)
+        self.alerting = Alerting(node, __version__)
+        node.journal.listeners += [self.log.append, self.alerting.on_record]
         node.surroundings.last_words = self.log.last_words
         node.api.method("events.query", self.events_query)
         node.peers.handler("events", self._events_for_peer)
@@ -41,6 +44,7 @@ class Observers:
 
     async def close(self) -> None:
         """After the node has left; bounded."""
+        await self.alerting.close()
         await self.log.close()
 
     def _lost(self, count: int, why: str) -> None:

@@ -22,7 +22,7 @@ ALLOWED: dict[str, set[str]] = {
     "crm.config": {"messaging"},
     "crm.cib": set(),
     "crm.events": set(),
-    "crm.alerts": {"crm.cib"},
+    "crm.alerts": {"crm.cib", "crm.policy"},
     "crm.metrics": {"crm.cib"},
     "crm.policy": {"crm.cib"},
     "crm.controller": {"crm.cib", "crm.policy", "crm.events", "messaging"},

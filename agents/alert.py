@@ -1,0 +1,169 @@
+"""The alert agents that need more than a shell: mail and webhook.
+
+Theory of operation. Run as a program with nothing but the standard library (`python3 -I alert.py mail|webhook`, by `agents/alerts/mail` and `webhook`), once for each
+alert and recipient. Everything comes in the environment: `CRM_alert_*` says what happened, the alert's parameters have their own names. Each network step
+has a time limit well below the cluster's own (30 s), so that a dead server is reported as such. Ends with 0 when the alert was taken over by the server, with 1 and a
+line on standard error otherwise, 2 when it is configured wrongly.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import smtplib
+import socket
+import ssl
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from email.message import EmailMessage
+from email.utils import formatdate, make_msgid
+from pathlib import Path
+from typing import Final
+
+STEP_LIMIT_S: Final = 8.0
+"""To connect, and for each answer."""
+PREFIX: Final = "CRM_alert_"
+_NUMBERS: Final = frozenset(
+    ("rc", "target_rc", "status", "interval", "exec_time", "node_sequence", "timestamp_epoch", "timestamp_usec")
+)
+
+
+class Wrong(Exception):
+    """A parameter is missing or is none; the text says which and what was expected."""
+
+
+def subject(alert: Mapping[str, str]) -> str:
+    """One line that says what happened."""
+    node, desc = alert.get("node", ""), alert.get("desc", "")
+    match alert.get("kind"):
+        case "node":
+            return f"node {node} is now {desc}"
+        case "fencing":
+            return desc
+        case "resource":
+            text = f"{alert.get('task')} of {alert.get('rsc')} on {node}: {desc}"
+            expected = alert.get("target_rc")
+            return text if alert.get("rc") == expected else f"{text} (exit code {alert.get('rc')}, expected {expected})"
+        case "attribute":
+            return f"{alert.get('attribute_name')} of {node} is now {alert.get('attribute_value')!r}"
+        case kind:
+            return f"{kind}: {desc}"
+
+
+def message(alert: Mapping[str, str], sender: str, recipients: list[str]) -> EmailMessage:
+    mail = EmailMessage()
+    mail["Subject"] = " ".join(f"[cluster] {subject(alert)}".split())
+    mail["From"] = sender
+    mail["To"] = ", ".join(recipients)
+    mail["Date"] = formatdate(float(alert.get("timestamp_epoch") or time.time()), localtime=True)
+    mail["Message-ID"] = make_msgid()
+    mail["Auto-Submitted"] = "auto-generated"
+    lines = [subject(alert), "", *(f"{name}: {value}" for name, value in sorted(alert.items()) if value)]
+    if alert.get("cause"):
+        lines += ["", f"What led to it and what came of it: crm events --cause {alert['cause']}"]
+    mail.set_content("\n".join(lines) + "\n")
+    return mail
+
+
+def send_mail(alert: Mapping[str, str], parameters: Mapping[str, str]) -> None:
+    recipients = [address.strip() for address in alert.get("recipient", "").split(",") if address.strip()]
+    if not recipients:
+        raise Wrong("no recipient; expected the address that the mail is for")
+    security = parameters.get("security", "none")
+    if security not in ("none", "starttls", "tls"):
+        raise Wrong(f"security is {security!r}; expected none, starttls or tls")
+    host, port = _endpoint(parameters.get("smtp", "localhost"), {"tls": 465, "starttls": 587}.get(security, 25))
+    sender = parameters.get("from") or f"vigil@{socket.getfqdn()}"
+    mail = message(alert, sender, recipients)
+    context = ssl.create_default_context() if security != "none" else None
+    if security == "tls":
+        server: smtplib.SMTP = smtplib.SMTP_SSL(host, port, timeout=STEP_LIMIT_S, context=context)
+    else:
+        server = smtplib.SMTP(host, port, timeout=STEP_LIMIT_S)
+    with server:
+        if security == "starttls":
+            server.starttls(context=context)
+        if parameters.get("user"):
+            server.login(parameters["user"], _secret(parameters, "password_file"))
+        refused = server.send_message(mail, sender, recipients)
+    if refused:
+        raise OSError(f"{', '.join(refused)} refused by {host}")
+
+
+def post(alert: Mapping[str, str], parameters: Mapping[str, str]) -> None:
+    url = alert.get("recipient", "")
+    if not url.startswith(("http://", "https://")):
+        raise Wrong(f"the recipient is {url!r}; expected a URL with http or https")
+    try:
+        tries = 1 + int(parameters.get("retries", "2"))
+    except ValueError:
+        raise Wrong(f"retries is {parameters['retries']!r}; expected a number") from None
+    headers = {"Content-Type": "application/json", "User-Agent": "vigil-alert"}
+    if parameters.get("token_file"):
+        headers["Authorization"] = f"Bearer {_secret(parameters, 'token_file')}"
+    context = ssl.create_default_context(cafile=parameters.get("ca_file") or None) if url.startswith("https") else None
+    request = urllib.request.Request(url, body(alert), headers, method="POST")
+    for attempt in range(tries):
+        try:
+            with urllib.request.urlopen(request, timeout=STEP_LIMIT_S, context=context):
+                return
+        except urllib.error.HTTPError as error:
+            # The server has understood and does not want it: asking again does not help.
+            if attempt + 1 == tries or 400 <= error.code < 500:
+                raise OSError(f"{url} answered {error.code} {error.reason}") from None
+        except (OSError, http.client.HTTPException):
+            if attempt + 1 == tries:
+                raise
+        time.sleep(0.5 * 2**attempt)
+
+
+def body(alert: Mapping[str, str]) -> bytes:
+    """The variables by their names without `CRM_alert_`, numbers as such, and `text`: what happened in a sentence."""
+    values: dict[str, str | int] = {"text": subject(alert)}
+    for name, value in sorted(alert.items()):
+        values[name] = int(value) if name in _NUMBERS and value.lstrip("-").isdigit() else value
+    return json.dumps(values, ensure_ascii=False).encode()
+
+
+def _endpoint(text: str, port: int) -> tuple[str, int]:
+    host, colon, number = text.rpartition(":")
+    if not colon or number.endswith("]"):
+        return text.strip("[]"), port
+    if not number.isdigit():
+        raise Wrong(f"smtp is {text!r}; expected HOST or HOST:PORT")
+    return host.strip("[]"), int(number)
+
+
+def _secret(parameters: Mapping[str, str], name: str) -> str:
+    path = parameters.get(name, "")
+    try:
+        return Path(path).read_text(encoding="utf-8").partition("\n")[0].strip()
+    except OSError as error:
+        raise Wrong(f"{name} {path!r} cannot be read: {error.strerror}") from None
+
+
+def main() -> int:
+    agents = {"mail": send_mail, "webhook": post}
+    name = sys.argv[1] if len(sys.argv) == 2 else ""
+    alert = {key.removeprefix(PREFIX): value for key, value in os.environ.items() if key.startswith(PREFIX)}
+    if name not in agents or "kind" not in alert:
+        sys.stderr.write("this is an alert agent: the cluster runs it (crm configure alert ID mail to ADDRESS)\n")
+        return 2
+    try:
+        agents[name](alert, os.environ)
+    except (Wrong, ValueError) as wrong:  # ValueError: a header or a URL that cannot be one
+        sys.stderr.write(f"{name}: {wrong}\n")
+        return 2
+    except (OSError, smtplib.SMTPException, http.client.HTTPException) as error:
+        reason = getattr(error, "reason", None) or error
+        sys.stderr.write(f"{name}: {type(error).__name__}: {reason}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

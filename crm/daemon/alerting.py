@@ -1,0 +1,142 @@
+"""Where alerts meet agents: the records of this node in, programs run.
+
+Theory of operation. What is to be run, for whom and in which order is the core's matter (`crm.alerts`); this runs each agent as a process of its own with its
+time limit, and tells the core how it ended. The configuration is read again when the CIB says that it changed. Fencing is told to the other members, since
+only the one that asked for it knows how it ended, and all of them alert it.
+
+Agents get a clean environment (no PYTHON* of ours) with the cluster's tools in their PATH. What they print is kept for the record of their failure only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from agents.environment import base_environment
+from agents.paths import HERE
+from agents.process import run_process
+from crm.alerts.configuration import Configuration
+from crm.alerts.core import Alerts, Effect, Run, Tell
+from crm.api.errors import ApiError
+from crm.cib import xml
+from crm.daemon import clock
+from crm.daemon.node import Node
+
+SHIPPED: Final = HERE / "alerts"
+"""Agents that an alert may name without a folder."""
+LEAVE_LIMIT_S: Final = 3.0
+"""How long a node that leaves waits for its last alerts."""
+TEXT_LIMIT: Final = 200
+_CONFIGURED_BY: Final = frozenset(("dc", "cib_changed", "cib_taken"))
+
+_log = logging.getLogger("vigil.alerts")
+
+
+class Alerting:
+    """See the module's text. `on_record` is a listener of the journal."""
+
+    def __init__(self, node: Node, version: str) -> None:
+        self.core = Alerts(version)
+        self._node = node
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._environment: dict[str, str] | None = None
+        node.peers.handler("fencing_known", self._on_fencing_known)
+
+    def on_record(self, record: Mapping[str, Any]) -> None:
+        name = record["event"]
+        effects: list[Effect] = []
+        if name in _CONFIGURED_BY:
+            self.core.configure(Configuration(self._node.cib.document))
+        if name == "dc":
+            effects += self.core.joined(_now_us())
+        elif name in ("fenced", "fence_failed"):
+            self._spawn(self._tell_others(dict(record)))
+        effects += self.core.on_record(record, self._node_ids() if name == "view" else {}, _now_us())
+        self._perform(effects)
+
+    async def close(self) -> None:
+        """The last alerts may end; what takes longer is ended."""
+        tasks = set(self._tasks)
+        if tasks:
+            await asyncio.wait(tasks, timeout=LEAVE_LIMIT_S)
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    # --- inside ------------------------------------------------------------------------------------------------------
+
+    def _perform(self, effects: list[Effect]) -> None:
+        for effect in effects:
+            match effect:
+                case Run():
+                    self._spawn(self._run(effect))
+                case Tell(name, fields, cause):
+                    self._node.journal.record(name, fields, cause)
+
+    def _spawn(self, work: Any) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._over)
+
+    def _over(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.error("internal error in alerts: %r", error, exc_info=error)
+
+    async def _run(self, run: Run) -> None:
+        call = run.call
+        path = call.path if "/" in call.path else str(SHIPPED / call.path)
+        if self._environment is None:
+            self._environment = base_environment(self._node.executing.runner.paths)
+        try:
+            environment = {**self._environment, **run.environment}
+            ended = await run_process((path,), environment, call.timeout_ms)
+        except (OSError, ValueError) as error:  # ValueError: a zero byte in a value
+            ok, text = False, str(getattr(error, "strerror", None) or error)
+            if isinstance(error, FileNotFoundError) and not Path(path).exists():  # noqa: ASYNC240 (a local disk, and rare)
+                text = f"{path} is not installed"
+        else:
+            ok = ended.code == 0
+            said = ended.stderr.decode("utf-8", "replace").strip().rpartition("\n")[2][:TEXT_LIMIT]
+            if ended.timed_out:
+                text = f"it did not end within {call.timeout_ms} ms"
+            else:
+                text = said or (f"exit code {ended.code}" if ended.code is not None else f"signal {ended.signal}")
+        self._perform(self.core.on_ended(run.token, ok, text))
+
+    async def _tell_others(self, record: dict[str, Any]) -> None:
+        """All members alert a fencing; those who did not ask for it hear of its end here."""
+        view = self._node.controller.view
+        news = {
+            "target": record["target"],
+            "action": record["action"],
+            "ok": record["event"] == "fenced",
+            "text": record.get("text", ""),
+            "by": self._node.settings.node_name,
+            "cause": record["cause"],
+        }
+        others = [] if view is None else sorted(view.group - {self._node.settings.node_id})
+        calls = (self._node.peers.call(number, "fencing_known", news) for number in others)
+        for answer in await asyncio.gather(*calls, return_exceptions=True):
+            if isinstance(answer, BaseException) and not isinstance(answer, ApiError):
+                raise answer
+
+    async def _on_fencing_known(self, params: dict[str, Any]) -> dict[str, Any]:
+        names = ("target", "action", "ok", "text", "by")
+        fields: dict[str, Any] = {name: params[name] for name in names if name in params}
+        if fields.keys() >= {"target", "action", "ok", "by"}:
+            self._node.journal.record("fencing_known", fields, str(params.get("cause", "")))
+        return {}
+
+    def _node_ids(self) -> dict[str, str]:
+        found = {name: str(number) for number, name in self._node.settings.nodes}
+        for element in xml.elements(xml.section(self._node.cib.document, "nodes"), "node"):
+            found[element.get("uname", "")] = element.get("id", "")
+        return found
+
+
+def _now_us() -> int:
+    return int(clock.wall() * 1_000_000)
