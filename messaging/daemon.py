@@ -22,7 +22,6 @@ from messaging.config import MessagingConfig
 from messaging.effects import (
     AskTieBreaker,
     CloseStream,
-    DatagramReceived,
     DropCrm,
     Effect,
     Event,
@@ -44,14 +43,11 @@ from messaging.effects import (
 )
 from messaging.errors import MessagingError, SetupError
 from messaging.frame import FrameCodec
-from messaging.links.tcp import Streams
-from messaging.links.udp import UdpLink
+from messaging.links.network import Network
 from messaging.local import LocalServer
 from messaging.node import Node
 from messaging.persist import StateStore
 from messaging.tiebreak import kinds
-
-LINK_CHECK_MS = 200
 
 log = logging.getLogger("messaging")
 
@@ -72,9 +68,11 @@ class Daemon:
             log.warning(note)
         self._node = Node(config, self._store.incarnation, self._store.durable)
         listed = [node.node_id for node in config.nodes]
-        self._frames = FrameCodec(self._keyring, config.cluster, config.node_id, self._store.incarnation, listed)
-        self._links = [UdpLink(config, link, self._on_datagram) for link in config.links]
-        self._streams = Streams(config, self._frames, self._store.incarnation, self._handle, self._freshest_links)
+        life = self._store.incarnation
+        self._frames = FrameCodec(
+            self._keyring, config.cluster, config.node_id, life, listed, encryption=config.encryption
+        )
+        self._network = Network(config, self._frames, life, self._handle, self._on_control)
         me = config.node(config.node_id)
         welcome = {
             "node_id": me.node_id,
@@ -87,7 +85,6 @@ class Daemon:
             config, self._node.me, self._node.surroundings, lambda by: self._handle(Evicted(by))
         )
         self._timer: asyncio.TimerHandle | None = None
-        self._link_check_ms = 0
         self._done: asyncio.Future[int] | None = None
         self._leaving: asyncio.Task[None] | None = None
         self._queue: list[Event] = []
@@ -105,13 +102,11 @@ class Daemon:
             if self._tie_breaker is not None:
                 await self._tie_breaker.settle(self._on_evidence)  # before anybody can hear of this life
             await self._local.start()
-            await self._streams.start()
             if self._tie_breaker is not None:
                 self._tie_breaker.start(self._on_evidence)
             for missing in realtime.harden():
                 log.info(missing)
-            for link in self._links:
-                link.start(loop)
+            await self._network.start(loop)
             gc.collect()
             gc.freeze()  # what exists now stays: no collection need look at it
             log.info("node %s of cluster %s is up", self._config.node(self._config.node_id).name, self._config.cluster)
@@ -128,7 +123,7 @@ class Daemon:
             log.error("the keys stay as they are: %s", error)
             return
         self._frames.keyring = ring
-        self._streams.drop_retired()
+        self._network.streams.drop_retired()
         log.info("keys %s; sending with %d", " ".join(map(str, sorted(ring.keys))), ring.sending.key_id)
 
     def _leave(self) -> None:
@@ -149,9 +144,7 @@ class Daemon:
             self._timer.cancel()
         if self._tie_breaker is not None:
             self._tie_breaker.close()
-        for link in self._links:
-            link.close()
-        self._streams.shut()
+        self._network.shut()
         self._local.shut()
 
     # --- events
@@ -159,10 +152,8 @@ class Daemon:
     def _on_evidence(self, holds: bool, until_ms: int | None = None, members: frozenset[int] = frozenset()) -> None:
         self._handle(EvidenceChanged(holds, until_ms, members))
 
-    def _on_datagram(self, link: int, data: bytes) -> None:
-        packet = self._frames.unpack(link, data)
-        if packet is not None:
-            self._handle(DatagramReceived(link, packet.sender, packet.incarnation, packet.payload))
+    def _on_control(self, peer: int, payload: bytes) -> None:
+        """A word of a peer's daemon."""
 
     def _handle(self, event: Event) -> None:
         """One event at a time: performing effects can cause events, which wait for their turn."""
@@ -202,11 +193,9 @@ class Daemon:
     def _perform(self, effect: Effect) -> None:
         match effect:
             case SendDatagram(payload):
-                for link in self._links:
-                    link.send(self._frames.pack(link.number, payload))
-                self._check_links()
+                self._network.send(payload)
             case SendStream(peer, payload):
-                self._streams.send(peer, payload)
+                self._network.streams.send(peer, payload)
             case Notify(event):
                 self._local.notify(event)
             case Report(level, text):
@@ -214,9 +203,9 @@ class Daemon:
             case Persist(durable):
                 self._store.save(durable)
             case OpenStream(peer):
-                self._streams.open(peer)
+                self._network.streams.open(peer)
             case CloseStream(peer):
-                self._streams.close(peer)
+                self._network.streams.close(peer)
             case DropCrm(reason):
                 self._local.drop(reason)
             case HoldCrm(hold):
@@ -230,33 +219,6 @@ class Daemon:
     def _finish(self, code: int) -> None:
         if self._done is not None and not self._done.done():
             self._done.set_result(code)
-
-    # --- links
-
-    def _freshest_links(self, peer: int) -> list[int]:
-        alive = self._node.detector.alive.get(peer)
-        heard = alive.links if alive else {}
-        return sorted(range(len(self._links)), key=lambda link: -heard.get(link, 0))
-
-    def _check_links(self) -> None:
-        """Now and then: move streams off silent links, and ask silent multicast links to join again."""
-        now = now_ms()
-        if now < self._link_check_ms:
-            return
-        self._link_check_ms = now + LINK_CHECK_MS
-        silent_ms = self._config.timers.deadtime_ms
-        for peer, alive in self._node.detector.alive.items():
-            link = self._streams.link_of(peer)
-            if link is None or len(self._links) == 1:
-                continue
-            late_ms = self._config.timers.warntime_ms
-            if now - alive.links.get(link, 0) > late_ms and now - max(alive.links.values()) < late_ms:
-                log.warning("link %d to node %d is silent: its stream moves to another", link, peer)
-                self._streams.move(peer)
-        for each in self._links:
-            heard = [now - alive.links.get(each.number, 0) for alive in self._node.detector.alive.values()]
-            if min(heard, default=silent_ms + 1) > silent_ms:
-                each.rejoin()
 
     # --- queries
 
@@ -290,22 +252,14 @@ class Daemon:
         return {}
 
     def _links_answer(self) -> dict[str, Any]:
-        links = []
-        for link, config in zip(self._links, self._config.links, strict=True):
-            counters = link.counters
-            links.append(
-                {
-                    "number": link.number,
-                    "mode": config.mode.value,
-                    "sent": counters.sent,
-                    "send_errors": counters.send_errors,
-                    "received": counters.received,
-                    "last_error": counters.last_error,
-                }
-            )
         rejected = {reason.value: count for reason, count in self._frames.rejected.items()}
         if self._node.malformed:
             rejected["malformed"] = rejected.get("malformed", 0) + self._node.malformed
         ring = self._frames.keyring
         keys = {"sending": ring.sending.key_id, "accepted": sorted(ring.keys)}
-        return {"links": links, "peers": self._node.peers(now_ms()), "rejected": rejected, "keys": keys}
+        return {
+            "links": self._network.status(),
+            "peers": self._node.peers(now_ms()),
+            "rejected": rejected,
+            "keys": keys,
+        }

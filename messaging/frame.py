@@ -3,9 +3,12 @@
     0   2  magic b"VG"            16  8  incarnation of the sender (grows with every start of its daemon)
     2   1  version                24  8  sequence of the sender on this link (from 1 in every incarnation)
     3   1  link number            32  2  length n of the payload
-    4   2  key id                 34  n  payload
-    6   2  sender's node id     34+n 32  HMAC-SHA256 over all that precedes
-    8   8  cluster tag: the first bytes of SHA-256 over the cluster's name
+    4   2  key id                 34  1  flags: 1 = encrypted
+    6   2  sender's node id       35  n  payload
+    8   8  cluster tag          35+n 32  HMAC-SHA256 over all that precedes
+
+The cluster tag is the first bytes of SHA-256 over the cluster's name. An encrypted frame ends with the 16 bytes of
+AES-256-GCM instead, which authenticate the header too; its keys and nonces are those of `messaging.sealing`.
 
 `FrameCodec` turns payloads into packets and packets into payloads. It knows the key ring, the nodes that are listed
 and, for each sender and link, the newest incarnation and the last `WINDOW` sequence numbers seen, so each packet is
@@ -26,17 +29,25 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from messaging.keyring import MAC_BYTES, Keyring
+from messaging.config import Encryption
+from messaging.keyring import MAC_BYTES, Key, Keyring
+from messaging.sealing import TAG_BYTES, Sealer
 
 MAGIC = b"VG"
-VERSION = 1
-HEADER = struct.Struct(">2sBBHHQQQH")
+VERSION = 2
+HEADER = struct.Struct(">2sBBHHQQQHB")
+ENCRYPTED = 1
 OVERHEAD = HEADER.size + MAC_BYTES
 MAX_DATAGRAM_BYTES = 8192
 WINDOW = 1024
 """Sequence numbers remembered behind the newest: more than a link can reorder within one deadtime."""
 
+LOSS_SPAN = 128
+"""Loss is what is missing of this many packets behind the newest."""
+
 _WINDOW_MASK = (1 << WINDOW) - 1
+_LOSS_MASK = (1 << LOSS_SPAN) - 1
+_DERIVED = struct.Struct(">QHQB")
 
 
 class Rejection(StrEnum):
@@ -49,6 +60,7 @@ class Rejection(StrEnum):
     WRONG_CLUSTER = "wrong-cluster"
     UNKNOWN_KEY = "unknown-key"
     BAD_MAC = "bad-mac"
+    PLAINTEXT = "not-encrypted"
     UNLISTED = "unlisted-node"
     WRONG_LINK = "wrong-link"
     REPLAY = "replay"
@@ -103,7 +115,16 @@ def cluster_tag(name: str) -> int:
 class FrameCodec:
     """Packs and unpacks the frames of one node. See the module's text."""
 
-    def __init__(self, keyring: Keyring, cluster: str, node_id: int, incarnation: int, listed: Iterable[int]) -> None:
+    def __init__(
+        self,
+        keyring: Keyring,
+        cluster: str,
+        node_id: int,
+        incarnation: int,
+        listed: Iterable[int],
+        encryption: Encryption = Encryption.NONE,
+    ) -> None:
+        self.encryption = encryption
         self.keyring = keyring
         self.listed = frozenset(listed)
         self.rejected: Counter[Rejection] = Counter()
@@ -113,17 +134,40 @@ class FrameCodec:
         self._sequence: dict[int, int] = {}
         self._incarnations: dict[int, int] = {}
         self._windows: dict[tuple[int, int], _Window] = {}
+        self._sealers: dict[tuple[int, int], tuple[Key, int, Sealer]] = {}
+
+    def next_sequence(self, link: int) -> int:
+        """What the next packet on a link will carry."""
+        return self._sequence.get(link, 0) + 1
+
+    def seen(self, sender: int, link: int) -> tuple[int, int]:
+        """The newest sequence of a sender on a link (0: none), and how many of the last `LOSS_SPAN` are missing."""
+        window = self._windows.get((sender, link))
+        if window is None:
+            return 0, 0
+        return window.highest, LOSS_SPAN - (window.seen & _LOSS_MASK).bit_count()
 
     def pack(self, link: int, payload: bytes) -> bytes:
         """The packet for one payload on one link; each call uses up a sequence number of that link."""
         sequence = self._sequence.get(link, 0) + 1
         self._sequence[link] = sequence
-        key = self.keyring.sending
-        head = HEADER.pack(
-            MAGIC, VERSION, link, key.key_id, self._node_id, self._tag, self._incarnation, sequence, len(payload)
-        )
-        body = head + payload
+        key, me, tag, life = self.keyring.sending, self._node_id, self._tag, self._incarnation
+        if self.encryption is not Encryption.NONE:
+            flags = ENCRYPTED
+            head = HEADER.pack(MAGIC, VERSION, link, key.key_id, me, tag, life, sequence, len(payload), flags)
+            sealer = self._sealer(key, me, life, link)
+            self._sealers[me, link] = (key, life, sealer)
+            return head + sealer.seal(sequence, payload, head)
+        body = HEADER.pack(MAGIC, VERSION, link, key.key_id, me, tag, life, sequence, len(payload), 0) + payload
         return body + key.mac(body)
+
+    def _sealer(self, key: Key, sender: int, incarnation: int, link: int) -> Sealer:
+        """For the frames of one life of a sender on one link."""
+        kept = self._sealers.get((sender, link))
+        if kept is not None and kept[0] is key and kept[1] == incarnation:
+            return kept[2]
+        whose = _DERIVED.pack(self._tag, sender, incarnation, link)
+        return Sealer(key.derive(b"frames", whose))
 
     def unpack(self, link: int, data: bytes) -> Packet | None:
         """The accepted packet, or None after counting why not."""
@@ -138,27 +182,36 @@ class FrameCodec:
         self.rejected[reason] += 1
 
     def _judge(self, link: int, data: bytes) -> Packet | Rejection:
-        if len(data) < OVERHEAD:
+        if len(data) < HEADER.size + TAG_BYTES:
             return Rejection.TRUNCATED
         if len(data) > MAX_DATAGRAM_BYTES:
             return Rejection.OVERSIZED
-        magic, version, on_link, key_id, sender, tag, incarnation, sequence, length = HEADER.unpack_from(data)
+        magic, version, on_link, key_id, sender, tag, incarnation, sequence, length, flags = HEADER.unpack_from(data)
         if magic != MAGIC:
             return Rejection.FOREIGN
         if version != VERSION:
             return Rejection.VERSION
-        if len(data) < OVERHEAD + length:
-            return Rejection.TRUNCATED
-        if len(data) > OVERHEAD + length:
-            return Rejection.OVERSIZED
+        encrypted = bool(flags & ENCRYPTED)
+        size = HEADER.size + length + (TAG_BYTES if encrypted else MAC_BYTES)
+        if len(data) != size:
+            return Rejection.TRUNCATED if len(data) < size else Rejection.OVERSIZED
         if tag != self._tag:
             return Rejection.WRONG_CLUSTER
         key = self.keyring.find(key_id)
         if key is None:
             return Rejection.UNKNOWN_KEY
-        body, mac = data[:-MAC_BYTES], data[-MAC_BYTES:]
-        if not key.verify(mac, body):
+        sealer: Sealer | None = None
+        if encrypted:
+            sealer = self._sealer(key, sender, incarnation, on_link)
+            payload = sealer.open(sequence, data[HEADER.size :], data[: HEADER.size])
+            if payload is None:
+                return Rejection.BAD_MAC
+        elif not key.verify(data[-MAC_BYTES:], data[:-MAC_BYTES]):
             return Rejection.BAD_MAC
+        elif self.encryption is Encryption.REQUIRED:
+            return Rejection.PLAINTEXT
+        else:
+            payload = data[HEADER.size : -MAC_BYTES]
         # From here on the packet is by somebody who has the key.
         if sender == self._node_id:
             return Rejection.OWN
@@ -175,4 +228,6 @@ class FrameCodec:
             window = self._windows[sender, link] = _Window()
         if not window.admit(incarnation, sequence):
             return Rejection.REPLAY
-        return Packet(sender, incarnation, sequence, body[HEADER.size :])
+        if sealer is not None:
+            self._sealers[sender, link] = (key, incarnation, sealer)  # only of what was authentic: bounded by the nodes
+        return Packet(sender, incarnation, sequence, payload)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,10 +32,11 @@ MAC_BYTES = 32
 class Key:
     """One secret with its id. Keeps the keyed hash state, because setting it up costs more than using it."""
 
-    __slots__ = ("_state", "key_id")
+    __slots__ = ("_secret", "_state", "key_id")
 
     def __init__(self, key_id: int, secret: bytes) -> None:
         self.key_id = key_id
+        self._secret = secret
         self._state = hmac.HMAC(secret, hashes.SHA256())
 
     def mac(self, *parts: bytes | memoryview) -> bytes:
@@ -43,6 +45,20 @@ class Key:
         for part in parts:
             state.update(part)
         return state.finalize()
+
+    def derive(self, *purpose: bytes) -> bytes:
+        """A key of 32 bytes for one purpose; the secret itself signs and does nothing else.
+
+        The label keeps it apart from everything signed: frames and handshakes begin with other magics, and the lengths
+        keep ("ab", "c") apart from ("a", "bc").
+        """
+        parts = [len(part).to_bytes(2, "big") + part for part in purpose]
+        return self.mac(b"vigil derive 1", *parts)
+
+    @property
+    def line(self) -> str:
+        """As it stands in a key file."""
+        return f"{self.key_id} {self._secret.hex()}"
 
     def verify(self, tag: bytes, *parts: bytes | memoryview) -> bool:
         """Whether the tag is the one of these parts; in constant time."""
@@ -65,6 +81,29 @@ class Keyring:
 
     def find(self, key_id: int) -> Key | None:
         return self.keys.get(key_id)
+
+
+def render(keys: Iterable[Key]) -> str:
+    """The text of a key file; the first of the keys is the one to send with."""
+    return "".join(f"{key.line}\n" for key in keys)
+
+
+def write(path: Path, keys: Iterable[Key]) -> None:
+    """Replace a key file: after a crash the old or the new one is there, and it is never readable for others. OSError."""
+    fresh = path.with_name(f".{path.name}.new")
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        os.fchmod(descriptor, 0o600)
+        os.write(descriptor, render(keys).encode("ascii"))
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    fresh.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def generate(key_id: int = 1) -> str:

@@ -13,6 +13,9 @@ the direction and a counter, so a record is good in one place only:
     n  body: one message
     32 HMAC-SHA256
 
+Where either side wants encryption (the handshake says so, and nobody can change what it says), the body is encrypted
+and the 16 bytes of AES-256-GCM take the place of the HMAC: see `messaging.sealing`.
+
 `StreamCodec` turns bytes into messages and messages into bytes. A fault raises `StreamRejected` with the counter to
 raise; the connection is of no more use then.
 """
@@ -22,14 +25,17 @@ from __future__ import annotations
 import hashlib
 import struct
 
+from messaging.config import Encryption
 from messaging.errors import MessagingError, invariant
 from messaging.frame import Rejection, cluster_tag
 from messaging.keyring import MAC_BYTES, Key, Keyring
+from messaging.sealing import TAG_BYTES, Sealer
 
 MAGIC = b"VS"
-VERSION = 1
+VERSION = 2
+ENCRYPTS = 1
 NONCE_BYTES = 16
-HANDSHAKE = struct.Struct(">2sBBHHHQQ16s16s")
+HANDSHAKE = struct.Struct(">2sBBBHHHQQ16s16s")
 HANDSHAKE_BYTES = HANDSHAKE.size + MAC_BYTES
 MAX_MESSAGE_BYTES = 64 * 1024
 """The largest message between members. What crm sends beyond goes in fragments (`messaging.client`), so that handling
@@ -61,6 +67,7 @@ class StreamCodec:
         listed: frozenset[int],
         nonce: bytes,
         dial_to: int | None = None,
+        encryption: Encryption = Encryption.NONE,
     ) -> None:
         self.peer = dial_to
         self.peer_incarnation = 0
@@ -75,9 +82,15 @@ class StreamCodec:
         self._dials = dial_to is not None
         self._key: Key = keyring.sending
         self._session = b""
+        self._encrypts = encryption is not Encryption.NONE
+        self._sealers: tuple[Sealer, Sealer] | None = None  # what is sent, what is taken
         self._buffer = bytearray()
         self._sent = 0
         self._taken = 0
+
+    @property
+    def encrypted(self) -> bool:
+        return self._sealers is not None
 
     @property
     def key_id(self) -> int:
@@ -104,6 +117,8 @@ class StreamCodec:
         head = _LENGTH.pack(len(message))
         place = _PLACE.pack(self._dials, self._sent)
         self._sent += 1
+        if self._sealers is not None:
+            return head + self._sealers[0].seal(self._sent, message, head)
         return b"".join((head, message, self._key.mac(self._session, place, head, message)))
 
     # --- handshake
@@ -114,6 +129,7 @@ class StreamCodec:
             MAGIC,
             VERSION,
             kind,
+            ENCRYPTS if self._encrypts else 0,
             self._key.key_id,
             self._me,
             self.peer,
@@ -126,7 +142,7 @@ class StreamCodec:
 
     def _on_handshake(self, data: bytes) -> bytes:
         body, mac = data[:-MAC_BYTES], data[-MAC_BYTES:]
-        magic, version, kind, key_id, sender, target, tag, incarnation, nonce, echo = HANDSHAKE.unpack(body)
+        magic, version, kind, flags, key_id, sender, target, tag, incarnation, nonce, echo = HANDSHAKE.unpack(body)
         if magic != MAGIC:
             raise StreamRejected(Rejection.FOREIGN)
         if version != VERSION:
@@ -149,15 +165,23 @@ class StreamCodec:
             raise StreamRejected(Rejection.REPLAY)
         self.peer, self.peer_incarnation, self._peer_nonce = sender, incarnation, nonce
         if kind == _HELLO:
+            self._encrypts = self._encrypts or bool(flags & ENCRYPTS)
             self._key = key  # answer with the key the other end surely has
             return self._handshake(_ANSWER)
         if kind == _ANSWER:
+            self._encrypts = self._encrypts or bool(flags & ENCRYPTS)
             reply = self._handshake(_CONFIRM)
             self._key = key
         else:
             reply = b""
         nonces = self._nonce + nonce if self._dials else nonce + self._nonce
         self._session = hashlib.sha256(nonces).digest()
+        if self._encrypts:
+            mine, theirs = (b"dialer", b"listener") if self._dials else (b"listener", b"dialer")
+            self._sealers = (
+                Sealer(self._key.derive(b"stream", self._session, mine)),
+                Sealer(self._key.derive(b"stream", self._session, theirs)),
+            )
         self.open = True
         return reply
 
@@ -170,17 +194,25 @@ class StreamCodec:
             (size,) = _LENGTH.unpack_from(self._buffer, at)
             if size > MAX_MESSAGE_BYTES:
                 raise StreamRejected(Rejection.OVERSIZED)
-            end = at + _LENGTH.size + size + MAC_BYTES
+            end = at + _LENGTH.size + size + (MAC_BYTES if self._sealers is None else TAG_BYTES)
             if len(self._buffer) < end:
                 break
             head = bytes(self._buffer[at : at + _LENGTH.size])
-            body = bytes(self._buffer[at + _LENGTH.size : end - MAC_BYTES])
-            mac = bytes(self._buffer[end - MAC_BYTES : end])
-            place = _PLACE.pack(not self._dials, self._taken)
-            if not self._key.verify(mac, self._session, place, head, body):
-                raise StreamRejected(Rejection.BAD_MAC)
-            self._taken += 1
+            messages.append(self._take(head, bytes(self._buffer[at + _LENGTH.size : end])))
             at = end
-            messages.append(body)
         del self._buffer[:at]
         return messages
+
+    def _take(self, head: bytes, record: bytes) -> bytes:
+        """The body of the next record."""
+        place = self._taken
+        self._taken += 1
+        if self._sealers is not None:
+            opened = self._sealers[1].open(self._taken, record, head)
+            if opened is None:
+                raise StreamRejected(Rejection.BAD_MAC)
+            return opened
+        body, mac = record[:-MAC_BYTES], record[-MAC_BYTES:]
+        if not self._key.verify(mac, self._session, _PLACE.pack(not self._dials, place), head, body):
+            raise StreamRejected(Rejection.BAD_MAC)
+        return body

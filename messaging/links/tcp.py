@@ -18,7 +18,7 @@ import socket
 from collections import deque
 from collections.abc import Callable
 
-from messaging.config import Endpoint, MessagingConfig
+from messaging.config import Endpoint, LinkMode, MessagingConfig
 from messaging.effects import Event, StreamClosed, StreamOpened, StreamReceived
 from messaging.errors import SetupError
 from messaging.frame import FrameCodec, Rejection
@@ -41,6 +41,8 @@ KEEPALIVE_IDLE_S = 5
 """An idle connection whose other end is gone is noticed by the kernel; who is alive is not its question."""
 
 WRITE_HIGH_BYTES = 1024 * 1024
+CONTROL = b"\x80"
+"""What begins with this is from daemon to daemon; no message of the core does (`messaging.messages`)."""
 
 log = logging.getLogger("messaging")
 
@@ -130,14 +132,16 @@ class Streams:
         frames: FrameCodec,
         incarnation: int,
         emit: Callable[[Event], None],
-        freshest_links: Callable[[int], list[int]],
+        ways: Callable[[int], list[int]],
+        on_control: Callable[[int, bytes], None],
     ) -> None:
         self.frames = frames
         self.user_timeout_ms = config.timers.deadtime_ms
         self._config = config
         self._incarnation = incarnation
         self._emit = emit
-        self._freshest_links = freshest_links
+        self._ways = ways
+        self._on_control = on_control
         self._by_peer: dict[int, Connection] = {}
         self._pending: dict[Connection, None] = {}
         self._dialers: dict[int, asyncio.Task[None]] = {}
@@ -147,6 +151,8 @@ class Streams:
         """Listen on this node's endpoint of every link. SetupError when one cannot."""
         loop = asyncio.get_running_loop()
         for number, endpoint in enumerate(self._config.node(self._config.node_id).endpoints):
+            if self._config.links[number].mode is LinkMode.SERIAL:
+                continue
             family, address = resolve(endpoint)
             made = socket.socket(family, socket.SOCK_STREAM)
             made.setblocking(False)
@@ -155,6 +161,7 @@ class Streams:
                 made.setsockopt(socket.IPPROTO_IPV6, IPV6_FREEBIND, 1)
             else:
                 made.setsockopt(socket.IPPROTO_IP, IP_FREEBIND, 1)
+            set_priority(made, family, self._config.links[number].dscp)
             try:
                 made.bind(address)
             except OSError as error:
@@ -175,6 +182,7 @@ class Streams:
             self.frames.listed,
             os.urandom(16),
             dial_to,
+            self._config.encryption,
         )
 
     def _make(self, link: int, dial_to: int | None) -> Connection:
@@ -202,6 +210,11 @@ class Streams:
         if connection is not None:
             connection.send(payload)
 
+    def control(self, peer: int, payload: bytes) -> bool:
+        """A word to the peer's daemon, outside the channel: it is lost when the stream breaks. False without a stream."""
+        self.send(peer, CONTROL + payload)
+        return peer in self._by_peer
+
     def drop_retired(self) -> None:
         """End the streams whose key is no longer in the ring; the core asks for new ones."""
         for connection in list(self._by_peer.values()):
@@ -225,7 +238,7 @@ class Streams:
         attempt_s = max(ATTEMPT_MIN_S, self.user_timeout_ms / 1000 / ATTEMPT_PART)
         endpoints = self._config.node(peer).endpoints
         while True:
-            for link in self._freshest_links(peer):
+            for link in self._ways(peer):
                 try:
                     async with asyncio.timeout(attempt_s):
                         await self._attempt(peer, link, endpoints[link])
@@ -242,7 +255,15 @@ class Streams:
         family, address = resolve(endpoint)
         dial = functools.partial(self._make, link, peer)
         loop = asyncio.get_running_loop()
-        _, connection = await loop.create_connection(dial, host=address[0], port=address[1], family=family)
+        made = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            made.setblocking(False)
+            set_priority(made, family, self._config.links[link].dscp)
+            await loop.sock_connect(made, address)
+            _, connection = await loop.create_connection(dial, sock=made)
+        except BaseException:
+            made.close()
+            raise
         try:
             await asyncio.shield(connection.ended)
         finally:
@@ -276,7 +297,11 @@ class Streams:
 
     def received(self, connection: Connection, message: bytes) -> None:
         peer = connection.codec.peer
-        if peer is not None and self._by_peer.get(peer) is connection:
+        if peer is None or self._by_peer.get(peer) is not connection:
+            return
+        if message[:1] == CONTROL:
+            self._on_control(peer, message[1:])
+        else:
             self._emit(StreamReceived(peer, message))
 
     def closed(self, connection: Connection, why: str = "") -> None:
@@ -296,3 +321,11 @@ class Streams:
         self._dialers.clear()
         for connection in [*self._by_peer.values(), *self._pending]:
             connection.close()
+
+
+def set_priority(made: socket.socket, family: socket.AddressFamily, dscp: int) -> None:
+    """The DSCP of what goes over a TCP socket; accepted connections inherit it from the listening one."""
+    if family == socket.AF_INET6:
+        made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS, dscp << 2)
+    else:
+        made.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, dscp << 2)

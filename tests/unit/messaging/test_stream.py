@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import itertools
 import random
+from collections.abc import Iterator
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from messaging import keyring
+from messaging.config import Encryption
 from messaging.frame import Rejection
 from messaging.stream import HANDSHAKE_BYTES, MAX_MESSAGE_BYTES, StreamCodec, StreamRejected
 
@@ -23,9 +27,21 @@ def end(
     ring: keyring.Keyring = RING,
     cluster: str = "web",
     incarnation: int = 10,
+    encryption: Encryption | None = None,
 ) -> StreamCodec:
     nonce = next(nonces).to_bytes(16, "big")
-    return StreamCodec(ring, cluster, node_id, incarnation, LISTED, nonce, dial_to)
+    return StreamCodec(ring, cluster, node_id, incarnation, LISTED, nonce, dial_to, encryption or _chosen[0])
+
+
+_chosen = [Encryption.NONE]
+
+
+@pytest.fixture(autouse=True, params=[Encryption.NONE, Encryption.REQUIRED])
+def chosen(request: pytest.FixtureRequest) -> Iterator[Encryption]:
+    """Everything holds for streams that are only authenticated and for encrypted ones."""
+    _chosen[0] = request.param
+    yield request.param
+    _chosen[0] = Encryption.NONE
 
 
 def connect(dialer: StreamCodec, listener: StreamCodec) -> None:
@@ -144,3 +160,58 @@ def test_a_listener_other_than_the_one_dialed_is_rejected() -> None:
 
 def test_random_bytes_are_rejected() -> None:
     assert reason(end(2), random.Random(4).randbytes(HANDSHAKE_BYTES)) is Rejection.FOREIGN
+
+
+@pytest.mark.parametrize("wants", [(True, True), (True, False), (False, True), (False, False)])
+def test_a_stream_is_encrypted_when_either_end_wants_it(wants: tuple[bool, bool]) -> None:
+    choice = {True: Encryption.REQUIRED, False: Encryption.NONE}
+    dialer, listener = end(1, 2, encryption=choice[wants[0]]), end(2, encryption=choice[wants[1]])
+    connect(dialer, listener)
+    for sender, receiver in ((dialer, listener), (listener, dialer)):
+        record = wire(sender, b"in the clear?")
+        assert (b"in the clear?" in record) != any(wants)
+        assert receiver.feed(record)[0] == [b"in the clear?"]
+
+
+def test_nobody_on_the_way_can_talk_both_ends_out_of_encryption() -> None:
+    dialer, listener = end(1, 2, encryption=Encryption.REQUIRED), end(2, encryption=Encryption.NONE)
+    hello = bytearray(dialer.start())
+    hello[4] = 0  # the flag
+    assert reason(listener, bytes(hello)) is Rejection.BAD_MAC
+
+
+def test_the_same_record_is_another_ciphertext_in_each_place_direction_and_session() -> None:
+    sealed = set()
+    for _ in range(2):
+        dialer, listener = end(1, 2, encryption=Encryption.REQUIRED), end(2, encryption=Encryption.REQUIRED)
+        connect(dialer, listener)
+        for each in (dialer, dialer, listener, listener):
+            sealed.add(wire(each, bytes(64)))
+    assert len(sealed) == 8
+
+
+@settings(max_examples=50)
+@given(st.binary(min_size=1, max_size=400), st.integers(0, 500))
+def test_a_stream_that_was_tampered_with_anywhere_gives_a_beginning_of_what_was_sent_or_is_refused(
+    noise: bytes, at: int
+) -> None:
+    dialer, listener = pair()
+    sent = [b"%d" % number * number for number in range(12)]
+    data = bytearray(b"".join(wire(dialer, message) for message in sent))
+    data[at : at + len(noise)] = noise
+    received: list[bytes] = []
+    try:
+        for start in range(0, len(data), 37):
+            received += listener.feed(bytes(data[start : start + 37]))[0]
+    except StreamRejected:
+        pass
+    assert received == sent[: len(received)]
+
+
+def test_what_waits_in_a_stream_is_never_more_than_one_record() -> None:
+    _, listener = pair()
+    listener.feed((MAX_MESSAGE_BYTES).to_bytes(4, "big"))
+    with pytest.raises(StreamRejected):
+        for _ in range(100):
+            listener.feed(bytes(4096))
+    assert len(listener._buffer) <= MAX_MESSAGE_BYTES + 4096 + 40

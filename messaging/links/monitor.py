@@ -1,0 +1,233 @@
+"""What each link is worth: state, loss and round trip to every other node, measured from the heartbeats themselves.
+
+A heartbeat begins with reports on a few of the other nodes, in turn:
+
+    1  number of reports
+    per report:
+    1  node id                      4  microseconds since that arrived
+    8  newest sequence that was     2  lost of the last packets, in thousandths
+       heard of it on this link     1  flags: 1 = its group packets arrive
+
+So a node learns from the reports on itself how long a packet and its answer were on the way, how much of what it sends
+is lost, and whether its multicast or broadcast packets arrive. What is lost on the way here it counts itself. Nothing
+is sent for the measurement alone.
+
+A link to a node is *up* while something arrives over it, *late* after `warntime`, *down* after `deadtime`: the words
+and times are those of nodes, but a link's state changes no membership. Where the group of a multicast or broadcast link
+does not reach a node (either way) and the configuration permits it, `needs_unicast` names the node: it is then sent
+packets of its own, while the group goes on being tried.
+
+No I/O and no clock in here; times are microseconds of one monotonic clock.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from messaging.effects import Level, Report
+from messaging.errors import Malformed
+
+REPORTS = 4
+"""Reports in one heartbeat: a node of 32 is reported on by each other in every eighth."""
+
+_REPORT = struct.Struct(">BQIHB")
+_GROUP_ARRIVES = 1
+_RING = 256
+_MAX_HOLD_US = 0xFFFFFFFF
+SMOOTHING = 8
+"""A new round trip moves the mean by this part of the difference (RFC 6298 smooths the same way)."""
+
+MAX_REPORTS_BYTES = 1 + REPORTS * _REPORT.size
+
+
+class LinkState(StrEnum):
+    NEVER = "never heard"
+    UP = "up"
+    LATE = "late"
+    DOWN = "down"
+
+
+@dataclass(slots=True)
+class _Path:
+    """One link to one peer. Times are 0 for never."""
+
+    heard_us: int = 0
+    newest: int = 0
+    newest_us: int = 0
+    group_us: int = 0
+    group_there_us: int = 0
+    rtt_us: int | None = None
+    loss_there: int | None = None
+    state: LinkState = LinkState.NEVER
+    by_unicast: bool = False
+
+
+class LinkMonitor:
+    """All links of one node. `groups` are the links that are multicast or broadcast; see the module's text."""
+
+    def __init__(
+        self, node_id: int, names: dict[int, str], links: int, groups: Iterable[int], warntime_ms: int, deadtime_ms: int
+    ) -> None:
+        self._me = node_id
+        self._names = {peer: name for peer, name in names.items() if peer != node_id}
+        self._peers = sorted(self._names)
+        self._groups = frozenset(groups)
+        self._warntime_us = warntime_ms * 1000
+        self._deadtime_us = deadtime_ms * 1000
+        self._paths = {(link, peer): _Path() for link in range(links) for peer in self._peers}
+        self._turn = [0] * links
+        self._sent: list[list[tuple[int, int]]] = [[(0, 0)] * _RING for _ in range(links)]
+
+    # --- what goes out and comes in
+
+    def reports(self, link: int, sequence: int, losses: dict[int, int], now_us: int) -> bytes:
+        """What the heartbeat with this sequence begins with. `losses` holds thousandths, as `due` asked for them."""
+        self._sent[link][sequence % _RING] = (sequence, now_us)
+        told = []
+        for peer in self.due(link):
+            path = self._paths[link, peer]
+            silent_us = now_us - path.heard_us
+            if not path.heard_us or silent_us > self._deadtime_us:
+                told.append(_REPORT.pack(peer, 0, 0, 0, 0))
+                continue
+            flags = _GROUP_ARRIVES if self._fresh(path.group_us, now_us) else 0
+            hold_us = min(max(0, now_us - path.newest_us), _MAX_HOLD_US)
+            told.append(_REPORT.pack(peer, path.newest, hold_us, losses.get(peer, 0), flags))
+        if self._peers:
+            self._turn[link] = (self._turn[link] + len(told)) % len(self._peers)
+        return bytes([len(told)]) + b"".join(told)
+
+    def due(self, link: int) -> Sequence[int]:
+        """Whom the next heartbeat on a link reports on."""
+        start = self._turn[link]
+        turned = self._peers[start:] + self._peers[:start]
+        return turned[:REPORTS]
+
+    def arrived(self, link: int, peer: int, sequence: int, data: bytes, by_group: bool, now_us: int) -> bytes:
+        """Take the reports off a packet and return what follows them. Malformed when they do not decode."""
+        path = self._paths.get((link, peer))
+        if path is None or not data or len(data) < 1 + data[0] * _REPORT.size:
+            raise Malformed("a heartbeat without its reports")
+        path.heard_us = now_us
+        if sequence > path.newest or path.newest_us < now_us - self._deadtime_us:
+            path.newest, path.newest_us = sequence, now_us
+        if by_group:
+            path.group_us = now_us
+        end = 1 + data[0] * _REPORT.size
+        for at in range(1, end, _REPORT.size):
+            if data[at] == self._me:
+                self._learn(link, path, data, at, now_us)
+        return data[end:]
+
+    def _learn(self, link: int, path: _Path, data: bytes, at: int, now_us: int) -> None:
+        _, newest, hold_us, loss, flags = _REPORT.unpack_from(data, at)
+        path.group_there_us = now_us if flags & _GROUP_ARRIVES else 0
+        path.loss_there = loss if newest else 1000
+        sequence, sent_us = self._sent[link][newest % _RING]
+        if not newest or sequence != newest:
+            return
+        taken_us = now_us - sent_us - hold_us
+        if taken_us >= 0:
+            path.rtt_us = taken_us if path.rtt_us is None else path.rtt_us + (taken_us - path.rtt_us) // SMOOTHING
+
+    def restarted(self, peer: int) -> None:
+        """A peer began a new life: its sequences start again."""
+        for (_, other), path in self._paths.items():
+            if other == peer:
+                path.newest = path.newest_us = 0
+
+    # --- what follows from it
+
+    def _fresh(self, since_us: int, now_us: int, rounds: int = 1) -> bool:
+        return since_us > 0 and now_us - since_us <= rounds * self._warntime_us
+
+    def needs_unicast(self, link: int, now_us: int) -> list[int]:
+        """Whom the group of this link does not reach, as far as is known."""
+        if link not in self._groups:
+            return []
+        rounds = 1 + (len(self._peers) - 1) // REPORTS  # until everybody has been reported on
+        return [
+            peer
+            for peer in self._peers
+            if not (
+                self._fresh((path := self._paths[link, peer]).group_us, now_us)
+                and self._fresh(path.group_there_us, now_us, rounds)
+            )
+        ]
+
+    def fresh_links(self, peer: int, now_us: int) -> list[int]:
+        """The links over which a peer is heard, the last first."""
+        heard = [
+            (path.heard_us, link)
+            for (link, other), path in self._paths.items()
+            if other == peer and self._fresh(path.heard_us, now_us)
+        ]
+        return [link for _, link in sorted(heard, reverse=True)]
+
+    def review(self, now_us: int, fallback: Iterable[int]) -> list[Report]:
+        """Note what has changed; what people should know of it. `fallback`: links whose configuration permits it."""
+        told: list[Report] = []
+        alive = {peer for (_, peer), path in self._paths.items() if self._judge(path, now_us) is LinkState.UP}
+        permitted = set(fallback)
+        for link in sorted(self._groups | {link for link, _ in self._paths}):
+            beside = set(self.needs_unicast(link, now_us)) if link in permitted else set()
+            for peer in self._peers:
+                path = self._paths[link, peer]
+                told += self._note(link, peer, path, now_us, peer in alive)
+                by_unicast = peer in beside and path.state is LinkState.UP
+                if by_unicast != path.by_unicast:
+                    path.by_unicast = by_unicast
+                    told.append(self._fallback_report(link, peer, by_unicast))
+        return told
+
+    def _judge(self, path: _Path, now_us: int) -> LinkState:
+        if not path.heard_us:
+            return LinkState.NEVER
+        silent_us = now_us - path.heard_us
+        if silent_us <= self._warntime_us:
+            return LinkState.UP
+        return LinkState.LATE if silent_us <= self._deadtime_us else LinkState.DOWN
+
+    def _note(self, link: int, peer: int, path: _Path, now_us: int, alive: bool) -> list[Report]:
+        before, path.state = path.state, self._judge(path, now_us)
+        if before is path.state:
+            return []
+        name = self._names[peer]
+        if path.state is LinkState.DOWN and alive:  # of a node that is silent everywhere, the membership tells
+            silent_ms = (now_us - path.heard_us) // 1000
+            text = f"link {link} to node {name} is down: silent for {silent_ms} ms; other links go on"
+            return [Report(Level.WARNING, text)]
+        if path.state is LinkState.UP and before in (LinkState.DOWN, LinkState.NEVER):
+            return [Report(Level.INFO, f"link {link} to node {name} is up")]
+        return []
+
+    def _fallback_report(self, link: int, peer: int, by_unicast: bool) -> Report:
+        name = self._names[peer]
+        if by_unicast:
+            text = f"link {link}: the group does not reach node {name} or not back; packets of their own go to it"
+            return Report(Level.WARNING, text)
+        return Report(Level.INFO, f"link {link}: the group reaches node {name} again")
+
+    def status(self, link: int, losses: dict[int, int], now_us: int) -> list[dict[str, object]]:
+        """Per peer, for `query("links")`: loss in percent, round trip in milliseconds; None for what is not known."""
+        answer: list[dict[str, object]] = []
+        for peer in self._peers:
+            path = self._paths[link, peer]
+            state = self._judge(path, now_us)
+            there = state is LinkState.UP and path.loss_there is not None
+            answer.append(
+                {
+                    "id": peer,
+                    "name": self._names[peer],
+                    "state": state.value,
+                    "silent_ms": None if not path.heard_us else (now_us - path.heard_us) // 1000,
+                    "loss_in": losses.get(peer, 0) / 10 if state is LinkState.UP else None,
+                    "loss_out": (path.loss_there or 0) / 10 if there else None,
+                    "rtt_ms": None if path.rtt_us is None or state is not LinkState.UP else path.rtt_us / 1000,
+                    "by_unicast": path.by_unicast,
+                }
+            )
+        return answer

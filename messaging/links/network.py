@@ -1,0 +1,167 @@
+"""All links of a node, and the streams over them: what the daemon sends through, and what it asks about the network.
+
+`Network` wires the codec, the links, their monitor and the streams together. What arrives and is authentic becomes an
+event for the core; `check` looks now and then at how the links are: it tells of changes, moves streams off links that
+have fallen silent and back from serial lines, and asks silent links to renew themselves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+from messaging.config import LinkConfig, LinkMode, MessagingConfig
+from messaging.effects import DatagramReceived, Event
+from messaging.errors import Malformed
+from messaging.frame import LOSS_SPAN, FrameCodec, Rejection
+from messaging.links.monitor import LinkMonitor
+from messaging.links.tcp import Streams
+from messaging.links.udp import UdpLink
+
+CHECK_US = 200_000
+RENEW_US = 1_000_000
+
+log = logging.getLogger("messaging")
+
+
+def now_us() -> int:
+    return time.monotonic_ns() // 1000
+
+
+class Network:
+    """See the module's text. `emit` takes events for the core, `on_control` words of a peer's daemon to this one."""
+
+    def __init__(
+        self,
+        config: MessagingConfig,
+        frames: FrameCodec,
+        incarnation: int,
+        emit: Callable[[Event], None],
+        on_control: Callable[[int, bytes], None],
+    ) -> None:
+        self.frames = frames
+        self._config = config
+        self._emit = emit
+        names = {node.node_id: node.name for node in config.nodes}
+        groups = [link.number for link in config.links if link.mode in (LinkMode.MULTICAST, LinkMode.BROADCAST)]
+        self._fallback = [link.number for link in config.links if link.fallback]
+        timers = config.timers
+        self.monitor = LinkMonitor(
+            config.node_id, names, len(config.links), groups, timers.warntime_ms, timers.deadtime_ms
+        )
+        self._peers = [node.node_id for node in config.nodes if node.node_id != config.node_id]
+        self._lives: dict[int, int] = {}
+        self.links = [self._make(link) for link in config.links]
+        self.streams = Streams(config, frames, incarnation, emit, self._ways, on_control)
+        self._check_due_us = self._renew_due_us = 0
+
+    def _make(self, link: LinkConfig) -> UdpLink:
+        return UdpLink(self._config, link, self._on_datagram)
+
+    async def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Listen for streams, begin to receive. SetupError when an address cannot be used."""
+        await self.streams.start()
+        for link in self.links:
+            link.start(loop)
+
+    def shut(self) -> None:
+        for link in self.links:
+            link.close()
+        self.streams.shut()
+
+    # --- heartbeats
+
+    def send(self, payload: bytes) -> None:
+        """A heartbeat to all nodes, over all links."""
+        now = now_us()
+        for link in self.links:
+            number = link.number
+            losses = {peer: self._loss(peer, number) for peer in self.monitor.due(number)}
+            reports = self.monitor.reports(number, self.frames.next_sequence(number), losses, now)
+            beside = self.monitor.needs_unicast(number, now) if number in self._fallback else ()
+            link.send(self.frames.pack(number, reports + payload), beside)
+        if now >= self._check_due_us:
+            self._check_due_us = now + CHECK_US
+            self.check(now)
+
+    def _loss(self, peer: int, link: int) -> int:
+        """Thousandths of the last packets of a peer on a link that did not arrive."""
+        return self.frames.seen(peer, link)[1] * 1000 // LOSS_SPAN
+
+    def _on_datagram(self, link: int, data: bytes, by_group: bool) -> None:
+        packet = self.frames.unpack(link, data)
+        if packet is None:
+            return
+        if self._lives.get(packet.sender) != packet.incarnation:
+            self._lives[packet.sender] = packet.incarnation
+            self.monitor.restarted(packet.sender)
+        try:
+            payload = self.monitor.arrived(link, packet.sender, packet.sequence, packet.payload, by_group, now_us())
+        except Malformed:
+            self.frames.reject(Rejection.MALFORMED)
+            return
+        self._emit(DatagramReceived(link, packet.sender, packet.incarnation, payload))
+
+    # --- how the links are
+
+    def _is_serial(self, link: int) -> bool:
+        return self._config.links[link].mode is LinkMode.SERIAL
+
+    def _ways(self, peer: int) -> list[int]:
+        """The links in the order in which a stream should try them: those that live first, serial lines last of these."""
+        fresh = sorted(self.monitor.fresh_links(peer, now_us()), key=self._is_serial)
+        rest = [link for link in range(len(self.links)) if link not in fresh]
+        return fresh + sorted(rest, key=self._is_serial)
+
+    def check(self, now: int) -> None:
+        """See the module's text."""
+        for report in self.monitor.review(now, self._fallback):
+            log.log(report.level, report.text)
+        renew = now >= self._renew_due_us
+        if renew:
+            self._renew_due_us = now + RENEW_US
+        heard: set[int] = set()
+        for peer in self._peers:
+            fresh = self.monitor.fresh_links(peer, now)
+            heard.update(fresh)
+            link = self.streams.link_of(peer)
+            if link is None or not fresh:
+                continue
+            if link not in fresh:
+                log.warning("link %d to node %d is silent: its stream moves to another", link, peer)
+                self.streams.move(peer)
+            elif self._is_serial(link) and not all(map(self._is_serial, fresh)):
+                self.streams.move(peer)
+        if renew:
+            for each in self.links:
+                if each.number not in heard:
+                    each.renew()
+
+    def status(self) -> list[dict[str, Any]]:
+        """The links part of `query("links")`."""
+        now = now_us()
+        answer: list[dict[str, Any]] = []
+        for link, config in zip(self.links, self._config.links, strict=True):
+            counters = link.counters
+            losses = {peer: self._loss(peer, link.number) for peer in self._peers}
+            peers = self.monitor.status(link.number, losses, now)
+            for each in peers:
+                peer = int(str(each["id"]))
+                each["stream"] = self.streams.link_of(peer) == link.number
+            answer.append(
+                {
+                    "number": link.number,
+                    "mode": config.mode.value,
+                    "address": self._config.node(self._config.node_id).endpoints[link.number].host,
+                    "group": config.group,
+                    "sent": counters.sent,
+                    "send_errors": counters.send_errors,
+                    "received": counters.received,
+                    "last_error": counters.last_error,
+                    "peers": peers,
+                }
+            )
+        return answer
