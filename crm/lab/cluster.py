@@ -64,7 +64,7 @@ def plan(
 def _free_port_block(nodes: int) -> int:
     """The first block of loopback ports of which none is taken."""
     for base in PORT_RANGE:
-        wanted = (base, base + 1, base + 3, base + 3 + MAX_NODES)
+        wanted = (base, base + 1, base + 2, base + 3, base + 3 + MAX_NODES)
         try:
             for port in wanted:
                 with socket.socket() as probe:

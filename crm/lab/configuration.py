@@ -5,6 +5,7 @@ from __future__ import annotations
 from crm import config
 from crm.lab.layout import MESSAGING_PORT, SWITCH_ADDRESS, Isolation, Lab, TieBreaker
 from messaging import keyring
+from messaging.arbiter import certificates
 from messaging.tiebreak import qdisk
 
 OCF_ROOT = "/usr/lib/ocf"
@@ -21,6 +22,9 @@ def write_configuration(lab: Lab) -> None:
     (lab.folder / "hosts").write_text("\n".join(hosts) + "\n", encoding="ascii")
     if lab.tie_breaker is TieBreaker.QDISK:
         qdisk.make(str(lab.quorum_disk), lab.name, QDISK_LABEL)
+    if lab.tie_breaker is TieBreaker.ARBITER:
+        certificates.make_authority(lab.arbiter_folder)
+        certificates.add_cluster(lab.arbiter_folder, lab.name)
     for node in lab.nodes:
         lab.state_dir(node).mkdir(parents=True)
         lab.run_dir(node).mkdir(parents=True)
@@ -80,4 +84,13 @@ def _tie_breaker(lab: Lab, node: str) -> config.TieBreaker:
                 tko=config.QDISK_TKO,
                 device=str(lab.quorum_disk),
                 label=QDISK_LABEL,
+            )
+        case TieBreaker.ARBITER:
+            time_ms = lab.timers.deadtime_ms - lab.timers.keepalive_ms
+            return config.TieBreaker(
+                "arbiter",
+                interval_ms=time_ms // (config.QDISK_TKO + config.QDISK_EXTRA + 1),
+                tko=config.QDISK_TKO,
+                address=f"{lab.power_address}:{lab.arbiter_port()}",
+                certificate=str(lab.arbiter_folder / "clusters" / f"{lab.name}.pem"),
             )

@@ -20,13 +20,15 @@ import shutil
 import signal
 import socket
 import struct
+import subprocess
+import sys
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 from crm.lab import layout, machine
-from crm.lab.layout import Isolation, Lab, LabError
+from crm.lab.layout import Isolation, Lab, LabError, TieBreaker
 from crm.lab.machine import MachineNode
 from crm.lab.probe import Probe
 from crm.lab.process import ProcessNode, Relay
@@ -62,6 +64,7 @@ class Keeper:
         self.ended = asyncio.Event()
         self.power_log: list[dict[str, Any]] = []
         self.loss_percent = 0
+        self.arbiter: asyncio.subprocess.Process | None = None
         self._commands: dict[str, Callable[[Reply], Awaitable[Reply]]] = {
             "status": self._status,
             "power-on": self._power_on,
@@ -76,6 +79,8 @@ class Keeper:
             "loss": self._loss,
             "cable": self._cable,
             "pids": self._pids,
+            "arbiter-stop": self._arbiter_stop,
+            "arbiter-start": self._arbiter_start,
             "probe-start": self._probe_start,
             "probe-report": self._probe_report,
             "fetch": self._fetch,
@@ -89,6 +94,8 @@ class Keeper:
             await machine.build_network()
         else:
             await self._open_relays()
+        if self.lab.tie_breaker is TieBreaker.ARBITER:
+            await self._arbiter_start({})
         await asyncio.start_server(self._serve_power, self.lab.power_address, self.lab.power_port())
         await asyncio.start_unix_server(self._serve, str(self.lab.keeper_socket), limit=LINE_LIMIT)
 
@@ -120,6 +127,7 @@ class Keeper:
         for probe in self.probes.values():
             await probe.stop()
         await asyncio.gather(*(node.power_off() for node in self.nodes.values()))
+        await self._arbiter_stop({})
 
     # --- commands ---------------------------------------------------------------------------------------------------
 
@@ -284,6 +292,31 @@ class Keeper:
 
     async def _pids(self, request: Reply) -> Reply:
         return {"pids": self.nodes[request["node"]].pids()}
+
+    # --- the network arbiter ------------------------------------------------------------------------------------------
+
+    async def _arbiter_start(self, _: Reply) -> Reply:
+        """Another machine of the room: `vigil-arbiter`, on the network of the power switch."""
+        lab = self.lab
+        if lab.tie_breaker is not TieBreaker.ARBITER:
+            raise LabError("this lab has no arbiter (crm lab up --tie-breaker arbiter)")
+        if self.arbiter is not None and self.arbiter.returncode is None:
+            return {}
+        words = ["run", "--dir", str(lab.arbiter_folder), "--log-file", str(lab.arbiter_folder / "log")]
+        place = ["--listen", lab.power_address, "--port", str(lab.arbiter_port())]
+        self.arbiter = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "messaging.arbiter", *words, *place),
+            stdin=subprocess.DEVNULL,
+            preexec_fn=machine.die_with_parent,
+        )
+        return {}
+
+    async def _arbiter_stop(self, _: Reply) -> Reply:
+        """Its power is cut."""
+        if self.arbiter is not None and self.arbiter.returncode is None:
+            self.arbiter.kill()
+            await self.arbiter.wait()
+        return {}
 
     # --- a client of the service --------------------------------------------------------------------------------------
 

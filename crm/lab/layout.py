@@ -6,6 +6,7 @@
     LAB/keeper.pid
     LAB/keys              the cluster's key ring
     LAB/qdisk             the quorum disk, where it is the tie-breaker: the nodes' shared disk
+    LAB/arbiter/          what the network arbiter keeps, where it is the tie-breaker
     LAB/NODE/vigil.toml   the node's configuration
     LAB/NODE/state/       survives a power cut (STATE_DIR)
     LAB/NODE/run/         does not (RUN_DIR): emptied at power-on
@@ -33,6 +34,7 @@ POWER_ADDRESS = f"{POWER_SUBNET}.254"
 VIRTUAL_IP = f"{SUBNET}.100"
 POWER_PORT = 6230
 MESSAGING_PORT = 5405
+ARBITER_PORT = 5413
 MAX_NODES = 32
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,15}")
 
@@ -46,6 +48,7 @@ class TieBreaker(StrEnum):
     NONE = "none"
     PING = "ping"
     QDISK = "qdisk"
+    ARBITER = "arbiter"
 
 
 class LabError(Exception):
@@ -92,6 +95,10 @@ class Lab:
     def quorum_disk(self) -> Path:
         return self.folder / "qdisk"
 
+    @property
+    def arbiter_folder(self) -> Path:
+        return self.folder / "arbiter"
+
     def node_folder(self, node: str) -> Path:
         return self.folder / node
 
@@ -130,6 +137,10 @@ class Lab:
     def ping_port(self, node: str) -> int:
         """The tie-breaker as this node sees it: cut when the node is partitioned away."""
         return self.base_port + 2 + self.number(node)
+
+    def arbiter_port(self) -> int:
+        """Beside the power switch: partitions do not cut it, so both sides reach the arbiter and it must choose."""
+        return ARBITER_PORT if self.isolation is Isolation.MACHINE else self.base_port + 2
 
     def listen_port(self, node: str) -> int:
         return self.base_port + 2 + MAX_NODES + self.number(node)

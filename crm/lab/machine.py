@@ -32,7 +32,7 @@ def bridge_address(part: int) -> str:
     return SWITCH_ADDRESS if part == 0 else f"{SUBNET}.{254 - part}"
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
@@ -118,7 +118,7 @@ class MachineNode:
                 stdout=console,
                 stderr=console,
                 start_new_session=True,
-                preexec_fn=_die_with_parent,
+                preexec_fn=die_with_parent,
                 env=os.environ | {"VIGIL_RUN_DIR": str(lab.run_dir(self.name))},
             )
 

@@ -136,6 +136,7 @@ def test_of_two_nodes_that_lose_each_other_one_gets_the_vote_and_the_other_the_r
                 await node.until(lambda node=node: "not needed" in str(node.edge.status()["reason"]), "it is told")  # type: ignore[misc]
             await first.until(lambda: '"votes_given": []' in json.dumps(arbiter.status()), "nobody has the vote")
             for node in (first, second):
+                node.evidence.clear()
                 node.part = frozenset({node.node_id})
                 node.edge.ask()
             await first.until(lambda: bool(first.edge.status()["holds"]), "the preferred node has the vote")
