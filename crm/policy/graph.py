@@ -163,8 +163,11 @@ class GraphWriter:
         return f"{head}>\n{''.join(out)}</transition_graph>\n" if out else f"{head}/>\n"
 
     def recheck_by(self) -> int | None:
+        """A rule's result changes, a failure expires, a shutdown lock ends."""
         state = self.plan.state
-        return min((when for when in state.recheck_candidates if when > state.now), default=None)
+        limit = state.options.shutdown_lock_limit_ms // 1000
+        ends = [since + limit + 1 for _, since in self.plan.locks.values()] if limit > 0 else []
+        return min((when for when in (*state.recheck_candidates, *ends) if when > state.now), default=None)
 
     def _root(self) -> list[tuple[str, str | None]]:
         options = self.plan.options

@@ -138,10 +138,11 @@ def _make_bundle(builder: Builder, element: _Element, description: _Description,
         replicas_per_host=per_host,
         unique=per_host != 1,
     )
-    if bundle.replicas_configured > clones.MAX_INSTANCES:
-        message = f"bundle {bundle.id}: replicas {bundle.replicas_configured} is reduced to {clones.MAX_INSTANCES}"
+    most = clones.most_instances(len(builder.state.nodes), per_host)
+    if bundle.replicas_configured > most:
+        message = f"bundle {bundle.id}: replicas {bundle.replicas_configured} is reduced to {most}"
         builder.state.config.report("warning", "bundle-replicas", element, message, attribute="replicas")
-        bundle.replicas_configured = clones.MAX_INSTANCES
+        bundle.replicas_configured = most
     if per_host > 1 and description.control_port is not None and description.first_ip is None:
         message = f"bundle {bundle.id}: replicas-per-host needs ip-range-start when control-port is set; 1 is used"
         builder.state.config.report("warning", "bundle-per-host", element, message, attribute="replicas-per-host")

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from crm.policy.resources.unpack import Builder
 
 MAX_INSTANCES: Final = 4096
-"""More instances of one clone or replicas of one bundle are taken for a mistake: every one costs memory and time."""
+MAX_SPARE_INSTANCES: Final = 256
+"""More instances of one clone, or replicas of one bundle, than this and than the nodes have room for are taken for a mistake: every one costs
+memory and, with the others, time."""
 
 
 def build(builder: Builder, element: _Element, parent: Resource | None, child: _Element | None = None) -> Clone | None:
@@ -54,6 +56,10 @@ def build(builder: Builder, element: _Element, parent: Resource | None, child: _
     return clone
 
 
+def most_instances(nodes: int, per_node: int) -> int:
+    return min(MAX_INSTANCES, max(MAX_SPARE_INSTANCES, nodes * per_node))
+
+
 def extra_instance(builder: Builder, clone: Clone) -> Resource | None:
     """One more instance than the clone may have."""
     instance = _instance(builder, clone, len(clone.children))
@@ -82,10 +88,11 @@ def _read_counts(builder: Builder, clone: Clone, element: _Element) -> None:
     unique = meta.get("globally-unique")
     clone.unique = truthy(unique) if unique is not None else clone.clone_node_max > 1
     clone.clone_max = parse_count(meta.get("clone-max"), max(1, len(builder.state.nodes)))
-    if clone.clone_max > MAX_INSTANCES:
-        message = f"clone {clone.id}: clone-max {clone.clone_max} is reduced to {MAX_INSTANCES}"
+    most = most_instances(len(builder.state.nodes), clone.clone_node_max)
+    if clone.clone_max > most:
+        message = f"clone {clone.id}: clone-max {clone.clone_max} is reduced to {most}"
         builder.state.config.report("warning", "clone-max", element, message, attribute="clone-max")
-        clone.clone_max = MAX_INSTANCES
+        clone.clone_max = most
     clone.clone_min = parse_count(meta.get("clone-min"), 0)
     if not clone.unique:
         clone.clone_node_max = 1

@@ -111,8 +111,10 @@ def test_a_clone_of_nothing_still_has_one_instance_that_must_go() -> None:
 def test_clones_have_an_instance_a_node_and_more_only_within_reason() -> None:
     found = read([clone("c", dummy("r")), clone("d", dummy("s"), {"clone-max": "9" * 30})], [state(), state()])
     assert len(found.state.by_id["c"].children) == 2
-    assert len(found.state.by_id["d"].children) == 4096
+    assert len(found.state.by_id["d"].children) == 256
     assert [item.code for item in found.state.problems] == ["clone-max"]
+    roomy = read([clone("c", dummy("r"), {"clone-max": "300", "clone-node-max": "150"})], [state(), state()])
+    assert len(roomy.state.by_id["c"].children) == 300
 
 
 # --- bundles ----------------------------------------------------------------------------------------------------------
