@@ -201,6 +201,7 @@ class CibReplica:
         self._writing: _Writing | None = None
         self._tickets = 0
         self._written: Durable | None = None
+        self._disk_refuses = False
         self._digest: str | None = None
 
     # What there is to know
@@ -388,7 +389,7 @@ class CibReplica:
 
     def flush(self) -> list[Effect]:
         """To be called when there is no more input at the moment: writes what has changed, unless a write is under way."""
-        if not self._dirty or self._writing is not None:
+        if not self._dirty or self._writing is not None or self._disk_refuses:
             return []
         self._tickets += 1
         document = durable_bytes(self._document)
@@ -414,14 +415,23 @@ class CibReplica:
         return effects + self.flush()
 
     def on_persist_failed(self, ticket: int, reason: str) -> list[Effect]:
-        """It could not be written. A member that cannot write must not hold up or deceive the others."""
+        """It could not be written. A member that cannot write must not hold up or deceive the others.
+
+        Nothing is written any more until `disk_again`: to be tried after a while, and before this node joins anew.
+        """
         writing = self._writing
         if writing is None or writing.ticket != ticket:
             raise ValueError(f"no write with ticket {ticket} is under way")
         self._writing = None
         self._dirty = True
         self._askers |= writing.askers
+        self._disk_refuses = True
         return [Withdraw(f"the CIB cannot be written: {reason}")]
+
+    def disk_again(self) -> list[Effect]:
+        """Try the disk again."""
+        self._disk_refuses = False
+        return self.flush()
 
     # Parts
 

@@ -26,7 +26,6 @@ from typing import Any, Final
 from crm.api import errors
 from crm.api.errors import ApiError
 from crm.api.server import ApiServer, Hub
-from crm.attributes.manager import AttributeManager, Write
 from crm.cib import xml
 from crm.cib.operations import Kind, Operation
 from crm.cib.replica import Changed, GroupView
@@ -119,7 +118,6 @@ class Node:
                 cib_lost=self.cib.lost,
             ),
         )
-        self.attributes = AttributeManager()
         self.peers = Peers(lambda node, payload: self._send(node, PEER + payload))
         self.fencing = Fencing(
             settings.node_name, self.executing.runner, self._on_fenced, self.peers, self._rest_of_the_group
@@ -180,6 +178,7 @@ class Node:
         """Attach to messaging, handle what it tells, and again when the connection is lost."""
         pause = RECONNECT_S
         while True:
+            await self.cib.writable.wait()  # it would be taken in, have nothing on its disk, and leave again
             try:
                 client = await self.surroundings.connect()
             except (OSError, TimeoutError, AttachRefused) as error:

@@ -12,7 +12,7 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from lxml import etree
 
@@ -38,6 +38,9 @@ from crm.cib.store import CibStore
 from crm.cib.xml import Version
 from crm.controller import status
 from crm.controller.status import Update
+
+DISK_RETRY_S: Final = 1.0
+"""After a disk refused a write, until it is tried again."""
 
 _log = logging.getLogger("vigil.cib")
 _CODES = {
@@ -96,6 +99,9 @@ class Replication:
         self._flush_due = False
         self._writes: set[asyncio.Task[None]] = set()
         self._asides: set[asyncio.Task[None]] = set()
+        self.writable = asyncio.Event()
+        """The last write succeeded. A node whose disk refuses stays out of the group."""
+        self.writable.set()
 
     # --- the controller's port ---------------------------------------------------------------------------------------
 
@@ -210,9 +216,15 @@ class Replication:
         try:
             await asyncio.to_thread(self.store.save, effect.document, effect.version, effect.digest, effect.lineage)
         except OSError as error:
+            self.writable.clear()
             self._perform(self.replica.on_persist_failed(effect.ticket, str(error)))
+            asyncio.get_running_loop().call_later(DISK_RETRY_S, self._try_disk)
         else:
+            self.writable.set()
             self._perform(self.replica.on_persisted(effect.ticket))
+
+    def _try_disk(self) -> None:
+        self._perform(self.replica.disk_again())
 
     async def _keep_aside(self, name: str, document: bytes, why: str) -> None:
         try:

@@ -23,7 +23,7 @@ ALLOWED: dict[str, set[str]] = {
     "crm.cib": set(),
     "crm.events": set(),
     "crm.alerts": {"crm.cib", "crm.policy"},
-    "crm.metrics": {"crm.cib"},
+    "crm.metrics": {"crm.cib", "crm.policy"},
     "crm.policy": {"crm.cib"},
     "crm.controller": {"crm.cib", "crm.policy", "crm.events", "messaging"},
     "crm.executor": {"crm.cib", "agents"},
@@ -35,7 +35,7 @@ ALLOWED: dict[str, set[str]] = {
     },
     "crm.simulator": {
         *("messaging", "agents", "fencing", "crm.config", "crm.cib", "crm.policy"),
-        *("crm.controller", "crm.executor", "crm.attributes", "crm.api", "crm.events", "crm.alerts", "crm.metrics"),
+        *("crm.daemon", "crm.controller", "crm.executor", "crm.attributes", "crm.api", "crm.events", "crm.alerts", "crm.metrics"),
     },
     "crm.lab": {"crm.api", "crm.cib", "crm.config", "messaging"},
     "crm.tools": {"crm.api", "crm.cib", "crm.policy", "crm.config"},

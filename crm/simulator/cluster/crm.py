@@ -1,0 +1,168 @@
+"""A crm process on a simulated machine: `crm.daemon.node.Node` with other surroundings and a policy engine in the same process."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from agents.runner import Runner
+from crm.api.server import ApiServer
+from crm.daemon.documents import Documents
+from crm.daemon.node import Node
+from crm.daemon.policy_client import PolicyClient
+from crm.daemon.settings import DaemonSettings
+from crm.daemon.surroundings import Surroundings
+from crm.daemon.worker import OK, decide
+from crm.simulator.clock import Violation
+from crm.simulator.cluster.agents import SimulatedRunner
+from crm.simulator.cluster.box import Box
+from crm.simulator.cluster.link import Link
+from crm.simulator.cluster.loop import CURRENT, Process
+from messaging.client import AttachRefused, MessagingClient
+
+if TYPE_CHECKING:
+    from crm.simulator.cluster.world import ClusterWorld
+
+
+class SimulatedSurroundings(Surroundings):
+    """One simulated machine."""
+
+    def __init__(self, world: ClusterWorld, box: Box, settings: DaemonSettings) -> None:
+        super().__init__(settings)
+        self._world = world
+        self._box = box
+
+    async def connect(self) -> MessagingClient:
+        await asyncio.sleep(0.001)
+        world, box = self._world, self._box
+        if world.machines[box.node_id].core is None:
+            raise ConnectionRefusedError("no messaging daemon")
+        if box.link is not None:
+            raise AttachRefused("a crm is attached already")
+        box.link = link = Link(world.clock, world.loop, world.from_crm, world.crm_hung_up)
+        world.attached(box)
+        welcome = {
+            "node_id": box.node_id,
+            "name": box.name,
+            "cluster": self.settings.cluster,
+            "vouch_interval_ms": world.swarm.timers.vouch_ms,
+        }
+        return link.client(welcome)
+
+    def runner(self) -> Runner:
+        return SimulatedRunner(self._world, self._box)
+
+    def boot(self) -> str:
+        return f"boot-{self._box.boots}"
+
+    def cores(self) -> int:
+        return 2
+
+    async def serve(self, api: ApiServer) -> None:
+        """Clients of the world ask the cores themselves."""
+
+    def new_id(self) -> str:
+        return str(uuid.UUID(int=self._world.rng.getrandbits(128), version=4))
+
+    def chance(self) -> float:
+        return self._world.rng.random()
+
+    def end(self) -> NoReturn:
+        self._world.fail(f"{self._box.name} finds itself broken")
+        raise Violation(self._box.name)
+
+
+class SimulatedPolicy(PolicyClient):
+    """Decides in this process, after a while; the worker may be killed meanwhile."""
+
+    def __init__(self, world: ClusterWorld, box: Box) -> None:
+        self.node: Node | None = None
+        self._world = world
+        self._box = box
+        self._asked = 0
+        self._documents = Documents()
+
+    @property
+    def pid(self) -> int:
+        return 1
+
+    def ask(self, number: int, document: bytes, epoch_s: int) -> None:
+        self._asked = number
+        delay_ms = self._world.rng.randint(1, self._world.cluster_swarm.decide_ms)
+        asyncio.get_running_loop().call_later(delay_ms / 1000, self._answer, number, document, epoch_s)
+
+    def lose(self) -> None:
+        """The worker is killed: the answer to an open question is that there is none."""
+        if self._asked and self.node is not None:
+            number, self._asked = self._asked, 0
+            self._tell(number, None, "the policy worker is gone")
+
+    def _answer(self, number: int, document: bytes, epoch_s: int) -> None:
+        if self._asked != number:
+            return
+        self._asked = 0
+        verdict, text = decide(document, epoch_s, self._documents)
+        if verdict != OK:
+            self._world.fail(f"the policy engine of {self._box.name} failed: {text.decode(errors='replace')}")
+        self._tell(number, text if verdict == OK else None, "" if verdict == OK else text.decode())
+
+    def _tell(self, number: int, graph: bytes | None, error: str) -> None:
+        if self.node is not None:
+            self.node.on_decided(number, graph, error)
+
+    async def close(self) -> None:
+        pass
+
+
+def settings_of(world: ClusterWorld, box: Box) -> DaemonSettings:
+    from crm.simulator.swarm import Mode
+
+    ids = range(1, world.swarm.size + 1)
+    both = world.swarm.mode in (Mode.TWO_NODE, Mode.PING)
+    return DaemonSettings(
+        cluster="simulated",
+        node_id=box.node_id,
+        node_name=box.name,
+        nodes=tuple((number, f"n{number}") for number in ids),
+        votes=tuple((number, 1) for number in ids) if both else (),
+        expected_votes=world.swarm.size,
+        state_dir=box.state_dir,
+        run_dir=box.run_dir,
+        ocf_root=Path("/nonexistent"),
+        log_file=None,
+        log_level="critical",
+        deadtime_ms=world.swarm.timers.deadtime_ms,
+    )
+
+
+async def live(world: ClusterWorld, box: Box, life: int) -> None:
+    """The whole life of one crm process, until it has left the cluster."""
+    process = CURRENT.get()
+    assert isinstance(process, Process)
+    policy = SimulatedPolicy(world, box)
+    settings = settings_of(world, box)
+    node = Node(settings, policy, SimulatedSurroundings(world, box, settings))
+    policy.node = box.node = node
+    node.journal.listeners.append(lambda record: world.on_event(box, record))
+    node.inputs.offer = lambda *_: None  # type: ignore[method-assign]
+    _account(world, box, node, life)
+    await node.run()
+    world.crm_left(box, process)
+
+
+def _account(world: ClusterWorld, box: Box, node: Node, life: int) -> None:
+    """Let the checkers see what the executor is given and what it reports."""
+    order, reported = node.executing.order, node.executing._reported
+
+    def ordered(given: Any) -> None:
+        world.watch.ordered(box, life, given.transition_key)
+        order(given)
+
+    def report(given: Any) -> None:
+        world.watch.reported(box, given.transition_key)
+        reported(given)
+
+    node.executing.order = ordered  # type: ignore[assignment,method-assign]
+    node.executing._reported = report

@@ -1,0 +1,109 @@
+"""What a seed chooses for a whole cluster: nodes, quorum, configuration, how agents and switches behave, which faults come, what clients do."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from crm.simulator import swarm as membership
+from crm.simulator.cluster.agents import Temper
+from crm.simulator.cluster.configuration import Configuration
+from crm.simulator.cluster.configuration import draw as draw_configuration
+from crm.simulator.cluster.power import Switches
+from crm.simulator.swarm import Mode
+from messaging.config import Timers
+
+
+class Fault(StrEnum):
+    POWER = "power"  # a machine loses its power, and gets it back some time later
+    BLINK = "blink"  # the same, with the power back at once: it returns before it was fenced
+    CRM = "crm"  # SIGKILL of crm
+    MESSAGING = "messaging"  # SIGKILL of messaging
+    DC = "dc"  # the DC's machine loses its power, at whatever step it is
+    DC_CRM = "dc-crm"  # SIGKILL of the DC's crm
+    SPLIT = "split"
+    ONE_WAY = "one-way"
+    HEAL = "heal"
+    PAUSE = "pause"  # the whole machine stands still
+    HANG = "hang"  # crm alone stands still
+    WEATHER = "weather"  # loss, duplication, delay
+    BREAK = "break"  # a connection breaks
+    DIE = "die"  # a resource dies by itself
+    SLOW_DISK = "slow-disk"
+    FULL_DISK = "full-disk"
+    LEAVE = "leave"  # a node is asked to shut down, and started again later
+    POLICY = "policy"  # the policy worker is killed
+
+
+ALWAYS = (Fault.HEAL, Fault.DIE)
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterSwarm:
+    """The choices of one run. Times in virtual milliseconds; `client_gap_ms` 0: no clients."""
+
+    messaging: membership.Swarm
+    configuration: Configuration
+    temper: Temper
+    switches: Switches
+    faults: tuple[Fault, ...]
+    weights: tuple[int, ...]
+    safety_ms: int
+    fault_gap_ms: int
+    client_gap_ms: int
+    restart_ms: int
+    decide_ms: int
+
+    @property
+    def size(self) -> int:
+        return self.messaging.size
+
+    def describe(self) -> str:
+        timers = self.messaging.timers
+        return (
+            f"{self.size} nodes, {self.messaging.mode}, deadtime {timers.deadtime_ms}; {self.configuration.describe()}; "
+            f"faults {','.join(self.faults)} every {self.fault_gap_ms} ms, clients every {self.client_gap_ms} ms"
+        )
+
+
+def draw(rng: random.Random) -> ClusterSwarm:
+    """The choices of one seed."""
+    size = rng.choice([2, 2, 3, 3, 3, 3, 4, 5])
+    modes = (
+        [Mode.MAJORITY, Mode.MAJORITY, Mode.WAIT_FOR_ALL] if size > 2 else [Mode.TWO_NODE, Mode.TWO_NODE, Mode.MAJORITY]
+    )
+    timers = Timers(keepalive_ms=200, warntime_ms=500, deadtime_ms=1000, initdead_ms=2000, vouch_ms=2000)
+    base = membership.draw(rng)
+    messaging = replace(
+        base,
+        size=size,
+        mode=rng.choice(modes),
+        timers=timers,
+        drift_ppm=tuple(rng.randint(-100, 100) for _ in range(size)),
+        max_delay_ms=rng.choice([1, 3, 20]),
+        loss=rng.choice([0.0, 0.0, 0.05, 0.2]),
+        duplication=rng.choice([0.0, 0.1]),
+    )
+    faults = (*ALWAYS, *(fault for fault in Fault if fault not in ALWAYS and rng.random() < 0.4))
+    bad = rng.random() < 0.6
+    return ClusterSwarm(
+        messaging=messaging,
+        configuration=draw_configuration(rng, [f"n{i}" for i in range(1, size + 1)]),
+        temper=Temper(
+            start_fails=rng.choice([0.0, 0.05, 0.2]) if bad else 0.0,
+            stop_fails=rng.choice([0.0, 0.02, 0.1]) if bad else 0.0,
+            monitor_lies=rng.choice([0.0, 0.01, 0.05]) if bad else 0.0,
+            promote_fails=rng.choice([0.0, 0.1]) if bad else 0.0,
+            slow=rng.choice([0.0, 0.1, 0.5]),
+            hangs=rng.choice([0.0, 0.0, 0.02]) if bad else 0.0,
+        ),
+        switches=Switches(fails=rng.choice([0.0, 0.2, 0.5]), mute=rng.choice([0.0, 0.2]), slow=rng.choice([0.0, 0.3])),
+        faults=faults,
+        weights=tuple(rng.randint(1, 4) for _ in faults),
+        safety_ms=rng.choice([15_000, 30_000, 45_000]),
+        fault_gap_ms=rng.choice([500, 2000, 6000]),
+        client_gap_ms=rng.choice([0, 100, 400, 1500]),
+        restart_ms=rng.choice([50, 300, 1000]),
+        decide_ms=rng.choice([5, 30, 200]),
+    )
