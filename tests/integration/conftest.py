@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
     if report.when in ("setup", "call") and report.failed:
-        for made in getattr(item, "labs", []):
+        for made in [*getattr(item, "labs", []), *getattr(item.parent, "labs", [])]:
             report.sections.extend(made.last_words())
     return report
 
@@ -172,13 +173,14 @@ def machines() -> None:
         pytest.skip(str(error))
 
 
-@pytest.fixture
-def make_lab(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., LabCluster]]:
-    """A function that makes labs; they are taken down at the end, and nothing of them may be left."""
+@contextmanager
+def make_labs(item: pytest.Item | pytest.Collector) -> Iterator[Callable[..., LabCluster]]:
+    """A function that makes labs; they are taken down at the end, and nothing of them may be left. Failures of `item` show their logs."""
     home = Path(tempfile.mkdtemp(prefix="vl", dir="/tmp"))
-    monkeypatch.setenv("VIGIL_LAB_HOME", str(home))
+    before = os.environ.get("VIGIL_LAB_HOME")
+    os.environ["VIGIL_LAB_HOME"] = str(home)
     made: list[LabCluster] = []
-    request.node.labs = made
+    item.labs = made  # type: ignore[union-attr]
 
     def make(
         name: str = "t",
@@ -197,11 +199,24 @@ def make_lab(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
         each.wait_formed()
         return each
 
-    yield make
-    for name in layout.names():
-        cluster.down(name)
-    shutil.rmtree(home, ignore_errors=True)
+    try:
+        yield make
+    finally:
+        for name in layout.names():
+            cluster.down(name)
+        shutil.rmtree(home, ignore_errors=True)
+        if before is None:
+            del os.environ["VIGIL_LAB_HOME"]
+        else:
+            os.environ["VIGIL_LAB_HOME"] = before
     assert not left_over(home), "processes of the lab are left"
+
+
+@pytest.fixture
+def make_lab(request: pytest.FixtureRequest) -> Iterator[Callable[..., LabCluster]]:
+    """`make_labs` for one test."""
+    with make_labs(request.node) as make:
+        yield make
 
 
 def left_over(home: Path) -> list[str]:

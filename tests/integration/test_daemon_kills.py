@@ -18,7 +18,7 @@ from crm.api.errors import ApiError
 
 pytestmark = pytest.mark.integration
 
-DURATION_S = 15.0
+DURATION_S = 40.0
 PAUSES_S = (0.05, 0.3, 1.0, 2.0)
 OPTIONS = '<cluster_property_set id="cib-bootstrap-options"><nvpair id="o1" name="stonith-enabled" value="true"/></cluster_property_set>'
 
