@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from messaging.config import MessagingConfig
 from messaging.quorum import Roll, Wish
 from messaging.types import MessagingEvent, ViewId
 
@@ -112,6 +113,13 @@ class WishMade:
 
 
 @dataclass(frozen=True, slots=True)
+class Relisted:
+    """The operator has added, removed or renamed nodes. Whose votes count is asked for by itself (`WishMade`)."""
+
+    config: MessagingConfig
+
+
+@dataclass(frozen=True, slots=True)
 class WaitingEnded:
     """The operator says that the nodes `wait_for_all` waits for are off."""
 
@@ -136,6 +144,7 @@ Event = (
     | EvidenceChanged
     | Evicted
     | WishMade
+    | Relisted
     | WaitingEnded
     | LeaveRequested
 )

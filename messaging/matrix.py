@@ -43,6 +43,15 @@ class Matrix:
         self._lifetime_ms = RELAY_LIFETIME * deadtime_ms
         self._turn = 0
 
+    def relist(self, votes: Mapping[int, int]) -> None:
+        """Other nodes belong to the cluster from now on."""
+        self._votes = votes
+        for node_id in [known for known in self.direct if known not in votes]:
+            del self.direct[node_id]
+        for node_id in [known for known in self.relayed if known not in votes]:
+            del self.relayed[node_id]
+        self._touch()
+
     # --- the own row
 
     def set_hears(self, hears: dict[int, int]) -> None:

@@ -196,6 +196,18 @@ class Membership:
         self.moved = True
         self._matrix.set_flag(RowFlag.WISH, True)
 
+    def relist(self, config: MessagingConfig) -> None:
+        """Other nodes belong to the cluster from now on. Their votes count when the members have agreed that they do."""
+        self._config = config
+        self._names = {node.node_id: node.name for node in config.nodes}
+        self._votes = config.votes
+        self._rules = config.quorum.rules()
+        for gone in self._penalties.keys() - self._votes.keys():
+            del self._penalties[gone]
+            self._penalized.discard(gone)
+        self.moved = True
+        self._persist()
+
     def stop_waiting(self) -> None:
         """The operator says that the nodes `wait_for_all` waits for are off."""
         self.seen_all = self.moved = True
@@ -251,8 +263,8 @@ class Membership:
             invariant(self._proposal is not None, "leading without a proposal")
             if self._proposal and self._proposal.members != members:
                 self._abandon()
-        if self.phase is Phase.ACCEPTED and self._promise and self._promise.ballot.leader not in part:
-            self._abandon()
+        if self.phase is Phase.ACCEPTED and self._promise and not self._hears(self._promise.ballot.leader):
+            self._abandon()  # while it is heard, it installs or withdraws: rows that say otherwise may be older than its install
         if self._held and self._held.members == members and self._held.ballot.leader == leader:
             self._accept(self._held, now_ms)
         if self.phase is not Phase.IDLE:
@@ -265,6 +277,9 @@ class Membership:
             self._propose(members, part, now_ms)
         elif self._awaiting_since_ms is None:
             self._awaiting_since_ms = now_ms
+
+    def _hears(self, node_id: int) -> bool:
+        return node_id in self._matrix.own.hears
 
     def _time_out(self, now_ms: int) -> None:
         proposal, promise = self._proposal, self._promise
@@ -366,7 +381,8 @@ class Membership:
             self._persist()
 
     def _persist(self) -> None:
-        roll = None if self.roll.since == quorum.CONFIGURED else self.roll
+        plain = quorum.configured(self._votes, self._config.quorum.expected_votes)
+        roll = None if self.roll == plain else self.roll
         self._out.persist(Durable(self._ceiling, self.seen_all, roll, electors(self._config) if roll else ()))
 
     def _propose(self, members: tuple[Member, ...], part: Mapping[int, Row], now_ms: int) -> None:

@@ -46,6 +46,7 @@ from messaging.effects import (
     Level,
     OpenStream,
     Persist,
+    Relisted,
     SendDatagram,
     SendStream,
     Started,
@@ -214,6 +215,8 @@ class Node:
                     self._stand_alone(f"node {by} has evicted this node: it goes on without us", now_ms)
             case WishMade(wish):
                 self.membership.ask(wish)
+            case Relisted(config):
+                self._relist(config)
             case WaitingEnded():
                 self.membership.stop_waiting()
             case LeaveRequested():
@@ -241,6 +244,8 @@ class Node:
 
     def _on_datagram(self, event: DatagramReceived, now_ms: int) -> None:
         sender = event.sender
+        if sender not in self._names:
+            return  # removed while this was on its way, or not added here yet
         alive = self.detector.alive.get(sender)
         if alive is not None and event.incarnation != alive.incarnation:
             if event.incarnation < alive.incarnation:
@@ -347,7 +352,7 @@ class Node:
 
     def _on_stream_opened(self, peer_id: int, incarnation: int, now_ms: int) -> None:
         state = self._peers.get(peer_id)
-        if state is not None and incarnation < state.incarnation:
+        if peer_id not in self._names or (state is not None and incarnation < state.incarnation):
             self._out.add(CloseStream(peer_id))
             return
         if state is None or incarnation > state.incarnation:
@@ -594,6 +599,44 @@ class Node:
             for peer_id, state in sorted(self._peers.items())
             if peer_id < self.me.node_id and not state.channel.open and peer_id in self.detector.alive
         )
+
+    # --- nodes that come and go
+
+    def _relist(self, config: MessagingConfig) -> None:
+        """Who is not listed any more has left before, or is lost now."""
+        before, self._names = self._names, {node.node_id: node.name for node in config.nodes}
+        self.config = config
+        for gone in before.keys() - self._names.keys():
+            self._names[gone] = before[gone]
+            if gone in self.detector.alive or gone in self._peers:
+                self._lose(gone, "is not listed any more")
+            self._peers.pop(gone, None)
+            del self._names[gone]
+        self.matrix.relist(config.votes)
+        self.membership.relist(config)
+        self._reach_changed = True
+        listed = ", ".join(self._names.values())
+        self._out.report(Level.WARNING, f"the nodes of the cluster are now {listed}")
+
+    def plan_nodes(self) -> Wish:
+        """The electorate that follows from the nodes that are listed now. ValueError when this part has no quorum."""
+        rules = self.config.quorum
+        return self.plan_electorate(
+            quorum.listed_electorate(
+                self.membership.roll.current, self.config.votes, rules.expected_votes, rules.rules()
+            )
+        )
+
+    def plan_retirement(self, node_id: int) -> Wish:
+        """A member whose vote shall not count any more, since it is about to be removed. ValueError as above."""
+        current = self.membership.roll.current
+        members = tuple(each for each in current.members if each != node_id)
+        votes = self.config.votes
+        if not sum(votes.get(each, 0) for each in members):
+            raise ValueError("no vote would be left")
+        counted = sum(votes.get(each, 0) for each in members)
+        retired = tuple(sorted({*current.retired, node_id}))
+        return self.plan_electorate(Electorate(members, counted, retired))
 
     # --- for the tie-breaker
 

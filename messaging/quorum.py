@@ -311,6 +311,17 @@ def plan_expected(
     return Wish(Electorate(tuple(sorted(chosen)), expected), force=force and not quorate)
 
 
+def listed_electorate(current: Electorate, votes: Mapping[int, int], expected: int, rules: Rules) -> Electorate:
+    """The electorate after nodes were added to or removed from the configuration.
+
+    Nodes that were counted out by rule stay so until they are back; so does a new one, where such rules are in force.
+    """
+    changing = rules.last_man_standing or rules.allow_downscale
+    chosen = tuple(sorted(set(current.members) & votes.keys() if changing else votes))
+    counted = _sum(chosen, votes)
+    return Electorate(chosen, max(counted, expected) if set(chosen) >= votes.keys() else counted)
+
+
 def wanted_electorate(
     roll: Roll, circumstances: Circumstances, votes: Mapping[int, int], expected: int, rules: Rules
 ) -> Electorate:
