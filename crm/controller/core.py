@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
+from crm.attributes.table import AttributeTable
 from crm.cib import xml
 from crm.controller import failures, membership, properties, status
 from crm.controller.dc import Coordinator, Memory
@@ -27,6 +28,7 @@ from crm.controller.effects import (
     ExecutorPort,
     Forget,
     KeepAttributes,
+    KeepTable,
     Leave,
     Record,
     Synchronised,
@@ -89,6 +91,7 @@ class Controller:
         self._shutdown_until_ms: int | None = None
         self._silent_since: dict[int, int] = {}
         self._died: set[int] = set()
+        self.attributes = AttributeTable(str(me.node_id), self.settings.table)
 
     # --- what there is to know ---------------------------------------------------------------------------------------
 
@@ -143,7 +146,9 @@ class Controller:
         }
 
     def next_wake_ms(self) -> int | None:
-        times = [self._shutdown_until_ms, self.coordinator.next_wake_ms() if self.coordinator else None]
+        times = [self._shutdown_until_ms]
+        if self.coordinator is not None:
+            times += [self.coordinator.next_wake_ms(), self.attributes.next_wake_ms()]
         return min((time for time in times if time is not None), default=None)
 
     # --- messaging ---------------------------------------------------------------------------------------------------
@@ -155,6 +160,10 @@ class Controller:
         self._remember_attributes()
         was_dc = self.dc == self.me.node_id
         self._outbox.on_view()
+        gone = {member.node_id for member in view.left}
+        if self.view is not None:
+            gone |= self.view.group - view.group
+        self.attributes.on_view(map(str, gone))
         self.open = False
         self.view = view
         self.coordinator = None
@@ -236,6 +245,8 @@ class Controller:
         if self.synced and self.view is not None:
             self._last_synced = self.view
         self._remember_attributes()
+        if self.view is not None:
+            self.attributes.on_view(map(str, self.view.member_ids))
         self.view = None
         self.dc = None
         self.coordinator = None
@@ -345,7 +356,14 @@ class Controller:
                 died=frozenset(self._died),
             )
             effects += self.coordinator.begin(now_ms)
-        return effects
+        return effects + self._tell_attributes(now_ms)
+
+    def _tell_attributes(self, now_ms: int) -> list[Effect]:
+        """Those that have come are told what is held back and what is private; the DC tells it of nodes without a daemon too."""
+        self.attributes.resume(now_ms)
+        members = [] if self.view is None else [str(number) for number in self.view.member_ids]
+        told = self.attributes.tell(members if self.coordinator is not None else ())
+        return self.publish(Changes(reason="attributes of a member", expected=True, words=told)) if told else []
 
     def _note_startup(self, agreement: Agreement, view: View, now_ms: int) -> None:
         """Every member notes until when the others are awaited: any of them may be the DC before they are all there."""
@@ -373,7 +391,9 @@ class Controller:
 
     def _on_changes(self, sender: int, message: Changes, now_ms: int) -> list[Effect]:
         effective = list(self._cib.apply_status(message.updates))
-        effects: list[Effect] = []
+        if message.words:
+            effective += self._cib.apply_status(self._from_words(message, now_ms))
+        effects: list[Effect] = [KeepTable(self.attributes.own())] if message.words else []
         for result in message.results:
             self._orders.pop(result.transition_key, None)
         effects += self._open_if_allowed(message.opens)
@@ -384,6 +404,16 @@ class Controller:
             effects += _attributes_record(message, effective)
             effects += self.coordinator.on_changes(sender, message, effective, now_ms)
         return effects
+
+    def _from_words(self, message: Changes, now_ms: int) -> list[Update]:
+        """What is to be written of attributes now."""
+        document = self._cib.document
+
+        def current(node_id: str, name: str) -> str | None:
+            return status.transient_attributes(document, node_id).get(name)
+
+        writes = self.attributes.apply(message.words, current, now_ms)
+        return [Attributes(write.node_id, write.uname, {write.name: write.value}) for write in writes]
 
     def _about_me(self, sender: int, message: Changes, effective: Sequence[Update]) -> list[Effect]:
         """What others changed about this node, its executor must hear; what its own executor reported, it knows."""
@@ -564,6 +594,8 @@ class Controller:
             effects.append(Leave("shutdown-escalation is over"))
         if self.coordinator is not None:
             effects += self.coordinator.on_tick(now_ms)
+            for release in self.attributes.due(now_ms):
+                effects += self.publish(Changes(reason=f"{release.name} was set", words=(release,)))
         return effects + self._flush()
 
 

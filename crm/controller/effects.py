@@ -82,6 +82,13 @@ class KeepAttributes:
 
 
 @dataclass(frozen=True, slots=True)
+class KeepTable:
+    """What this node's attribute table knows of it beside the status section, to be kept likewise."""
+
+    own: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class Leave:
     """This node's part is done: leave the cluster and end."""
 
@@ -97,7 +104,19 @@ class Record:
     cause: str = ""
 
 
-Effect = Multicast | Execute | Fence | Decide | AddNodes | Synchronised | Forget | KeepAttributes | Leave | Record
+Effect = (
+    Multicast
+    | Execute
+    | Fence
+    | Decide
+    | AddNodes
+    | Synchronised
+    | Forget
+    | KeepAttributes
+    | KeepTable
+    | Leave
+    | Record
+)
 
 
 class CibPort(Protocol):

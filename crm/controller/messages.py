@@ -19,6 +19,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from crm.attributes.messages import Word
+from crm.attributes.messages import decode as decode_word
+from crm.attributes.messages import encode as encode_word
 from crm.cib.xml import Version
 from crm.controller import status
 from crm.controller.election import Facts
@@ -65,7 +68,8 @@ class Result:
 class Changes:
     """`reason` is for people; `expected` says that no new decision is due because of these updates.
 
-    `opens`: from here on the configuration may be changed in this view. `causes`: what led to them, for the event log.
+    `opens`: from here on the configuration may be changed in this view. `causes`: what led to them, for the event log. `words`: about node
+    attributes, for the members' tables; what they write is added to the updates.
     """
 
     updates: tuple[Update, ...] = ()
@@ -74,6 +78,9 @@ class Changes:
     expected: bool = False
     opens: bool = False
     causes: Causes = ()
+    words: tuple[Word, ...] = ()
+    promised: bool = False
+    """A client has asked for it and is told when it is done: sent again if it must be. Known to the sender only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +121,7 @@ def encode(message: Message) -> bytes:
                     "expected": message.expected,
                     "opens": message.opens,
                     "causes": message.causes,
+                    **({"a": [encode_word(word) for word in message.words]} if message.words else {}),
                 }
             )
         case Orders():
@@ -147,6 +155,7 @@ def decode(payload: bytes) -> Message:
                     data["expected"],
                     data["opens"],
                     tuple(str(cause) for cause in data["causes"]),
+                    tuple(decode_word(word) for word in data.get("a", ())),
                 )
             case "orders":
                 cause = str(data["cause"])

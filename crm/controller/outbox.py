@@ -2,7 +2,7 @@
 
 Theory of operation. Changes are sent when the view is synchronised, a few messages at a time; what gathers meanwhile goes together. Each message has
 a tag until its fate is known. One that was not delivered died with its view: what of it is still true (what this node says of itself, a confirmed
-fencing) waits for the next view; an order never existed.
+fencing, what a client was promised) waits for the next view; an order never existed.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final
 
+from crm.attributes.messages import Wish
 from crm.controller.effects import Effect, Multicast
 from crm.controller.messages import Changes, Message
-from crm.controller.status import Attributes, EraseNode, NodeState, Update
+from crm.controller.status import Attributes, EraseNode, ForgetOperation, ForgetResource, NodeState, Update
 from crm.events.causes import joined
 
 MAX_IN_AIR: Final = 4
@@ -71,12 +72,15 @@ class Outbox:
         kept: tuple[Update, ...] = tuple(
             update
             for update in changes.updates
-            if getattr(update, "node_id", None) == self._me and not isinstance(update, NodeState)
+            if (getattr(update, "node_id", None) == self._me and not isinstance(update, NodeState))
+            or (changes.promised and isinstance(update, Attributes | ForgetResource | ForgetOperation))
         )
         if any(isinstance(update, EraseNode) for update in changes.updates):
             kept = changes.updates
-        if kept or changes.results:
-            self._waiting.append(replace(changes, updates=kept, expected=False))
+        # The time of an attribute comes again for the next DC; what a member has to tell is told in each view.
+        words = tuple(word for word in changes.words if isinstance(word, Wish))
+        if kept or changes.results or words:
+            self._waiting.append(replace(changes, updates=kept, expected=False, words=words))
 
     def multicast(self, message: Message) -> Multicast:
         self._tags += 1
@@ -89,17 +93,20 @@ class Outbox:
         while self._waiting and len(self._in_air) < MAX_IN_AIR:
             first = self._waiting.pop(0)
             updates, results, causes = list(first.updates), list(first.results), first.causes
+            words = list(first.words)
             while (
                 self._waiting
                 and self._waiting[0].expected == first.expected
                 and self._waiting[0].reason == first.reason
                 and self._waiting[0].opens == first.opens
-                and len(updates) + len(self._waiting[0].updates) <= MAX_BATCH
+                and self._waiting[0].promised == first.promised
+                and len(updates) + len(words) + len(self._waiting[0].updates) <= MAX_BATCH
             ):
                 following = self._waiting.pop(0)
                 updates += following.updates
                 results += following.results
+                words += following.words
                 causes = joined(causes, following.causes)
-            message = replace(first, updates=tuple(updates), results=tuple(results), causes=causes)
+            message = replace(first, updates=tuple(updates), results=tuple(results), causes=causes, words=tuple(words))
             effects.append(self.multicast(message))
         return effects

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from crm.controller.graph import ResourceDefinition
 
@@ -23,6 +24,7 @@ class Settings:
 
     `action_limit`: operations that this node takes at a time from a transition. `deadtime_ms`: of the failure detector. `votes` by
     node id and `expected_votes` tell an even split, in which both halves may be quorate. `cib_lost`: every copy of the CIB on disk is damaged.
+    `table`: what `KeepTable` kept.
     """
 
     expected_nodes: frozenset[str] = frozenset()
@@ -32,6 +34,7 @@ class Settings:
     votes: Mapping[int, int] = field(default_factory=dict)
     expected_votes: int = 0
     cib_lost: bool = False
+    table: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

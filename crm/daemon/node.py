@@ -29,7 +29,7 @@ from crm.api.server import ApiServer, Hub
 from crm.cib import xml
 from crm.cib.operations import Kind, Operation
 from crm.cib.replica import Changed, GroupView
-from crm.controller import messages, status
+from crm.controller import messages
 from crm.controller.core import Controller
 from crm.controller.effects import (
     AddNodes,
@@ -39,6 +39,7 @@ from crm.controller.effects import (
     Fence,
     Forget,
     KeepAttributes,
+    KeepTable,
     Leave,
     Multicast,
     Record,
@@ -104,6 +105,7 @@ class Node:
         self.cib.changed = self._on_cib_changed
         self.cib.withdraw = self._withdraw
         self._attributes_file = settings.run_dir / "attributes.json"
+        self._table_file = settings.run_dir / "attribute-table.json"
         self.controller = Controller(
             Identity(settings.node_id, settings.node_name, self.crm_id),
             self.cib,
@@ -111,7 +113,8 @@ class Node:
             Settings(
                 expected_nodes=frozenset(name for _, name in settings.nodes),
                 action_limit=max(4, ACTIONS_PER_CORE * self.surroundings.cores()),
-                attributes=_load_attributes(self._attributes_file),
+                attributes=_load(self._attributes_file),
+                table=_load(self._table_file),
                 deadtime_ms=settings.deadtime_ms,
                 votes=dict(settings.votes),
                 expected_votes=settings.expected_votes,
@@ -163,7 +166,8 @@ class Node:
             # What a successor continues from is for one that finds things as they were. Who left on purpose comes back as a new node: it
             # does not ask to shut down again, and looks at what runs by then.
             self.executing.leave_nothing()
-            self._attributes_file.unlink(missing_ok=True)
+            for file in (self._attributes_file, self._table_file):
+                file.unlink(missing_ok=True)
         await self.fencing.close()
         await self.cib.close()
         if self.client is not None:
@@ -348,18 +352,6 @@ class Node:
         self._perform(self.controller.request_shutdown(epoch_s(), now_ms()))
         self._after()
 
-    def dampen(self, node_id: str, uname: str, name: str, value: str | None, delay_ms: int) -> None:
-        """A transient attribute that is to be written only when it has come to rest."""
-        written = status.transient_attributes(self.cib.document, node_id).get(name)
-        self._write_attributes(self.attributes.update(node_id, uname, name, value, delay_ms, written, now_ms()))
-        self._after()
-
-    def _write_attributes(self, writes: list[Write]) -> None:
-        for write in writes:
-            reason = f"{write.name} of {write.uname} was set"
-            values = {write.name: write.value}
-            self._perform(self.controller.set_attributes(write.node_id, write.uname, values, reason))
-
     def perform(self, effects: Iterable[Effect]) -> None:
         """Effects of something that a client asked of the controller."""
         self._perform(effects)
@@ -388,7 +380,9 @@ class Node:
                 case Forget(resource, entry_id):
                     self.executing.forget(resource, entry_id)
                 case KeepAttributes(values):
-                    _save_attributes(self._attributes_file, dict(values))
+                    _save(self._attributes_file, dict(values))
+                case KeepTable(own):
+                    _save(self._table_file, dict(own))
                 case Leave(reason):
                     self.journal.record("leaving", {"reason": reason})
                     self.leaving.set()
@@ -428,8 +422,7 @@ class Node:
 
     def _after(self) -> None:
         """After every event: set the timer anew, wake those who wait for a state."""
-        wakes = (self.controller.next_wake_ms(), self.attributes.next_wake_ms())
-        wake = min((moment for moment in wakes if moment is not None), default=None)
+        wake = self.controller.next_wake_ms()
         if wake != self._timer_ms:
             if self._timer is not None:
                 self._timer.cancel()
@@ -445,7 +438,6 @@ class Node:
     def _on_timer(self) -> None:
         self._timer = None
         self._timer_ms = None
-        self._write_attributes(self.attributes.on_tick(now_ms()))
         self._perform(self.controller.on_tick(now_ms()))
         self._after()
 
@@ -462,15 +454,15 @@ class Node:
         return next((name for number, name in self.settings.nodes if number == node_id), str(node_id))
 
 
-def _load_attributes(path: Path) -> dict[str, str]:
+def _load(path: Path) -> dict[str, Any]:
     try:
         loaded = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return {str(name): str(value) for name, value in loaded.items()} if isinstance(loaded, dict) else {}
+    return loaded if isinstance(loaded, dict) else {}
 
 
-def _save_attributes(path: Path, values: dict[str, str]) -> None:
+def _save(path: Path, values: dict[str, Any]) -> None:
     """In RUN_DIR: outlives this process, not the machine."""
     fresh = path.with_suffix(".new")
     fresh.write_text(json.dumps(values), encoding="utf-8")

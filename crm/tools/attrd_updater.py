@@ -1,6 +1,7 @@
 """`attrd_updater`: transient node attributes, as agents set and read them.
 
-A value with a delay (`-d`) is held back until it has come to rest; a query on the same node sees it at once.
+A delay (`-d`) is the attribute's: from its first change on, the changes of all nodes are held back for so long, and written together then; a
+query sees them at once. A private attribute is known to all nodes and never in the CIB.
 """
 
 from __future__ import annotations
@@ -24,18 +25,19 @@ COMMANDS: Final = ("update", "update-both", "update-delay", "query", "delete", "
 TABLE: Final[Table] = (
     "Required Arguments:",
     ("n", "name", "NAME", "The attribute's name"),
+    ("P", "pattern", "PATTERN", "Update or delete all attributes whose name matches this regular expression"),
     "Command:",
     ("Uv", "update", "VALUE", "Update the value (value++ and value+=N count)"),
-    ("B", "update-both", "VALUE", "Update the value and the time to wait. Requires -d"),
-    ("Y", "update-delay", "", "Update the time to wait. Requires -d"),
+    ("B", "update-both", "VALUE", "Update the value and the time to wait (dampening). Requires -d"),
+    ("Y", "update-delay", "", "Update the time to wait (dampening). Requires -d"),
     ("Q", "query", "", "Query the value"),
     ("D", "delete", "", "Delete the attribute"),
     ("R", "refresh", "", "Accepted, nothing to do: the status section is always up to date"),
     "Additional Options:",
-    ("d", "delay", "SECONDS", "The time to wait (dampening) for further changes"),
+    ("d", "delay", "SECONDS", "The time to wait (dampening) for further changes, of an attribute that has none yet"),
     ("N", "node", "NODE", "The attribute of this node (instead of the local one)"),
     ("A", "all", "", "Show values for all nodes (query only)"),
-    ("p", "private", "", "Not supported: all attributes are in the status section"),
+    ("p", "private", "", "When the attribute is new: never write it to the CIB"),
     ("q", "quiet", "", "Print only what is essential"),
     ("sS", "set", "SET", ""),
     ("l", "lifetime", "SECTION", ""),
@@ -49,25 +51,27 @@ def work(given: Given) -> int:
     if command == "refresh":
         return exits.OK
     name = given.text("name")
-    if not name:
-        usage("Command requires --name argument")
+    pattern = given.get("pattern")
+    if pattern is not None and (name or command == "query"):
+        usage("--pattern goes with --update, --update-both, --update-delay or --delete, and without --name")
+    if not name and pattern is None:
+        usage("Command requires --name or --pattern argument")
     if command in ("update-both", "update-delay") and not given.has("delay"):
         usage(f"-{'B' if command == 'update-both' else 'Y'} requires -d/--delay")
-    if command == "update-delay":
-        # The time to wait comes with each value; there is none to remember.
-        return exits.OK
     cluster = connect()
     if command == "query":
         return _query(cluster, name, given)
-    value = None if command == "delete" else given.text(command)
-    delay_ms = milliseconds(given.text("delay"), "--delay") if given.has("delay") else 0
+    value = given.text(command) if command in ("update", "update-both") else None
     cluster.call(
         "attribute.update",
         node=given.get("node") or local_node(cluster),
-        name=name,
+        name=name or None,
+        pattern=pattern,
         value=value,
         lifetime="reboot",
-        delay_ms=delay_ms or None,
+        delay_ms=milliseconds(given.text("delay"), "--delay") if given.has("delay") else None,
+        delay={"update-both": "both", "update-delay": "only"}.get(command),
+        private=True if given.has("private") else None,
     )
     return exits.OK
 

@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from lxml import etree
 
+from crm.api import errors
+from crm.api.errors import ApiError
 from crm.api.server import Call
 from crm.attributes.values import evaluate
 from crm.cib.operations import Kind, Operation
 from crm.controller import status
 from crm.controller.messages import Changes
-from crm.controller.status import Attributes
 from crm.daemon.access import Visitor, user_of
 from crm.daemon.methods.parts import NodeMethods
 
 
 class AttributeMethods(NodeMethods):
     async def update(self, call: Call) -> dict[str, Any]:
-        """`value` null deletes; `value++`, `value+=N` count. `lifetime` reboot (transient, the default) or forever."""
-        call.only("node", "name", "value", "lifetime", "delay_ms", "section")
-        name = call.need_text("name")
+        """`value` null deletes; `value++`, `value+=N` count. `lifetime` reboot (transient, the default) or forever.
+
+        Of transient ones: `pattern` instead of `name` means all whose name it matches. `delay_ms` is the delay of an attribute that has none yet; with `delay`
+        `both` (or `only`, without a value) also of one that has. `private`: never in the CIB.
+        """
+        call.only("node", "name", "pattern", "value", "lifetime", "delay_ms", "delay", "private", "section")
+        pattern = call.text("pattern")
+        name = call.need_text("name") if pattern is None else ""
         uname = self.known_node(call.text("node") or self.node.settings.node_name)
         identity = self.node_id(uname)
         lifetime = call.text("lifetime", "reboot", choices=("reboot", "forever"))
@@ -29,16 +36,44 @@ class AttributeMethods(NodeMethods):
         if lifetime == "forever":
             await self._permanent(call, identity, uname, name, value)
             return {}
-        self._may_change(self.visitor(call), identity, name)
-        if value is not None:
-            value = evaluate(value, status.transient_attributes(self.node.cib.document, identity).get(name))
-        delay_ms = call.integer("delay_ms")
-        if delay_ms:
-            self.node.dampen(identity, uname, name, value, delay_ms)
-            return {}
-        reason = f"{name} of {uname} was set"
-        await self.publish(Changes((Attributes(identity, uname, {name: value}),), (), reason))
-        return {}
+        delay_ms, how = call.integer("delay_ms"), call.text("delay", "new", choices=("new", "both", "only"))
+        if how != "new" and delay_ms is None:
+            raise ApiError(errors.BAD_REQUEST, f"delay {how} needs delay_ms")
+        names = [name] if pattern is None else self._matching(identity, pattern)
+        visitor, table = self.visitor(call), self.node.controller.attributes
+        for each in names:
+            self._may_change(visitor, identity, each)
+        public = status.transient_attributes(self.node.cib.document, identity)
+        words = tuple(
+            table.wish(
+                identity,
+                uname,
+                each,
+                value,
+                delay_ms=delay_ms,
+                change_delay=how != "new",
+                valued=how != "only",
+                private=call.boolean("private"),
+                public=each in public,
+            )
+            for each in names
+        )
+        if words:
+            reason = f"{', '.join(names[:3])} was set"
+            await self.publish(Changes(reason=reason, words=words, promised=True))
+        return {"names": names}
+
+    def _matching(self, identity: str, pattern: str) -> list[str]:
+        """Names of the node's transient attributes, private ones too, that the expression is found in."""
+        try:
+            expression = re.compile(pattern)
+        except re.error as error:
+            raise ApiError(errors.BAD_REQUEST, f"pattern: {pattern!r} is no regular expression: {error}") from None
+        known = {
+            **status.transient_attributes(self.node.cib.document, identity),
+            **self.node.controller.attributes.unwritten(identity),
+        }
+        return sorted(name for name in known if expression.search(name))
 
     def _may_change(self, visitor: Visitor, identity: str, name: str) -> None:
         """The lists are asked about the attribute itself, or, when it is new, about where it would go."""
@@ -72,12 +107,13 @@ class AttributeMethods(NodeMethods):
     async def query(self, call: Call) -> dict[str, Any]:
         """Values by node: transient ones, else permanent ones; of one node and one name when given.
 
-        `held`: transient values that this node still holds back (dampening) count as set.
+        `held`: transient values that are held back (dampening) count as set, and private ones are told too.
         """
         call.only("node", "name", "lifetime", "held")
         wanted_node, wanted_name = call.text("node"), call.text("name")
         lifetime = call.text("lifetime", choices=("reboot", "forever"))
-        document = self.visitor(call).readable()
+        visitor = self.visitor(call)
+        document = visitor.readable()
         found: dict[str, dict[str, str]] = {}
         names = {element.get("id", ""): element.get("uname", "") for element in document.iter("node", "node_state")}
         for identity, uname in names.items():
@@ -88,8 +124,8 @@ class AttributeMethods(NodeMethods):
                 values.update(status.permanent_attributes(document, identity))
             if lifetime != "forever":
                 values.update(status.transient_attributes(document, identity))
-                if call.params.get("held"):
-                    values.update(self.node.attributes.held(identity))
+                if call.boolean("held") and visitor.reads_everything:
+                    values.update(self.node.controller.attributes.unwritten(identity))
             if wanted_name is not None:
                 values = {key: value for key, value in values.items() if key == wanted_name}
             found[uname] = {key: value for key, value in values.items() if value is not None}
