@@ -309,3 +309,10 @@ def test_what_is_wrong_with_the_event_log_and_metrics_is_told() -> None:
     assert found["metrics.listen"][1].startswith("expected an IP address")
     assert "greater than or equal to 1" in found["events.max_mib"][1]
     assert "absolute path" in problems(GOOD + '[events]\nfolder = "log"\n')["events.folder"][1]
+
+
+def test_the_group_that_may_use_the_api_can_be_chosen() -> None:
+    assert config.loads(GOOD).api.group == "haclient"
+    assert config.loads(GOOD + '[api]\ngroup = "wheel"\n').to_document()["api"] == {"group": "wheel"}
+    assert config.loads(GOOD + '[api]\ngroup = ""\n').api.group == ""
+    assert "api.group" in problems(GOOD + '[api]\ngroup = "a b"\n')
