@@ -72,14 +72,21 @@ class LinkMonitor:
         self, node_id: int, names: dict[int, str], links: int, groups: Iterable[int], warntime_ms: int, deadtime_ms: int
     ) -> None:
         self._me = node_id
-        self._names = {peer: name for peer, name in names.items() if peer != node_id}
-        self._peers = sorted(self._names)
         self._groups = frozenset(groups)
         self._warntime_us = warntime_ms * 1000
         self._deadtime_us = deadtime_ms * 1000
-        self._paths = {(link, peer): _Path() for link in range(links) for peer in self._peers}
+        self._paths: dict[tuple[int, int], _Path] = {}
         self._turn = [0] * links
+        self.relist(names)
         self._sent: list[list[tuple[int, int]]] = [[(0, 0)] * _RING for _ in range(links)]
+
+    def relist(self, names: dict[int, str]) -> None:
+        """Who belongs to the cluster from now on; what is known of those that stay is kept."""
+        self._names = {peer: name for peer, name in names.items() if peer != self._me}
+        self._peers = sorted(self._names)
+        paths = [(link, peer) for link in range(len(self._turn)) for peer in self._peers]
+        self._paths = {path: self._paths.get(path) or _Path() for path in paths}
+        self._turn = [0] * len(self._turn)
 
     # --- what goes out and comes in
 

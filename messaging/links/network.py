@@ -67,6 +67,16 @@ class Network:
         for link in self.links:
             link.start(loop)
 
+    def relist(self, config: MessagingConfig) -> None:
+        """Who belongs to the cluster from now on. SetupError when a name does not resolve; nothing has changed then."""
+        for link in self.links:
+            link.relist(config)
+        self._config = config
+        self._peers = [node.node_id for node in config.nodes if node.node_id != config.node_id]
+        self.monitor.relist({node.node_id: node.name for node in config.nodes})
+        self.streams.relist(config)
+        self.frames.listed = frozenset(node.node_id for node in config.nodes)
+
     def shut(self) -> None:
         for link in self.links:
             link.close()

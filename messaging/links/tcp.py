@@ -22,6 +22,7 @@ from messaging.config import Endpoint, LinkMode, MessagingConfig
 from messaging.effects import Event, StreamClosed, StreamOpened, StreamReceived
 from messaging.errors import SetupError
 from messaging.frame import FrameCodec, Rejection
+from messaging.keyring import Keyring
 from messaging.links.udp import IP_FREEBIND, IPV6_FREEBIND, resolve
 from messaging.stream import StreamCodec, StreamRejected
 
@@ -173,6 +174,10 @@ class Streams:
             server = await loop.create_server(accept, sock=made, backlog=BACKLOG)
             self._servers.append(server)
 
+    def relist(self, config: MessagingConfig) -> None:
+        """Who belongs to the cluster from now on. The core ends the streams to those that do not."""
+        self._config = config
+
     def _codec(self, dial_to: int | None) -> StreamCodec:
         return StreamCodec(
             self.frames.keyring,
@@ -215,10 +220,10 @@ class Streams:
         self.send(peer, CONTROL + payload)
         return peer in self._by_peer
 
-    def drop_retired(self) -> None:
+    def use(self, ring: Keyring) -> None:
         """End the streams whose key is no longer in the ring; the core asks for new ones."""
         for connection in list(self._by_peer.values()):
-            if self.frames.keyring.find(connection.codec.key_id) is None:
+            if ring.find(connection.codec.key_id) is None:
                 connection.close()
 
     def link_of(self, peer: int) -> int | None:

@@ -63,22 +63,27 @@ class UdpLink:
         self._link = link
         self._own = config.node(config.node_id).endpoints[link.number]
         self._on_datagram = on_datagram
-        self._peers = {
-            node.node_id: resolve(node.endpoints[link.number])[1]
-            for node in config.nodes
-            if node.node_id != config.node_id
-        }
-        self._targets = list(self._peers.values())
-        if link.mode is not LinkMode.UNICAST:
-            self._targets = [resolve(Endpoint(link.group, link.port))[1]]
+        self.relist(config)
         self._family = resolve(self._own)[0]
-        # A second read only to learn that there is nothing more costs as much as the first.
-        self._reads = 1 if len(config.nodes) <= 3 else READS_PER_WAKE
         self._loop: asyncio.AbstractEventLoop | None = None
         self._index = self._interface_index()
         self._joined = True
         self._socket = self._open(self._bind_address())
         self._second = self._open_second()
+
+    def relist(self, config: MessagingConfig) -> None:
+        """Who belongs to the cluster from now on. SetupError when a name does not resolve; nothing has changed then."""
+        peers = {
+            node.node_id: resolve(node.endpoints[self.number])[1]
+            for node in config.nodes
+            if node.node_id != config.node_id
+        }
+        self._peers = peers
+        self._targets = list(peers.values())
+        if self._link.mode is not LinkMode.UNICAST:
+            self._targets = [resolve(Endpoint(self._link.group, self._link.port))[1]]
+        # A second read only to learn that there is nothing more costs as much as the first.
+        self._reads = 1 if len(config.nodes) <= 3 else READS_PER_WAKE
 
     # --- sockets
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from messaging.config import MessagingConfig
 from messaging.types import Member
 
 
@@ -63,6 +64,9 @@ class TieBreaker(Protocol):
 
     def ask(self) -> None:
         """Look now, and believe only what is seen now."""
+
+    def relist(self, config: MessagingConfig) -> None:
+        """Other nodes belong to the cluster from now on."""
 
     def status(self) -> dict[str, Any]:
         """For `query("quorum")`."""

@@ -109,6 +109,13 @@ class NetworkArbiter:
         self._core.ask(now_ms())
         self._tick()
 
+    def relist(self, config: MessagingConfig) -> None:
+        """The arbiter learns the votes with the greeting: greet it anew."""
+        self._config = config
+        self._core.relist(config)
+        if self._writer is not None:
+            self._writer.transport.abort()
+
     def status(self) -> dict[str, Any]:
         core = self._core
         left_ms = core.until_ms - now_ms()

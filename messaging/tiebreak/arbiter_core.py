@@ -11,7 +11,7 @@ after it was killed, says so and waits until the others have the vote that they 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from messaging.arbiter.protocol import VERSION, Hello, Report, Verdict
 from messaging.config import MessagingConfig
@@ -71,6 +71,10 @@ class ArbiterClient:
         self.due_ms: int | None = None
         self._sequence = 0
         self._sent_ms: int | None = None
+
+    def relist(self, config: MessagingConfig) -> None:
+        """Other nodes belong to the cluster: what the next greeting says."""
+        self.hello = replace(self.hello, votes=tuple((node.node_id, node.votes) for node in config.nodes))
 
     def on_connected(self, now_ms: int) -> None:
         """The arbiter has been greeted: the first report is due."""

@@ -20,7 +20,7 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
-from messaging.config import Endpoint, TieBreakerConfig
+from messaging.config import Endpoint, MessagingConfig, TieBreakerConfig
 from messaging.errors import SetupError
 from messaging.links.udp import resolve
 from messaging.tiebreak import Evidence, Tell
@@ -140,6 +140,9 @@ class PingTieBreaker:
 
     async def hand_over(self) -> None:
         """Nothing is held."""
+
+    def relist(self, config: MessagingConfig) -> None:
+        """It asks neither nodes nor votes."""
 
     def ask(self) -> None:
         """Look now, and believe only what is seen now."""

@@ -318,6 +318,11 @@ class QuorumDisk:
         else:
             self._emit([NoEvidence()])
 
+    def relist(self, config: MessagingConfig) -> None:
+        self._config = config
+        if self._core is not None:
+            self._core.relist({node.node_id: node.name for node in config.nodes})
+
     def status(self) -> dict[str, Any]:
         answer: dict[str, Any] = {"device": self._rules.device, "label": self._label.label if self._label else ""}
         if self._core is None:

@@ -130,6 +130,7 @@ class QuorumDiskCore:
         self.error = ""
         self.peers: dict[int, Peer] = {}
         self._nodes = dict(nodes)
+        self._relisted: dict[int, str] | None = None
         self._counter = 0
         self._written = self._last_written = EMPTY
         self._written_claim = Claim.NONE
@@ -143,12 +144,20 @@ class QuorumDiskCore:
         self._failed_until_ms = 0
         self._known_own = False
 
+    def relist(self, nodes: Mapping[int, str]) -> None:
+        """Other nodes belong to the cluster, from the next cycle on."""
+        self._relisted = dict(nodes)
+
     # --- a cycle
 
     def begin(self, surroundings: Surroundings, now_ms: int) -> tuple[list[Effect], Cycle]:
         """What to write and read now. The effects come first: no claim is given up on the disk before it is here."""
         if self._quiet_until_ms is None:  # a write of an earlier life of this node may still be on its way
             self._quiet_until_ms = now_ms + self.stale_ms
+        if self._relisted is not None:
+            self._nodes, self._relisted = self._relisted, None
+            self.peers = {node_id: peer for node_id, peer in self.peers.items() if node_id in self._nodes}
+            self._lost = {node_id: lost for node_id, lost in self._lost.items() if node_id in self._nodes}
         effects = self.expire(now_ms)
         self._note_losses(surroundings)
         self._surroundings = surroundings
