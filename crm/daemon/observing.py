@@ -15,6 +15,7 @@ from crm.api.errors import ApiError
 from crm.api.server import Call
 from crm.daemon.alerting import Alerting
 from crm.daemon.eventlog import EventLog, Files, Record
+from crm.daemon.metrics import Collector, Server
 from crm.daemon.node import Node
 from crm.events import follow
 
@@ -34,18 +35,30 @@ class Observers:
         files = Files(settings.events_folder, settings.events_max_bytes, settings.events_keep)
         self.log = EventLog(files, self._lost)
         self.alerting = Alerting(node, __version__)
-        node.journal.listeners += [self.log.append, self.alerting.on_record]
+        self.metrics = Collector(node, self.log, self.alerting)
+        node.journal.listeners += [self.log.append, self.alerting.on_record, self.metrics.counts.on_record]
+        self._server = None if settings.metrics is None else Server(self.metrics.page, *settings.metrics)
+        node.api.method("metrics", self.metrics_page)
         node.surroundings.last_words = self.log.last_words
         node.api.method("events.query", self.events_query)
         node.peers.handler("events", self._events_for_peer)
 
     async def start(self) -> None:
         """What listens for others."""
+        if self._server is not None:
+            await self._server.start()
 
     async def close(self) -> None:
         """After the node has left; bounded."""
+        if self._server is not None:
+            await self._server.close()
         await self.alerting.close()
         await self.log.close()
+
+    async def metrics_page(self, call: Call) -> dict[str, str]:
+        """What Prometheus gets."""
+        call.only()
+        return {"text": await self.metrics.page()}
 
     def _lost(self, count: int, why: str) -> None:
         self.node.journal.record("events_dropped", {"count": count, "text": why})

@@ -14,9 +14,11 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Callable
+from typing import Any
 
-from crm.daemon.worker import ANSWER, DECISION_LIMIT_S, OK, QUESTION
+from crm.daemon.worker import ANSWER, DECISION_LIMIT_S, METRICS, OK, QUESTION
 
 Answered = Callable[[int, bytes | None, str], None]
 """Number, the graph or None, the error."""
@@ -32,7 +34,12 @@ class PolicyClient:
         self._pid = pid
         self._channel: socket.socket | None = channel
         self._spawned: asyncio.subprocess.Process | None = None
-        self._task: asyncio.Task[None] | None = None
+        self._task: asyncio.Task[Any] | None = None
+        self._last_description = 0
+        self.decisions = 0
+        self.decision_s = 0.0
+        """Answered questions, and how long their answers took together."""
+        self.last_decision_s = 0.0
 
     @property
     def pid(self) -> int:
@@ -46,6 +53,28 @@ class PolicyClient:
         """One question; whoever asks waits for the answer before the next."""
         self._task = asyncio.create_task(self._exchange(number, document, epoch_s, self._task))
 
+    async def describe(self, document: bytes, epoch_s: int) -> str | None:
+        """The metrics of this CIB; None when the worker has better things to do, or is not there."""
+        if self.busy or self._channel is None:
+            return None
+        task = asyncio.create_task(self._describe(self._channel, document, epoch_s))
+        self._task = task
+        # Whoever asks may go away; the worker's answer must be taken from the channel all the same.
+        return await asyncio.shield(task)
+
+    async def _describe(self, channel: socket.socket, document: bytes, epoch_s: int) -> str | None:
+        self._last_description += 1
+        try:
+            async with asyncio.timeout(DECISION_LIMIT_S):
+                verdict, text = await _ask(channel, METRICS | self._last_description, document, epoch_s)
+        except (OSError, EOFError, TimeoutError) as problem:
+            _log.warning("the policy worker did not describe the cluster: %s", problem or "it ended")
+            await self._drop()
+            return None
+        if verdict != OK:
+            _log.warning("the policy worker could not describe the cluster: %s", text.decode(errors="replace"))
+        return text.decode() if verdict == OK else None
+
     async def close(self) -> None:
         if self._task is not None:
             self._task.cancel()
@@ -53,9 +82,10 @@ class PolicyClient:
                 await self._task
         await self._drop()
 
-    async def _exchange(self, number: int, document: bytes, epoch_s: int, before: asyncio.Task[None] | None) -> None:
+    async def _exchange(self, number: int, document: bytes, epoch_s: int, before: asyncio.Task[Any] | None) -> None:
         if before is not None and not before.done():
             await before
+        began = time.monotonic()
         graph: bytes | None = None
         error = ""
         try:
@@ -72,6 +102,9 @@ class PolicyClient:
         except (OSError, EOFError) as problem:
             error = f"the policy worker is gone ({problem or 'it ended'})"
             await self._drop()
+        self.last_decision_s = time.monotonic() - began
+        self.decisions += 1
+        self.decision_s += self.last_decision_s
         self._answered(number, graph, error)
 
     async def _start(self) -> socket.socket:

@@ -1,7 +1,7 @@
 """The policy worker: a warm process that runs the policy engine for the DC, so that deciding never holds up the daemon's loop.
 
 Theory of operation. The worker reads questions from a socket pair and answers them one at a time: a header (number, seconds since the epoch,
-length), then the CIB; back come a header (number, verdict, length) and the transition graph, or the error's text. Between questions it
+length), then the CIB; back come a header (number, verdict, length) and the transition graph (or metrics, which need the same reading of the CIB), or the error's text. Between questions it
 keeps only what it has parsed (`Documents`), which changes no answer. When crm goes away, the socket ends and so does the worker.
 Garbage is collected between questions, not while one is answered.
 
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 QUESTION: Final = struct.Struct("!QqI")
 ANSWER: Final = struct.Struct("!QBI")
+METRICS: Final = 1 << 63
+"""Set in the number of a question that asks for metrics rather than for a decision."""
 OK: Final = 0
 FAILED: Final = 1
 DECISION_LIMIT_S: Final = 120.0
@@ -70,7 +72,8 @@ def run(channel: socket.socket) -> NoReturn:
             document = _read(channel, length)
             if document is None:
                 break
-            verdict, text = decide(document, epoch_s, documents)
+            answer = describe if number & METRICS else decide
+            verdict, text = answer(document, epoch_s, documents)
             del document
             channel.sendall(ANSWER.pack(number, verdict, len(text)) + text)
             gc.collect()
@@ -95,11 +98,25 @@ def decide(document: bytes, epoch_s: int, documents: Documents) -> tuple[int, by
         transition = schedule(documents.read(document), epoch_s, masked=False)
         return OK, with_reasons(transition.to_xml(), fencing_reasons(transition)).encode()
     except Exception as error:
-        import traceback
+        return _failed(error)
 
-        where = traceback.extract_tb(error.__traceback__)
-        place = f" ({where[-1].filename}:{where[-1].lineno})" if where else ""
-        return FAILED, f"{type(error).__name__}: {error}{place}".encode()
+
+def describe(document: bytes, epoch_s: int, documents: Documents) -> tuple[int, bytes]:
+    """The metrics of the cluster in this state, as text. An edge like `decide`."""
+    try:
+        from crm.metrics import exposition, pacemaker
+
+        return OK, exposition.render(pacemaker.families(documents.read(document), epoch_s)).encode()
+    except Exception as error:
+        return _failed(error)
+
+
+def _failed(error: Exception) -> tuple[int, bytes]:
+    import traceback
+
+    where = traceback.extract_tb(error.__traceback__)
+    place = f" ({where[-1].filename}:{where[-1].lineno})" if where else ""
+    return FAILED, f"{type(error).__name__}: {error}{place}".encode()
 
 
 def fencing_reasons(transition: Transition) -> dict[str, str]:

@@ -335,24 +335,30 @@ def health(context: typer.Context) -> None:
 
 
 @app.command()
-def links(context: typer.Context) -> None:
-    """Show the links of this node, and what is heard of the others."""
+def metrics(context: typer.Context) -> None:
+    """Print what Prometheus gets from this node, also where no address for it is configured."""
     shell = shell_of(context)
-    answer: dict[str, Any] = shell.live.call("messaging.query", name="links")
-    for link in answer.get("links", []):
-        trouble = f", errors {link['send_errors']}" if link.get("send_errors") else ""
-        last = f" ({link['last_error']})" if link.get("last_error") else ""
-        shell.say(
-            f"link {link.get('number')} {link.get('mode')}: sent {link.get('sent')}, received {link.get('received')}{trouble}{last}"
-        )
-    for peer in answer.get("peers", []):
-        heard = "never heard" if peer.get("silent_ms") is None else f"heard {peer['silent_ms']} ms ago"
-        each = ", ".join(f"link {number} {ms} ms" for number, ms in (peer.get("links") or {}).items())
-        stream = "" if peer.get("stream") else ", no stream"
-        shell.say(f"{peer.get('name')}: {peer.get('state')}, {heard}{' (' + each + ')' if each else ''}{stream}")
-    rejected = {reason: count for reason, count in (answer.get("rejected") or {}).items() if count}
-    if rejected:
-        shell.say("packets dropped: " + ", ".join(f"{count} {reason}" for reason, count in rejected.items()))
+    print(shell.live.call("metrics")["text"], end="")
+
+
+@app.command()
+def links(context: typer.Context) -> None:
+    """Show how each link is towards each node: state, loss and round trip, measured from the heartbeats."""
+    from crm.shell import links as words
+
+    shell = shell_of(context)
+    for line in words.describe(shell.live.call("messaging.query", name="links")):
+        shell.say(line)
+
+
+@app.command("rotate-key")
+def rotate_key(context: typer.Context) -> None:
+    """Replace the cluster's key on all nodes, without an outage; run again, it goes on where it was interrupted."""
+    from crm.shell import links as words
+
+    shell = shell_of(context)
+    for line in words.follow_rotation(shell.live):
+        shell.say(line)
 
 
 @app.command()

@@ -16,8 +16,8 @@ from crm.controller.graph import parse
 from crm.daemon import inputs, worker
 from crm.daemon.inputs import InputSeries
 from crm.daemon.journal import Journal
-from crm.events import words
 from crm.daemon.policy_client import PolicyClient
+from crm.events import words
 
 CIB = b"""<cib validate-with="pacemaker-4.0" have-quorum="1"><configuration><crm_config><cluster_property_set id="o">
 <nvpair id="o1" name="stonith-enabled" value="false"/></cluster_property_set></crm_config>
@@ -127,6 +127,19 @@ def test_the_answer_tells_why_a_node_is_to_be_fenced() -> None:
         assert answer is not None, error
         reasons = [each.action.reason for each in parse(answer).synapses if each.action.task == "stonith"]
         assert reasons == ["peer is no longer part of the cluster"]
+
+    with_worker(scenario)
+
+
+def test_the_worker_describes_the_cluster_for_metrics_and_goes_on_deciding() -> None:
+    async def scenario(client: PolicyClient, answers: Answers) -> None:
+        text = await client.describe(CIB, 1_700_000_000)
+        assert text is not None and 'ha_cluster_pacemaker_nodes{node="n1",type="member",status="online"} 1' in text
+        client.ask(1, CIB, 1_700_000_000)
+        assert await client.describe(CIB, 1_700_000_000) is None, "a decision goes first"
+        assert (await answers.next())[1] is not None
+        assert client.decisions == 1 and client.last_decision_s > 0
+        assert await client.describe(b"<cib", 1) is None
 
     with_worker(scenario)
 

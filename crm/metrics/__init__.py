@@ -1,0 +1,1 @@
+"""Metrics: what Prometheus is told of the cluster and of this node. No I/O here."""
