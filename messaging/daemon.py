@@ -12,13 +12,15 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
 import logging
 import signal
 import time
+from dataclasses import replace
 from typing import Any
 
 from messaging import keyring, realtime
-from messaging.config import MessagingConfig
+from messaging.config import MessagingConfig, load_resolved
 from messaging.effects import (
     AskTieBreaker,
     CloseStream,
@@ -33,6 +35,7 @@ from messaging.effects import (
     Notify,
     OpenStream,
     Persist,
+    Relisted,
     Report,
     SendDatagram,
     SendStream,
@@ -43,11 +46,17 @@ from messaging.effects import (
 )
 from messaging.errors import MessagingError, SetupError
 from messaging.frame import FrameCodec
+from messaging.keykeeper import KeyKeeper
 from messaging.links.network import Network
 from messaging.local import LocalServer
 from messaging.node import Node
 from messaging.persist import StateStore
 from messaging.tiebreak import kinds
+from messaging.watchdog import Watchdog
+from messaging.watchdog_core import Health, presumed_ms
+
+RESOLVED = "resolved.json"
+"""What vigild makes of vigil.toml, in RUN_DIR."""
 
 log = logging.getLogger("messaging")
 
@@ -73,6 +82,7 @@ class Daemon:
             self._keyring, config.cluster, config.node_id, life, listed, encryption=config.encryption
         )
         self._network = Network(config, self._frames, life, self._handle, self._on_control)
+        self._keys = KeyKeeper(config, self._network)
         me = config.node(config.node_id)
         welcome = {
             "node_id": me.node_id,
@@ -81,9 +91,11 @@ class Daemon:
             "vouch_interval_ms": config.timers.vouch_ms,
         }
         self._local = LocalServer(config.socket_path, welcome, self._handle, self._answer, log.warning)
-        self._tie_breaker = kinds.make(
-            config, self._node.me, self._node.surroundings, lambda by: self._handle(Evicted(by))
+        self._tie_breaker = kinds.make(config, self._node.me, self._node.surroundings, self._on_evicted)
+        self._watchdog = (
+            Watchdog(config, self._health, self._node.announce_watchdog) if config.watchdog.device else None
         )
+        self._feeding: asyncio.TimerHandle | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._done: asyncio.Future[int] | None = None
         self._leaving: asyncio.Task[None] | None = None
@@ -97,8 +109,11 @@ class Daemon:
         loop.set_exception_handler(self._unforeseen)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._leave)
-        loop.add_signal_handler(signal.SIGHUP, self._reload_keys)
+        loop.add_signal_handler(signal.SIGHUP, self._keys.reload)
         try:
+            if self._watchdog is not None:
+                self._watchdog.open()
+                self._feed()
             if self._tie_breaker is not None:
                 await self._tie_breaker.settle(self._on_evidence)  # before anybody can hear of this life
             await self._local.start()
@@ -115,17 +130,6 @@ class Daemon:
         finally:
             self._shut()
 
-    def _reload_keys(self) -> None:
-        """The key file has changed. A ring that does not read leaves the present one in use."""
-        try:
-            ring = keyring.load(self._config.key_file)
-        except SetupError as error:
-            log.error("the keys stay as they are: %s", error)
-            return
-        self._frames.keyring = ring
-        self._network.streams.drop_retired()
-        log.info("keys %s; sending with %d", " ".join(map(str, sorted(ring.keys))), ring.sending.key_id)
-
     def _leave(self) -> None:
         if self._tie_breaker is None:
             self._handle(LeaveRequested())
@@ -140,8 +144,9 @@ class Daemon:
         self._finish(1)
 
     def _shut(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
+        for timer in (self._timer, self._feeding):
+            if timer is not None:
+                timer.cancel()
         if self._tie_breaker is not None:
             self._tie_breaker.close()
         self._network.shut()
@@ -154,6 +159,11 @@ class Daemon:
 
     def _on_control(self, peer: int, payload: bytes) -> None:
         """A word of a peer's daemon."""
+        try:
+            document = json.loads(payload)
+            self._keys.on_document(peer, document)
+        except (ValueError, KeyError, TypeError) as error:
+            log.warning("node %d sent a word that makes no sense: %r", peer, error)
 
     def _handle(self, event: Event) -> None:
         """One event at a time: performing effects can cause events, which wait for their turn."""
@@ -214,11 +224,44 @@ class Daemon:
                 if self._tie_breaker is not None:
                     self._tie_breaker.ask()
             case Finished():
+                if self._watchdog is not None:
+                    self._watchdog.close()
                 self._finish(0)
 
     def _finish(self, code: int) -> None:
         if self._done is not None and not self._done.done():
             self._done.set_result(code)
+
+    # --- watchdog
+
+    def _feed(self) -> None:
+        if self._watchdog is None:
+            return
+        self._watchdog.look(now_ms())
+        self._feeding = asyncio.get_running_loop().call_later(self._watchdog.interval_ms / 1000, self._feed)
+
+    def _health(self) -> Health:
+        detail = self._tie_breaker.status() if self._tie_breaker is not None else {}
+        return replace(self._node.health(), disk=not detail.get("error"))
+
+    def _on_evicted(self, by: str) -> None:
+        if self._watchdog is not None:
+            self._watchdog.order(f"node {by} has evicted it on the quorum disk")
+        self._handle(Evicted(by))
+
+    def _watchdog_answer(self) -> dict[str, Any]:
+        """Of this node, and how long each of the others takes to reset itself once it is lost; 0: do not rely on it."""
+        presumed = presumed_ms(self._config)
+        peers = {name: presumed if watched else 0 for name, watched in self._node.watched().items()}
+        own = {} if self._watchdog is None else self._watchdog.status()
+        return {"own": own, "peers": peers}
+
+    def _starve(self, reason: str) -> dict[str, Any]:
+        """A member fences this node. ValueError when there is no watchdog that would do it."""
+        if self._watchdog is None:
+            raise ValueError("this node has no watchdog")
+        self._watchdog.order(reason)
+        return {}
 
     # --- queries
 
@@ -231,11 +274,39 @@ class Daemon:
                 if self._tie_breaker is not None:
                     answer["evidence_detail"] = self._tie_breaker.status()
                 return answer
+            case "keys":
+                return self._keys.status()
+            case "keys.rotate":
+                return self._keys.rotate()
+            case "nodes.reload":
+                return self._reload_nodes()
             case "quorum.change":
                 return self._change_quorum(parameters)
+            case "watchdog":
+                return self._watchdog_answer()
+            case "watchdog.starve":
+                return self._starve(str(parameters.get("reason", "")) or "by order")
             case "links":
                 return self._links_answer()
-        raise ValueError(f"unknown query {name!r}: expected status, links or quorum")
+        raise ValueError(f"unknown query {name!r}: expected status, links, keys or quorum")
+
+    def _reload_nodes(self) -> dict[str, Any]:
+        """The resolved configuration has other nodes. ValueError when more than that has changed, or it is not usable."""
+        try:
+            fresh = load_resolved(self._config.run_dir / RESOLVED)
+            if replace(fresh, nodes=self._config.nodes, quorum=self._config.quorum) != self._config:
+                raise ValueError("more than the nodes has changed in the configuration: restart this node's daemons")
+            if fresh.quorum.tie_breaker != self._config.quorum.tie_breaker:
+                raise ValueError("the tie-breaker has changed in the configuration: restart this node's daemons")
+            self._network.relist(fresh)
+        except SetupError as error:
+            raise ValueError(str(error)) from None
+        self._config = fresh
+        self._keys.relist(fresh)
+        if self._tie_breaker is not None:
+            self._tie_breaker.relist(fresh)
+        self._handle(Relisted(fresh))
+        return {"nodes": [node.name for node in fresh.nodes]}
 
     def _change_quorum(self, parameters: dict[str, Any]) -> dict[str, Any]:
         """What the operator asks for; whether the members agree shows in `quorum`. ValueError when it cannot be."""
@@ -244,6 +315,10 @@ class Daemon:
                 wish = self._node.plan_expected(int(parameters.get("votes", 0)), force=bool(parameters.get("force")))
                 log.warning("the operator sets expected votes to %d", wish.electorate.expected)
                 self._handle(WishMade(wish))
+            case "nodes":
+                self._handle(WishMade(self._node.plan_nodes()))
+            case "retire":
+                self._handle(WishMade(self._node.plan_retirement(int(parameters.get("node_id", 0)))))
             case "unblock":
                 log.warning("the operator says that the nodes wait_for_all waits for are off")
                 self._handle(WaitingEnded())
@@ -259,6 +334,7 @@ class Daemon:
         keys = {"sending": ring.sending.key_id, "accepted": sorted(ring.keys)}
         return {
             "links": self._network.status(),
+            "encryption": self._config.encryption.value,
             "peers": self._node.peers(now_ms()),
             "rejected": rejected,
             "keys": keys,

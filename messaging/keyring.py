@@ -90,7 +90,7 @@ def render(keys: Iterable[Key]) -> str:
 
 def write(path: Path, keys: Iterable[Key]) -> None:
     """Replace a key file: after a crash the old or the new one is there, and it is never readable for others. OSError."""
-    fresh = path.with_name(f".{path.name}.new")
+    fresh = path.with_name(f".{path.name}.{os.getpid()}.new")  # the nodes of a lab may share one file
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
         os.fchmod(descriptor, 0o600)

@@ -38,6 +38,9 @@ BACKLOG = 64
 MAX_PENDING_CONNECTIONS = 64
 """Connections that have not yet proved who they are; beyond, the oldest of them is closed."""
 
+RETIRED_S = 1.0
+"""How long a stream may outlive its key: the word that the key is retired must itself be answered."""
+
 KEEPALIVE_IDLE_S = 5
 """An idle connection whose other end is gone is noticed by the kernel; who is alive is not its question."""
 
@@ -221,10 +224,10 @@ class Streams:
         return peer in self._by_peer
 
     def use(self, ring: Keyring) -> None:
-        """End the streams whose key is no longer in the ring; the core asks for new ones."""
-        for connection in list(self._by_peer.values()):
+        """End the streams whose key is no longer in the ring, once what is on its way has arrived; others are dialed."""
+        for connection in self._by_peer.values():
             if ring.find(connection.codec.key_id) is None:
-                connection.close()
+                asyncio.get_running_loop().call_later(RETIRED_S, connection.close)
 
     def link_of(self, peer: int) -> int | None:
         """The link that the stream to a peer uses."""

@@ -14,6 +14,7 @@ from crm.api.server import Call
 from crm.daemon.methods.attributes import AttributeMethods
 from crm.daemon.methods.cib import CibMethods
 from crm.daemon.methods.cluster import ClusterMethods
+from crm.daemon.methods.network import NetworkMethods
 from crm.daemon.methods.quorum import QuorumMethods
 from crm.daemon.methods.resources import ResourceMethods
 from crm.daemon.node import Node
@@ -45,6 +46,7 @@ def register(node: Node) -> None:
         "wait": cluster.wait,
         "messaging.query": cluster.messaging_query,
         "quorum.change": QuorumMethods(node).change,
+        "keys.rotate": NetworkMethods(node).rotate_key,
         "shutdown": cluster.shutdown,
     }
     for name, handler in table.items():

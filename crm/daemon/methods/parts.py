@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from crm.api import errors
 from crm.api.errors import ApiError
 from crm.api.server import Call
@@ -10,6 +12,7 @@ from crm.controller import status
 from crm.controller.messages import Changes
 from crm.daemon.access import Visitor
 from crm.daemon.node import Node
+from messaging.client import QueryFailed
 
 
 class NodeMethods:
@@ -54,3 +57,15 @@ class NodeMethods:
         node.perform(node.controller.publish(changes))
         async with node.changed:
             await node.changed.wait_for(lambda: not node.controller.unsent)
+
+    async def ask_messaging(self, name: str, parameters: dict[str, Any]) -> dict[str, Any]:
+        """The answer of this node's messaging daemon. ApiError when there is none, or it refuses."""
+        client = self.node.client
+        if client is None:
+            raise ApiError(errors.UNAVAILABLE, "messaging is not running on this node just now")
+        try:
+            return await client.query(name, **parameters)
+        except QueryFailed as error:
+            raise ApiError(errors.CONFLICT, str(error)) from None
+        except OSError as error:
+            raise ApiError(errors.UNAVAILABLE, f"messaging does not answer: {error}") from None

@@ -12,7 +12,6 @@ from crm.api import errors
 from crm.api.errors import ApiError
 from crm.api.server import Call
 from crm.daemon.methods.parts import NodeMethods
-from messaging.client import QueryFailed
 
 SETTLE_S: Final = 15.0
 POLL_S: Final = 0.1
@@ -49,14 +48,3 @@ class QuorumMethods(NodeMethods):
                     await asyncio.sleep(POLL_S)
         except TimeoutError:
             raise ApiError(errors.TIMEOUT, f"the members have not agreed within {SETTLE_S:.0f} s") from None
-
-    async def ask_messaging(self, name: str, parameters: dict[str, Any]) -> dict[str, Any]:
-        client = self.node.client
-        if client is None:
-            raise ApiError(errors.UNAVAILABLE, "messaging is not running on this node just now")
-        try:
-            return await client.query(name, **parameters)
-        except QueryFailed as error:
-            raise ApiError(errors.CONFLICT, str(error)) from None
-        except OSError as error:
-            raise ApiError(errors.UNAVAILABLE, f"messaging does not answer: {error}") from None

@@ -164,13 +164,19 @@ class RealCluster:
         link = vigil_toml.Link("unicast", 5410, "", "", 1)
         self.nodes: dict[int, RealNode] = {}
         for n in range(1, count + 1):
+            key = self.key
+            if options.get("own_keys"):
+                key = folder / f"keys{n}"
+                key.write_text(KEY, encoding="ascii")
+                key.chmod(0o600)
             config = vigil_toml.example(
                 "real",
                 nodes,
                 this_node=f"n{n}",
                 links=[link] * links,
                 deadtime_ms=options.get("deadtime_ms", 1000),
-                key_file=str(self.key),
+                key_file=str(key),
+                encryption=options.get("encryption", "none"),
                 paths=vigil_toml.Paths(str(folder / f"n{n}/state"), str(folder / f"n{n}/run"), "", "info"),
                 tie_breaker=options.get("tie_breaker"),
             )

@@ -109,6 +109,12 @@ def test_a_new_cluster_is_idle_and_quorate(node: Node) -> None:
     assert "node solo of cluster live" in node.good("cluster", "status")
     assert "quorate" in node.good("cluster", "quorum")
     assert node.good("cluster", "links").startswith("link 0 unicast")
+    assert "authenticated, not encrypted; sending with key 1, accepting 1" in node.good("cluster", "links")
+
+
+def test_the_key_of_a_cluster_is_replaced(node: Node) -> None:
+    assert "all nodes use key 2, and it alone" in node.good("cluster", "rotate-key")
+    assert "sending with key 2, accepting 2" in node.good("cluster", "links")
 
 
 def test_without_fencing_device_nothing_starts_and_status_says_why(node: Node) -> None:
