@@ -154,6 +154,12 @@ CLUSTER_PROPERTIES: Final = _table(
     Option("pe-warn-series-max", INTEGER, "5000", "Saved inputs of decisions with warnings."),
     Option("pe-input-series-max", INTEGER, "4000", "Saved inputs of other decisions."),
     Option("crm-restart-grace", INTERVAL, "5s", "How long the crm of a member may be absent while it is restarted."),
+    Option(
+        "cut-off-grace",
+        INTERVAL,
+        "deadtime + 1s",
+        "Without fencing: how long after the loss of a node nothing is recovered, so that it can stop what it runs.",
+    ),
     Option("last-lrm-refresh", TEXT, "", "When the history was last refreshed; set by tools."),
 )
 

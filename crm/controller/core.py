@@ -167,6 +167,7 @@ class Controller:
         self.open = False
         self.view = view
         self.coordinator = None
+        self._memory.on_view(view, now_ms)
         dead = self.settings.deadtime_ms - DEADTIME_SLACK_MS
         self._died |= {node for node, since in self._silent_since.items() if now_ms - since >= dead}
         self._died -= view.member_ids
@@ -354,6 +355,7 @@ class Controller:
                 hands=self,
                 expected_nodes=self.settings.expected_nodes,
                 died=frozenset(self._died),
+                deadtime_ms=self.settings.deadtime_ms,
             )
             effects += self.coordinator.begin(now_ms)
         return effects + self._tell_attributes(now_ms)

@@ -75,7 +75,17 @@ class Memory:
     absent_since: dict[int, int] = field(default_factory=dict)
     """Nodes that were at work and are missed, and since when."""
     fencing_failures: dict[str, int] = field(default_factory=dict)
+    lost_since: dict[int, int] = field(default_factory=dict)
+    """Nodes that went without a goodbye and have not been seen since, and when that was; kept by every member, for whoever is DC next."""
     _last_cause: int = 0
+
+    def on_view(self, view: View, now_ms: int) -> None:
+        """Who was lost with this view, and who is back."""
+        for member in view.left:
+            if member.node_id not in view.graceful:
+                self.lost_since[member.node_id] = now_ms
+        for node in view.member_ids:
+            self.lost_since.pop(node, None)
 
     def new_cause(self, kind: str) -> str:
         """A causal id for something that happens of itself on this node: `op-n1.3f2a.12`."""
@@ -102,6 +112,7 @@ class Coordinator:
     hands: Hands
     expected_nodes: frozenset[str]
     died: frozenset[int] = frozenset()
+    deadtime_ms: int = 1000
     transition: Transition | None = None
     _bound: dict[str, int] = field(default_factory=dict)
     _need: str | None = "the view changed"
@@ -169,10 +180,24 @@ class Coordinator:
             waiting = sorted([names.get(node, str(node)) for node in self._patience] or awaited)
             effects.append(Record("waiting_for", {"nodes": waiting}, self._cause))
         effects += self._write_membership("membership of the view")
+        effects += self._leave_time_to_stop(now_ms)
         strangers = membership.unknown_to_configuration(document, self.view)
         if strangers:
             effects.append(AddNodes(strangers))
         return effects
+
+    def _leave_time_to_stop(self, now_ms: int) -> list[Effect]:
+        """Without fencing, who was lost may be cut off and alive; nothing is decided until it has had the time to notice, and to stop what it runs."""
+        document = self.cib.document
+        if not self.view.quorate or properties.fencing_enabled(document):
+            return []
+        grace_ms = properties.cut_off_grace_ms(document, self.deadtime_ms)
+        until = max((since + grace_ms for since in self.memory.lost_since.values()), default=0)
+        if until <= now_ms:
+            return []
+        self._not_before_ms = until
+        lost = [status.node_name(document, str(node)) for node in sorted(self.memory.lost_since)]
+        return [Record("cut_off_grace", {"nodes": lost, "grace_ms": until - now_ms}, self._cause)]
 
     @property
     def _cause(self) -> str:

@@ -17,8 +17,10 @@ DC_DEADTIME_MS: Final = 20_000
 RECHECK_INTERVAL_MS: Final = 15 * 60_000
 SHUTDOWN_ESCALATION_MS: Final = 20 * 60_000
 FENCING_MAX_ATTEMPTS: Final = 10
+STOP_ALLOWANCE_MS: Final = 1_000
 CRM_RESTART_GRACE_MS: Final = 5_000
 """How long the crm of a member may be absent (it is being restarted) before the node counts as without one."""
+FALSE: Final = frozenset(("false", "off", "no", "n", "0"))
 
 
 def option(document: etree._Element, name: str) -> str | None:
@@ -45,8 +47,22 @@ def crm_restart_grace_ms(document: etree._Element) -> int:
     return duration_ms(option(document, "crm-restart-grace"), CRM_RESTART_GRACE_MS)
 
 
+def fencing_enabled(document: etree._Element) -> bool:
+    text = option(document, "fencing-enabled") or option(document, "stonith-enabled") or "true"
+    return text.lower() not in FALSE
+
+
+def cut_off_grace_ms(document: etree._Element, deadtime_ms: int) -> int:
+    """Without fencing: how long after the loss of a node nothing is recovered, so that it can stop what it runs if it is merely cut off.
+
+    Both sides of a cut notice it after `deadtime`, at most one keepalive apart, and `deadtime` is at least three of those: within
+    another `deadtime` the other side has certainly noticed, agreed and decided to stop. The rest is for the stops themselves.
+    """
+    return duration_ms(option(document, "cut-off-grace"), deadtime_ms + STOP_ALLOWANCE_MS)
+
+
 def start_failure_is_fatal(document: etree._Element) -> bool:
-    return (option(document, "start-failure-is-fatal") or "true").lower() not in ("false", "off", "no", "n", "0")
+    return (option(document, "start-failure-is-fatal") or "true").lower() not in FALSE
 
 
 def fencing_max_attempts(document: etree._Element) -> int:

@@ -182,6 +182,12 @@ def node_state(document: etree._Element, node_id: str) -> etree._Element | None:
     return None
 
 
+def node_name(document: etree._Element, node_id: str) -> str:
+    """As the status section has it; the id itself for a node that was never seen."""
+    state = node_state(document, node_id)
+    return node_id if state is None else state.get("uname", node_id)
+
+
 def node_state_by_name(document: etree._Element, uname: str) -> etree._Element | None:
     for element in _node_states(document):
         if element.get("uname") == uname:

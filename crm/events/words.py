@@ -152,6 +152,9 @@ _SENTENCES: Final[dict[str, Callable[[Record], str]]] = {
     "dc": lambda r: f"{r['dc']} is the DC",
     "waiting_for": lambda r: f"waiting for {_names(r, 'nodes')}",
     "started_without": lambda r: f"starting without {_names(r, 'nodes')}",
+    "cut_off_grace": lambda r: (
+        f"no fencing: leaving {_names(r, 'nodes')} {r['grace_ms']} ms to stop what it runs if it is merely cut off"
+    ),
     "crm_absent": lambda r: f"the crm of node {_names(r, 'nodes')} did not come back in {r['grace_ms']} ms",
     "cib_changed": lambda r: f"configuration {r['version']}: {_names(r, 'sections')} changed",
     "cib_taken": lambda r: f"took the configuration of node {r['from']} instead of {r['instead_of']}",
