@@ -161,6 +161,17 @@ class QuorumConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class WatchdogConfig:
+    """The device that resets this node (empty: none), and which losses let it: `reset` or `ignore`."""
+
+    device: str = ""
+    timeout_ms: int = 10_000
+    on_quorum_loss: str = "reset"
+    on_crm_loss: str = "reset"
+    on_disk_loss: str = "ignore"
+
+
+@dataclass(frozen=True, slots=True)
 class MessagingConfig:
     """Everything the messaging daemon of one node needs to know."""
 
@@ -176,6 +187,7 @@ class MessagingConfig:
     log_file: Path | None = None
     log_level: str = "info"
     encryption: Encryption = Encryption.NONE
+    watchdog: WatchdogConfig = WatchdogConfig()
 
     @property
     def votes(self) -> dict[int, int]:
@@ -254,6 +266,7 @@ def from_document(document: dict[str, Any]) -> MessagingConfig:
             least_votes=int(quorum.get("least_votes", 1)),
             tie_breaker=_tie_breaker(quorum["tie_breaker"]),
         ),
+        watchdog=_watchdog(document.get("watchdog", {})),
         key_file=Path(document["cluster"]["key_file"]),
         encryption=Encryption(document["cluster"].get("encryption", "none")),
         state_dir=Path(paths["state_dir"]),
@@ -289,4 +302,15 @@ def _tie_breaker(document: dict[str, Any]) -> TieBreakerConfig:
         certificate=str(document.get("certificate", "")),
         algorithm=str(document.get("algorithm", "ffsplit")),
         prefer=str(document.get("prefer", "lowest")),
+    )
+
+
+def _watchdog(document: dict[str, Any]) -> WatchdogConfig:
+    default = WatchdogConfig()
+    return WatchdogConfig(
+        device=str(document.get("device", default.device)),
+        timeout_ms=int(document.get("timeout_ms", default.timeout_ms)),
+        on_quorum_loss=str(document.get("on_quorum_loss", default.on_quorum_loss)),
+        on_crm_loss=str(document.get("on_crm_loss", default.on_crm_loss)),
+        on_disk_loss=str(document.get("on_disk_loss", default.on_disk_loss)),
     )

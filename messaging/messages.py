@@ -41,6 +41,8 @@ class RowFlag:
     """Its crm said goodbye (rather than vanished)."""
     WISH = 128
     """Its operator asks for a change of the electorate, which its accept will carry."""
+    WATCHED = 256
+    """A watchdog resets it when it is cut off: who loses it may rely on that (`messaging.watchdog_core`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +227,7 @@ Message = (
 )
 
 _VIEW = struct.Struct(">QB")
-_ROW = struct.Struct(">BQIBQBB")
+_ROW = struct.Struct(">BQIHQBB")
 _HEARD = struct.Struct(">BQ")
 _U64 = struct.Struct(">Q")
 _U32 = struct.Struct(">I")
@@ -395,7 +397,7 @@ def _encode_view_change(
         case Propose(ballot, members):
             return b"\x02" + _view(ballot) + _members(members)
         case Accept(ballot, previous, received, flags, roll, wish):
-            head = b"\x03" + _view(ballot) + _view(previous) + _U64.pack(received) + bytes([flags])
+            head = b"\x03" + _view(ballot) + _view(previous) + _U64.pack(received) + _U16.pack(flags)
             return head + _roll(roll) + _wish(wish)
         case Refuse(ballot, promised):
             return b"\x04" + _view(ballot) + _view(promised)
@@ -465,7 +467,7 @@ _DECODERS: dict[int, Callable[[_Reader], Message]] = {
     1: _read_heartbeat,
     2: lambda reader: Propose(reader.view_id(), reader.members()),
     3: lambda reader: Accept(
-        reader.view_id(), reader.view_id(), reader.u64(), reader.u8(), reader.roll(), reader.wish()
+        reader.view_id(), reader.view_id(), reader.u64(), reader.u16(), reader.roll(), reader.wish()
     ),
     4: lambda reader: Refuse(reader.view_id(), reader.view_id()),
     5: lambda reader: FlushRequest(reader.view_id(), reader.view_id(), reader.u8(), reader.u64(), reader.u64()),

@@ -80,6 +80,7 @@ from messaging.outbox import Outbox, ToMember
 from messaging.quorum import Electorate, Wish
 from messaging.tiebreak import Surroundings
 from messaging.types import Member, PeerLate, View
+from messaging.watchdog_core import Health
 
 BEAT_SPACING_MS = 5
 """Between two heartbeats that are sent because something changed."""
@@ -143,6 +144,7 @@ class Node:
         self._evidence = False
         self._evidence_until_ms: int | None = None
         self._evidence_for: frozenset[int] = frozenset()
+        self._watched: dict[int, bool] = {}
         self._spins = 0
         self._reach_changed = False
         self._grace_due_ms: int | None = None
@@ -280,6 +282,7 @@ class Node:
         known = self.matrix.direct.get(event.sender)
         if known is None or known.incarnation != event.incarnation or beat.row.version >= known.version:
             self.matrix.learn(beat.row)
+            self._watched[event.sender] = bool(beat.row.flags & RowFlag.WATCHED)
             self.membership.note_row(beat.row)
             self.ordering.on_received(event.sender, beat.row.view_id, beat.received)
             for row, age_ms in beat.relayed:
@@ -668,6 +671,27 @@ class Node:
     def _verdict(self, flags: dict[int, int], *, evidence: bool) -> bool:
         bit = RowFlag.EVIDENCE if evidence else 0
         return self.membership.verdict({each: flag & ~RowFlag.EVIDENCE | bit for each, flag in flags.items()}).quorate
+
+    # --- for the watchdog
+
+    def health(self) -> Health:
+        """Whether this node deserves to go on. Whom it hears now counts beside the view, which may be about to change."""
+        view, me = self._view, self.me.node_id
+        now_quorate = self.membership.verdict({each: row.flags for each, row in self.matrix.part().items()}).quorate
+        return Health(
+            quorate=view is not None and view.quorate and now_quorate,
+            in_group=view is not None and me in view.group,
+            attached=self.crm.attached,
+            departed=not self.crm.attached and bool(self.matrix.own.flags & RowFlag.GROUP_LEAVING),
+        )
+
+    def announce_watchdog(self, watched: bool) -> None:
+        """What the next heartbeats say of it."""
+        self.matrix.set_flag(RowFlag.WATCHED, watched)
+
+    def watched(self) -> dict[str, bool]:
+        """Of each other node: whether it said, when it was heard last, that a watchdog resets it."""
+        return {self._names[node_id]: known for node_id, known in sorted(self._watched.items())}
 
     # --- for people
 

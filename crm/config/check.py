@@ -39,6 +39,7 @@ from crm.config.sections import (
     TieBreakerSection,
 )
 from crm.config.timers import resolve_timers
+from crm.config.watchdog import resolve_watchdog
 
 _IP_MODES = ("unicast", "multicast", "broadcast")
 _LINK_KEYS = {
@@ -86,10 +87,11 @@ class Check:
             quorum = resolve_quorum(self._sections["quorum"], nodes, timers, self.problems)
         for key in (
             *("cluster.key_file", "paths.state_dir", "paths.run_dir", "paths.log_file"),
-            *("agents.ocf_root", "events.folder"),
+            *("agents.ocf_root", "events.folder", "watchdog.device"),
         ):
             self._check_absolute(key)
         metrics = self._resolve_metrics() if "metrics" in self._sections else None
+        watchdog = resolve_watchdog(self._sections["watchdog"], self.problems) if "watchdog" in self._sections else None
         if (
             self.problems.found
             or entries is None
@@ -98,6 +100,7 @@ class Check:
             or quorum is None
             or links is None
             or metrics is None
+            or watchdog is None
             or "api" not in self._sections
         ):
             return None
@@ -115,6 +118,7 @@ class Check:
             agents=Agents(agents.ocf_root),
             events=Events(events.folder, events.max_mib, events.keep),
             metrics=metrics,
+            watchdog=watchdog,
             api=Api(self._sections["api"].group),
         )
 

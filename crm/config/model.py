@@ -139,6 +139,17 @@ class Events:
 
 
 @dataclass(frozen=True, slots=True)
+class Watchdog:
+    """The device that resets this node (empty: none), and which losses let it."""
+
+    device: str = ""
+    timeout_ms: int = 10_000
+    on_quorum_loss: str = "reset"
+    on_crm_loss: str = "reset"
+    on_disk_loss: str = "ignore"
+
+
+@dataclass(frozen=True, slots=True)
 class Metrics:
     """Where Prometheus may fetch them; None: nowhere."""
 
@@ -169,6 +180,7 @@ class Config:
     metrics: Metrics = Metrics()
     api: Api = Api()
     encryption: str = "none"
+    watchdog: Watchdog = Watchdog()
 
     @property
     def node(self) -> NodeEntry:

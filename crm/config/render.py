@@ -65,6 +65,13 @@ def render(config: Config) -> str:
             out.value("fallback", link.fallback, "unicast: to those whom the group does not reach; or none")
     _render_timers(out, config.timers)
     _render_quorum(out, config.quorum, config.nodes)
+    if config.watchdog.device:
+        out.table("watchdog")
+        out.value("device", config.watchdog.device, "resets this node unless it is fed")
+        out.value("timeout_ms", config.watchdog.timeout_ms, "the same on all nodes")
+        out.value("on_quorum_loss", config.watchdog.on_quorum_loss, "reset or ignore")
+        out.value("on_crm_loss", config.watchdog.on_crm_loss)
+        out.value("on_disk_loss", config.watchdog.on_disk_loss)
     out.table("paths")
     out.value("state_dir", config.paths.state_dir, "survives a reboot")
     out.value("run_dir", config.paths.run_dir, "sockets; emptied by a reboot")

@@ -95,6 +95,14 @@ class QuorumSection(Section):
     tie_breaker: TieBreakerSection = TieBreakerSection()
 
 
+class WatchdogSection(Section):
+    device: str = ""
+    timeout_ms: int = Field(default=10_000, ge=100, le=600_000)
+    on_quorum_loss: Literal["reset", "ignore"] = "reset"
+    on_crm_loss: Literal["reset", "ignore"] = "reset"
+    on_disk_loss: Literal["reset", "ignore"] = "ignore"
+
+
 class PathsSection(Section):
     state_dir: str = Field(default="/var/lib/vigil", min_length=1)
     run_dir: str = Field(default="/run/vigil", min_length=1)
@@ -127,6 +135,7 @@ MODELS: dict[str, type[Section]] = {
     "links": LinkSection,
     "timers": TimersSection,
     "quorum": QuorumSection,
+    "watchdog": WatchdogSection,
     "paths": PathsSection,
     "agents": AgentsSection,
     "events": EventsSection,
@@ -144,6 +153,7 @@ OPTIONAL: dict[str, Any] = {
     "links": [{}],
     "timers": {},
     "quorum": {},
+    "watchdog": {},
     "paths": {},
     "agents": {},
     "events": {},
