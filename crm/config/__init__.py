@@ -18,18 +18,22 @@ from crm.config.addresses import parse_endpoint
 from crm.config.loading import example, for_node, load, loads
 from crm.config.model import (
     DEFAULT_DEADTIME_MS,
+    DEFAULT_METRICS_PORT,
     DEFAULT_PORT,
     MAX_LINKS,
     MAX_NODES,
     Agents,
     Config,
     Endpoint,
+    Events,
     Link,
+    Metrics,
     NodeEntry,
     Paths,
     Quorum,
     TieBreaker,
     Timers,
+    Watchdog,
 )
 from crm.config.problems import ConfigError, Problem
 from crm.config.render import render
@@ -38,6 +42,7 @@ from crm.config.tiebreakers import QDISK_EXTRA, QDISK_TKO
 
 __all__ = [
     "DEFAULT_DEADTIME_MS",
+    "DEFAULT_METRICS_PORT",
     "DEFAULT_PORT",
     "MAX_LINKS",
     "MAX_NODES",
@@ -47,13 +52,16 @@ __all__ = [
     "Config",
     "ConfigError",
     "Endpoint",
+    "Events",
     "Link",
+    "Metrics",
     "NodeEntry",
     "Paths",
     "Problem",
     "Quorum",
     "TieBreaker",
     "Timers",
+    "Watchdog",
     "all_keys",
     "example",
     "for_node",

@@ -37,6 +37,7 @@ def plan(
     isolation_wanted: str = "auto",
     timers: Timers | None = None,
     no_fencing: bool = False,
+    watchdog_ms: int = 0,
 ) -> tuple[Lab, str]:
     """A lab that could be made, and why it is isolated as it is. Nothing exists yet."""
     layout.check_name(name)
@@ -56,6 +57,7 @@ def plan(
         timers=timers or Timers(),
         base_port=_free_port_block(nodes) if verdict.isolation is Isolation.PROCESS else 0,
         no_fencing=no_fencing,
+        watchdog_ms=watchdog_ms,
     )
     layout.check_paths(lab)
     return lab, verdict.reason

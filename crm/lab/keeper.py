@@ -32,6 +32,7 @@ from crm.lab.layout import Isolation, Lab, LabError, TieBreaker
 from crm.lab.machine import MachineNode
 from crm.lab.probe import Probe
 from crm.lab.process import ProcessNode, Relay
+from crm.lab.watchdog import Watchdog
 
 LINE_LIMIT = 1 << 20
 HELLO_LIMIT_S = 15.0
@@ -64,6 +65,8 @@ class Keeper:
         self.ended = asyncio.Event()
         self.power_log: list[dict[str, Any]] = []
         self.loss_percent = 0
+        self.watchdogs: dict[str, Watchdog] = {}
+        self._resets: set[asyncio.Task[None]] = set()
         self.arbiter: asyncio.subprocess.Process | None = None
         self._commands: dict[str, Callable[[Reply], Awaitable[Reply]]] = {
             "status": self._status,
@@ -96,6 +99,9 @@ class Keeper:
             await self._open_relays()
         if self.lab.tie_breaker is TieBreaker.ARBITER:
             await self._arbiter_start({})
+        if self.lab.watchdog_ms:
+            for name in self.nodes:
+                self.watchdogs[name] = Watchdog(self.lab.watchdog(name), lambda name=name: self._bark(name))  # type: ignore[misc]
         await asyncio.start_server(self._serve_power, self.lab.power_address, self.lab.power_port())
         await asyncio.start_unix_server(self._serve, str(self.lab.keeper_socket), limit=LINE_LIMIT)
 
@@ -126,6 +132,8 @@ class Keeper:
     async def close(self) -> None:
         for probe in self.probes.values():
             await probe.stop()
+        for watchdog in self.watchdogs.values():
+            watchdog.off()
         await asyncio.gather(*(node.power_off() for node in self.nodes.values()))
         await self._arbiter_stop({})
 
@@ -184,7 +192,7 @@ class Keeper:
         node = self.nodes[name]
         if node.powered:
             return
-        await node.power_off()  # what a node that ended by itself left: cables, stray processes
+        await self._cut_power(name)  # what a node that ended by itself left: cables, stray processes
         run_dir = self.lab.run_dir(name)
         shutil.rmtree(run_dir, ignore_errors=True)
         run_dir.mkdir(mode=0o755, parents=True)
@@ -201,7 +209,7 @@ class Keeper:
     async def _crash(self, request: Reply) -> Reply:
         at = time.time()
         async with self.locks[request["node"]]:
-            await self.nodes[request["node"]].power_off()
+            await self._cut_power(request["node"])
         return {"at": at, "gone_at": time.time()}
 
     async def _power_off(self, request: Reply) -> Reply:
@@ -211,7 +219,7 @@ class Keeper:
                 os.kill(node.init_pid, signal.SIGTERM)
                 async with asyncio.timeout(CLEAN_STOP_LIMIT_S):
                     await node.wait_ended()
-            await node.power_off()
+            await self._cut_power(request["node"])
         return {}
 
     async def _pause(self, request: Reply) -> Reply:
@@ -376,7 +384,7 @@ class Keeper:
             return {"ok": False, "error": f"unknown action {action!r}"}
         async with self.locks[name]:
             if action in ("off", "reboot"):
-                await node.power_off()
+                await self._cut_power(name)
             self.power_log.append({"at": time.time(), "action": action, "plug": name})
         if action == "on":
             await self._power_on({"node": name})
@@ -384,6 +392,28 @@ class Keeper:
             task = asyncio.create_task(self._start_again(name))
             task.add_done_callback(lambda done: done.exception())
         return {"ok": True, "state": "off" if action == "off" else "on"}
+
+    def _bark(self, name: str) -> None:
+        """A node's watchdog was not fed: the node is reset."""
+        task = asyncio.create_task(self._reset(name))
+        self._resets.add(task)
+        task.add_done_callback(self._resets.discard)
+
+    async def _reset(self, name: str) -> None:
+        async with self.locks[name]:
+            if not self.nodes[name].powered:
+                return
+            await self._cut_power(name)
+            self.power_log.append({"at": time.time(), "action": "watchdog", "plug": name})
+        await self._start_again(name)
+
+    async def _cut_power(self, name: str) -> None:
+        """With the node's lock held. A node without power feeds no watchdog, and none resets it."""
+        if name in self.watchdogs:
+            self.watchdogs[name].off()
+        await self.nodes[name].power_off()
+        if name in self.watchdogs:
+            self.watchdogs[name].drain()
 
     async def _start_again(self, name: str) -> None:
         await asyncio.sleep(REBOOT_PAUSE_S)

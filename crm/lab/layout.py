@@ -10,6 +10,7 @@
     LAB/NODE/vigil.toml   the node's configuration
     LAB/NODE/state/       survives a power cut (STATE_DIR)
     LAB/NODE/run/         does not (RUN_DIR): emptied at power-on
+    LAB/NODE/watchdog     the node's watchdog, where it has one: a named pipe that the keeper reads
     LAB/NODE/node.log     what the node's daemons print
 
 Unix sockets have paths of at most 107 bytes; a lab's folder is refused when its sockets would not fit.
@@ -78,6 +79,8 @@ class Lab:
     timers: Timers = Timers()
     base_port: int = 0
     no_fencing: bool = False
+    watchdog_ms: int = 0
+    """The timeout of the nodes' watchdogs; 0: they have none."""
 
     @property
     def keeper_socket(self) -> Path:
@@ -110,6 +113,9 @@ class Lab:
 
     def config(self, node: str) -> Path:
         return self.folder / node / "vigil.toml"
+
+    def watchdog(self, node: str) -> Path:
+        return self.folder / node / "watchdog"
 
     def log(self, node: str) -> Path:
         return self.folder / node / "node.log"
@@ -208,6 +214,7 @@ def load(name: str) -> Lab:
             timers=Timers(**data["timers"]),
             base_port=int(data["base_port"]),
             no_fencing=bool(data["no_fencing"]),
+            watchdog_ms=int(data.get("watchdog_ms", 0)),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise LabError(f"{path} is damaged ({error!r}); crm lab down --name {name} removes the lab") from None

@@ -61,10 +61,18 @@ def up(
     tie_breaker: Annotated[TieBreaker, typer.Option(help="What decides an even split.")] = TieBreaker.PING,
     isolation: IsolationOption = IsolationChoice.AUTO,
     deadtime_ms: Annotated[int, typer.Option(help="Silence after which a node is dead.")] = Timers().deadtime_ms,
+    watchdog_ms: Annotated[int, typer.Option(help="Give the nodes watchdogs with this timeout; 0: none.")] = 0,
 ) -> None:
     """Make a lab and power its nodes on."""
     timers = Timers(max(20, deadtime_ms // 5), deadtime_ms * 3 // 5, deadtime_ms, deadtime_ms * 3)
-    lab, reason = cluster.plan(name, nodes=nodes, tie_breaker=tie_breaker, isolation_wanted=isolation, timers=timers)
+    lab, reason = cluster.plan(
+        name,
+        nodes=nodes,
+        tie_breaker=tie_breaker,
+        isolation_wanted=isolation,
+        timers=timers,
+        watchdog_ms=watchdog_ms,
+    )
     typer.echo(f"{lab.isolation}: {reason}; powering {', '.join(lab.nodes)} on ...", err=True)
     cluster.up(lab)
     took = cluster.wait_for(lambda: cluster.online(lab) == set(lab.nodes), FORM_LIMIT_S, "the cluster has not formed")
