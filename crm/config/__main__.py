@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if given.command == "resolve":
             given.output.parent.mkdir(parents=True, exist_ok=True)
             fresh = given.output.with_name(f".{given.output.name}.new")
-            fresh.write_text(config.to_resolved_json(), encoding="utf-8")
+            fresh.write_text(config.to_resolved_json(given.file.absolute()), encoding="utf-8")
             fresh.replace(given.output)
     except ConfigError as error:
         sys.stderr.write(f"{error}\n")

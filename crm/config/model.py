@@ -203,6 +203,9 @@ class Config:
         document["node"] = {"id": document.pop("this_node"), "name": self.node.name}
         return document
 
-    def to_resolved_json(self) -> str:
-        """The text of RUN_DIR/resolved.json."""
-        return json.dumps(self.to_document(), indent=2) + "\n"
+    def to_resolved_json(self, source: Path | None = None) -> str:
+        """The text of RUN_DIR/resolved.json. `source` is the file that it comes from, by its absolute path."""
+        document = self.to_document()
+        if source is not None:
+            document["source"] = str(source)
+        return json.dumps(document, indent=2) + "\n"

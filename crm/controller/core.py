@@ -93,6 +93,13 @@ class Controller:
         self._died: set[int] = set()
         self.attributes = AttributeTable(str(me.node_id), self.settings.table)
 
+    def relist(self, nodes: frozenset[str], votes: Mapping[int, int], expected_votes: int) -> None:
+        """Nodes were added to or removed from the configuration, or renamed."""
+        self.settings = replace(self.settings, expected_nodes=nodes, votes=votes, expected_votes=expected_votes)
+        self._fencing.use(self.settings)
+        if self.coordinator is not None:
+            self.coordinator.expected_nodes = nodes
+
     # --- what there is to know ---------------------------------------------------------------------------------------
 
     @property

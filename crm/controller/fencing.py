@@ -45,6 +45,10 @@ class FencingRequests:
         self._jobs: dict[str, FencingJob] = {}
         self._tokens = 0
 
+    def use(self, settings: Settings) -> None:
+        """Other nodes belong to the cluster from now on."""
+        self._settings = settings
+
     @property
     def targets(self) -> Collection[str]:
         return self._jobs.keys()

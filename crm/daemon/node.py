@@ -352,6 +352,14 @@ class Node:
         self._perform(self.controller.request_shutdown(epoch_s(), now_ms()))
         self._after()
 
+    def relist(self, settings: DaemonSettings) -> None:
+        """Nodes were added to or removed from the configuration, or renamed."""
+        self.settings = settings
+        names = frozenset(name for _, name in settings.nodes)
+        self.controller.relist(names, dict(settings.votes), settings.expected_votes)
+        self.journal.record("nodes_relisted", {"nodes": sorted(names)})
+        self._after()
+
     def perform(self, effects: Iterable[Effect]) -> None:
         """Effects of something that a client asked of the controller."""
         self._perform(effects)

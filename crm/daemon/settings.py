@@ -28,6 +28,8 @@ class DaemonSettings:
     log_file: Path | None
     log_level: str
     deadtime_ms: int
+    source: str = ""
+    """The vigil.toml that this was made of."""
     api_group: str = "haclient"
     """Whose members may use the local API beside root; empty for nobody."""
     events_dir: str = ""
@@ -79,6 +81,7 @@ def from_document(document: dict[str, Any]) -> DaemonSettings:
         log_file=Path(paths["log_file"]) if paths.get("log_file") else None,
         log_level=str(paths.get("log_level") or "info"),
         deadtime_ms=int(document["timers"]["deadtime_ms"]),
+        source=str(document.get("source", "")),
         api_group=str(document.get("api", {}).get("group", "haclient")),
         events_dir=str(document.get("events", {}).get("folder", "")),
         events_max_bytes=int(document.get("events", {}).get("max_mib", 10)) << 20,

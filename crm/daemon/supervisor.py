@@ -297,7 +297,7 @@ def resolve(config: str) -> str:
         source = ""  # the child says what is wrong with it
     checker = importlib.util.find_spec("crm.config")
     code = os.stat(checker.origin).st_mtime_ns if checker is not None and checker.origin else 0  # noqa: PTH116
-    key: list[str | int] = [source, os.uname().nodename, code]
+    key: list[str | int] = [source, os.path.abspath(config), os.uname().nodename, code]  # noqa: PTH100
     kept = _state_dir(source)
     cache = os.path.join(kept, "resolved.cache") if kept else ""  # noqa: PTH118
     text = _cached(cache, key) if cache else ""

@@ -70,9 +70,9 @@ def set_attribute(configuration: Configuration, element: etree._Element, kind: s
     if holder is None:
         prefix = f"nodes-{owner}" if element.tag == "node" else f"{owner}-{tag}"
         suffix = "-utilization" if element.tag == "node" and tag == "utilization" else ""
-        holder = etree.Element(tag, id=_free(configuration, prefix + suffix))
+        holder = etree.Element(tag, id=free_id(configuration, prefix + suffix))
         element.insert(xml.place_for(tag, [str(child.tag) for child in element]), holder)
-    identity = _free(configuration, re.sub(r"[^\w.-]", ".", f"{holder.get('id')}-{name}"))
+    identity = free_id(configuration, re.sub(r"[^\w.-]", ".", f"{holder.get('id')}-{name}"))
     etree.SubElement(holder, "nvpair", id=identity, name=name, value=value)
 
 
@@ -107,8 +107,8 @@ def set_option(configuration: Configuration, name: str, value: str) -> None:
     section = xml.ensure_section(configuration.root, "crm_config")
     holder = next((each for each in section.iterchildren("cluster_property_set") if each.find("rule") is None), None)
     if holder is None:
-        holder = etree.SubElement(section, "cluster_property_set", id=_free(configuration, "cib-bootstrap-options"))
-    identity = _free(configuration, f"{holder.get('id')}-{name}")
+        holder = etree.SubElement(section, "cluster_property_set", id=free_id(configuration, "cib-bootstrap-options"))
+    identity = free_id(configuration, f"{holder.get('id')}-{name}")
     etree.SubElement(holder, "nvpair", id=identity, name=name, value=value)
 
 
@@ -125,7 +125,7 @@ def _options(configuration: Configuration, name: str) -> list[etree._Element]:
     return [pair for pair in found if pair.get("name") == name]
 
 
-def _free(configuration: Configuration, wanted: str) -> str:
+def free_id(configuration: Configuration, wanted: str) -> str:
     taken = {element.get("id") for element in configuration.root.iter("*")}
     candidate, number = wanted, 0
     while candidate in taken:
@@ -238,6 +238,18 @@ def remove_constraint(configuration: Configuration, identity: str) -> bool:
 
 
 # --- nodes ------------------------------------------------------------------------------------------------------------
+
+
+def rename_node(configuration: Configuration, old: str, new: str) -> None:
+    """The node, and whatever names it: locations, rules about `#uname`, fencing levels."""
+    node_of(configuration, old).set("uname", new)
+    for element in configuration.root.iterfind("configuration//*"):
+        if element.tag in ("rsc_location", "fencing-level"):
+            for attribute in ("node", "target"):
+                if element.get(attribute) == old:
+                    element.set(attribute, new)
+        elif element.tag == "expression" and element.get("attribute") == "#uname" and element.get("value") == old:
+            element.set("value", new)
 
 
 def node_of(configuration: Configuration, name: str) -> etree._Element:

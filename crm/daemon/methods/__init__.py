@@ -15,6 +15,7 @@ from crm.daemon.methods.attributes import AttributeMethods
 from crm.daemon.methods.cib import CibMethods
 from crm.daemon.methods.cluster import ClusterMethods
 from crm.daemon.methods.network import NetworkMethods
+from crm.daemon.methods.nodes import NodesMethods
 from crm.daemon.methods.quorum import QuorumMethods
 from crm.daemon.methods.resources import ResourceMethods
 from crm.daemon.node import Node
@@ -46,6 +47,7 @@ def register(node: Node) -> None:
         "wait": cluster.wait,
         "messaging.query": cluster.messaging_query,
         "quorum.change": QuorumMethods(node).change,
+        "nodes.change": NodesMethods(node).change,
         "keys.rotate": NetworkMethods(node).rotate_key,
         "shutdown": cluster.shutdown,
     }

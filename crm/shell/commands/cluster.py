@@ -290,6 +290,91 @@ def wait(
     shell.say("idle")
 
 
+# --- nodes that come and go -------------------------------------------------------------------------------------------
+
+
+@app.command()
+def add(
+    context: typer.Context,
+    node: Annotated[str, typer.Argument(help="The new node's name.")],
+    address: Annotated[list[str], typer.Option("--address", help="One for each link, in their order.")],
+    node_id: Annotated[int, typer.Option("--id", help="1 to 255; the lowest that is free unless given.")] = 0,
+    votes: Annotated[int, typer.Option("--votes", help="Its votes.")] = 1,
+    force: Annotated[bool, typer.Option("--force", "-F", help="Although not all nodes are here.")] = False,
+) -> None:
+    """Add a node to the running cluster: every member's vigil.toml and whose votes count. Then join and start it there."""
+    shell = shell_of(context)
+    answer = _change_nodes(
+        shell, operation="add", name=node, addresses=address, id=node_id, votes=votes, force=force or shell.force
+    )
+    shell.say(
+        f"the nodes are now {_named(answer)}; expected votes {(answer.get('quorum') or {}).get('expected_votes')}"
+    )
+    shell.say(
+        f"copy vigil.toml and the keys to {node} and there:  crm cluster join --config FILE --key FILE --node {node}"
+    )
+    shell.say("then:  crm cluster start")
+
+
+@app.command()
+def remove(
+    context: typer.Context,
+    node: Annotated[str, typer.Argument(help="The node that is to go.")],
+    force: Annotated[bool, typer.Option("--force", "-F", help="Although not all nodes are here.")] = False,
+) -> None:
+    """Remove a node from the running cluster: its resources move, it leaves, and the others forget it."""
+    from crm.shell.commands import node as nodes
+
+    shell = shell_of(context)
+    if not shell.confirm(f"Remove {node} from the cluster? What runs there moves to other nodes."):
+        raise ShellError("nothing was changed")
+    answer = _change_nodes(shell, operation="remove", name=node, force=force or shell.force)
+    shell.say(
+        f"the nodes are now {_named(answer)}; expected votes {(answer.get('quorum') or {}).get('expected_votes')}"
+    )
+    shell.force = True
+    try:
+        nodes.delete(context, node)
+    except ShellError as error:  # it never was a member
+        shell.warn(str(error))
+
+
+@app.command()
+def rename(
+    context: typer.Context,
+    node: Annotated[str, typer.Argument(help="The name it has.")],
+    name: Annotated[str, typer.Argument(help="The name it is to have.")],
+    force: Annotated[bool, typer.Option("--force", "-F", help="Although not all nodes are here.")] = False,
+) -> None:
+    """Rename a node: its resources move, it leaves, and is started again under its new name."""
+    from crm.shell import editing, verbs
+
+    shell = shell_of(context)
+    if not shell.confirm(f"Rename {node}? It leaves the cluster for that; what runs there moves to other nodes."):
+        raise ShellError("nothing was changed")
+    answer = _change_nodes(shell, operation="rename", name=node, new_name=name, force=force or shell.force)
+    if any(each.get("uname") == node for each in shell.session.query_cib().iterfind("configuration/nodes/node")):
+        editing.change(shell, lambda configuration: verbs.rename_node(configuration, node, name))
+        for state in shell.session.query_cib().iterfind("status/node_state"):
+            if state.get("uname") == node:
+                renamed = f'<node_state id="{state.get("id")}" uname="{name}"/>'
+                shell.session.apply("modify", xml=renamed, scope="status")
+    shell.say(f"the nodes are now {_named(answer)}")
+    if answer.get("left"):
+        shell.say("it has left; its own vigil.toml has the new name. Start it again, there:  crm cluster start")
+    else:
+        shell.say("change the name in its own vigil.toml, too, before it is started")
+
+
+def _change_nodes(shell: Shell, **parameters: Any) -> dict[str, Any]:
+    answer: dict[str, Any] = shell.live.call_patiently("nodes.change", **parameters)
+    return answer
+
+
+def _named(answer: dict[str, Any]) -> str:
+    return ", ".join(str(each.get("name")) for each in answer.get("nodes", []))
+
+
 # --- looking ----------------------------------------------------------------------------------------------------------
 
 
