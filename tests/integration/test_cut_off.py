@@ -9,6 +9,8 @@ import random
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 
 import pytest
 from conftest import LabCluster
@@ -53,9 +55,11 @@ class Addresses:
     def now(self) -> tuple[str, ...]:
         return tuple(node for node, pid in self._pids.items() if self._holds(pid))
 
+    def with_one_of(self, nodes: list[str]) -> bool:
+        return not set(nodes).isdisjoint(self.now())
+
     def _holds(self, pid: int) -> bool:
-        with open(f"/proc/{pid}/net/fib_trie", encoding="ascii") as table:
-            return f"|-- {self._address}\n" in table.read()
+        return f"|-- {self._address}\n" in Path(f"/proc/{pid}/net/fib_trie").read_text(encoding="ascii")
 
 
 def test_no_two_nodes_hold_the_address_through_twenty_partitions(make_lab: Callable[..., LabCluster]) -> None:
@@ -76,7 +80,7 @@ def test_no_two_nodes_hold_the_address_through_twenty_partitions(make_lab: Calla
                 settle(made, [owner, *companion])
                 assert addresses.now() == (owner,)
             else:
-                made.wait(lambda rest=rest: bool(set(addresses.now()) & set(rest)), "the rest has not taken over")
+                made.wait(partial(addresses.with_one_of, rest), "the rest has not taken over")
                 moves += 1
             made.ask("heal")
             settle(made, made.lab.nodes)
