@@ -2,7 +2,8 @@
 
 Theory of operation. A record becomes happenings (`crm.alerts.happenings`), each happening a job for every recipient that wants it. A recipient's jobs
 run one after the other, in the order of what happened; recipients do not wait for one another, but at most `MAX_RUNNING` agents run at a time. A
-recipient whose agent is slow may have `MAX_WAITING` jobs; what comes then is dropped, counted, and told once its agent has ended. Nothing waits for an alert.
+recipient whose agent is slow may have `MAX_WAITING` jobs; what comes then is dropped, counted, and told once its agent has ended. An agent that fails
+again and again for one reason is told of once. Nothing waits for an alert.
 
 What happens to nodes before this node has joined (and may have an old configuration) is told when it has.
 
@@ -67,6 +68,8 @@ class Alerts:
         self._configuration: Configuration | None = None
         self._queues: dict[tuple[str, str], _Queue] = {}
         self._running: dict[int, tuple[Call, Happening]] = {}
+        self._failing: dict[tuple[str, str], str] = {}
+        """Why a recipient's last alert failed; the same reason is told once until one succeeds."""
         self._held: list[tuple[Happening, int]] | None = []
         self._sequence = 0
         self._tokens = 0
@@ -109,7 +112,10 @@ class Alerts:
         queue.running = None
         self.sent[ok] += 1
         effects: list[Effect] = []
+        before = self._failing.pop(call.key, None)
         if not ok:
+            self._failing[call.key] = text
+        if not ok and text != before:
             failed = {"alert": call.alert, "path": call.path, "recipient": call.recipient, "text": text}
             effects.append(Tell("alert_failed", failed, happening.cause))
         if queue.dropped:

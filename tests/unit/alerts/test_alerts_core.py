@@ -279,6 +279,17 @@ def test_a_failure_is_told_with_its_reason_and_the_next_alert_goes_out() -> None
     assert tell.fields["text"] == "connection refused" and isinstance(run, Run)
 
 
+def test_the_same_failure_is_told_once_until_an_alert_gets_through() -> None:
+    alerts = alerting(PLAIN)
+    told_of = []
+    for text in ("refused", "refused", "timed out", "", "timed out"):
+        (run,) = runs(alerts.on_record(operation(), IDS, AT_US))
+        effects = alerts.on_ended(run.token, not text, text)
+        told_of.append([effect.fields["text"] for effect in effects if isinstance(effect, Tell)])
+    assert told_of == [["refused"], [], ["timed out"], [], ["timed out"]]
+    assert alerts.sent == {True: 1, False: 4}
+
+
 def test_what_waits_is_sent_as_it_was_to_be_when_the_configuration_changes() -> None:
     alerts = alerting(PLAIN)
     (first,) = runs(alerts.on_record(operation(), IDS, AT_US))
