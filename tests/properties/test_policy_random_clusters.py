@@ -22,6 +22,7 @@ from crm.policy.schedule import Transition, schedule
 from crm.policy.simulate import execute
 
 EVENTS = 6
+RESTLESS = frozenset((18,))  # of the built-in lives; 2 of the first 400
 STEPS = 12  # transitions until nothing is left to do, at the most
 
 
@@ -59,9 +60,12 @@ def test_a_cluster_comes_to_rest_after_every_event_and_nothing_forbidden_happens
                 break
         else:
             # The field's placement rules can be restless (load balanced anew after each move; clones that must be apart but
-            # cover all nodes): then it is the placement that goes back and forth, in a round, and each step is justified by it.
+            # cover all nodes): then it is the placement that goes back and forth, in a round, as Pacemaker's does on the same CIBs.
             assert placements[-1] != placements[-2], f"{where}: the same is done again and again"
             assert placements[-1] in placements[:-1], f"{where}: still not at rest after {STEPS} transitions"
+            assert seed in RESTLESS or "VIGIL_POLICY_SEEDS" in os.environ, (
+                f"{where}: not at rest, and not known to be so"
+            )
             return
         faults = final_faults(transition)
         assert not faults, f"{where}: at rest, but {faults}"

@@ -1,12 +1,16 @@
-"""Whatever a CIB says, reading it ends with a state: nothing is raised, the input is not changed, and twice gives the same."""
+"""Whatever a CIB says, reading it ends with a state, deciding with a transition, asking with an answer: nothing is raised, the input is not
+changed, and twice gives the same."""
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lxml import etree
 
+from crm.policy.explain import Explanation
 from crm.policy.render.status import header_lines, status_lines
+from crm.policy.schedule import schedule
 from crm.policy.state import unpack
 
 NOW = 1_700_000_000
@@ -26,6 +30,20 @@ def _records(rsc: str, agent: str) -> str:
         )
     )
     return f'<lrm_resource id="{rsc}" class="ocf" provider="pacemaker" type="{agent}" shutdown-lock="5">{ops}</lrm_resource>'
+
+
+_CONSTRAINTS = (
+    '<rsc_ticket id="rt" rsc="p" ticket="T" loss-policy="freeze"/>'
+    '<rsc_location id="lo" rsc="p"><rule id="lr" score="5"><expression id="le" attribute="#uname" operation="eq" value="n1"/></rule></rsc_location>'
+    '<rsc_location id="lp" rsc-pattern="^g" node="n2" score="INFINITY" resource-discovery="exclusive"/>'
+    '<rsc_colocation id="co" rsc="c" with-rsc="B" score="10" rsc-role="Promoted" node-attribute="site-name"/>'
+    '<rsc_colocation id="cs" score="INFINITY"><resource_set id="cs1" sequential="false"><resource_ref id="g"/><resource_ref id="rem"/>'
+    '</resource_set><resource_set id="cs2" role="Started"><resource_ref id="cl"/></resource_set></rsc_colocation>'
+    '<rsc_order id="or" first="cl" then="g" first-action="promote" then-action="start"/>'
+    '<rsc_order id="back" first="g" then="cl" then-action="promote"/>'
+    '<rsc_order id="os" kind="Serialize"><resource_set id="os1" require-all="false"><resource_ref id="p"/><resource_ref id="tag"/>'
+    '</resource_set><resource_set id="os2"><resource_ref id="B"/></resource_set></rsc_order>'
+)
 
 
 def _whole() -> etree._Element:
@@ -60,7 +78,7 @@ def _whole() -> etree._Element:
         '<group id="g"><primitive id="g1" class="systemd" type="x"><utilization id="u"><nvpair id="u1" name="cpu" value="1"/>'
         "</utilization></primitive></group>"
         '<primitive id="rem" class="ocf" provider="pacemaker" type="remote"/></resources>'
-        '<constraints><rsc_ticket id="rt" rsc="p" ticket="T" loss-policy="freeze"/></constraints>'
+        f"<constraints>{_CONSTRAINTS}</constraints>"
         '<tags><tag id="tag"><obj_ref id="p"/></tag></tags>'
         '<rsc_defaults><meta_attributes id="rd"><nvpair id="rd1" name="priority" value="1"/></meta_attributes></rsc_defaults>'
         f"</configuration><status>{states}</status></cib>"
@@ -160,3 +178,75 @@ def test_no_value_of_a_meta_attribute_makes_reading_fail(value: str, name: str) 
     pair.set("name", name)
     pair.set("value", value)
     _read(root)
+
+
+def _decide(root: etree._Element) -> list[str]:
+    transition = schedule(root, NOW, explain=True, show_scores=True)
+    explanation = Explanation.of(root, NOW)
+    said = []
+    for rsc in explanation.state.resources:
+        said += [explanation.why_here(rsc), explanation.why_stopped(rsc), explanation.why_restarts(rsc)]
+        said += [explanation.why_not(rsc, node) for node in explanation.state.nodes]
+    return [transition.to_xml(), *transition.summary.lines(), *transition.contradictions, *map(str, said)]
+
+
+@settings(max_examples=30, deadline=None)
+@given(_damaged())
+def test_no_damage_makes_deciding_or_explaining_fail(root: etree._Element) -> None:
+    before = etree.tostring(root)
+    first = _decide(root)
+    assert etree.tostring(root) == before
+    assert _decide(root) == first
+
+
+@pytest.mark.parametrize(
+    ("constraint", "problem"),
+    [
+        ('<rsc_location id="x" rsc="nobody" node="n1" score="1"/>', ("unknown-resource", "rsc_location", "x", "rsc")),
+        ('<rsc_location id="x" rsc="p" node="nowhere" score="1"/>', ("unknown-node", "rsc_location", "x", "node")),
+        ('<rsc_location id="x" rsc="p" node="n1" score="much"/>', ("invalid-score", "rsc_location", "x", "score")),
+        (
+            '<rsc_colocation id="x" rsc="p" with-rsc="nobody" score="1"/>',
+            ("unknown-resource", "rsc_colocation", "x", "with-rsc"),
+        ),
+        (
+            '<rsc_colocation id="x" rsc="p" with-rsc="g" score="much"/>',
+            ("invalid-score", "rsc_colocation", "x", "score"),
+        ),
+        ('<rsc_order id="x" first="p" then="nobody"/>', ("unknown-resource", "rsc_order", "x", "then")),
+        ('<rsc_order id="x" first="p" then="g" kind="much"/>', ("invalid-kind", "rsc_order", "x", "kind")),
+        ('<rsc_ticket id="x" rsc="nobody" ticket="T"/>', ("unknown-resource", "rsc_ticket", "x", "rsc")),
+        (
+            '<rsc_ticket id="x" rsc="p" ticket="T" loss-policy="much"/>',
+            ("loss-policy", "rsc_ticket", "x", "loss-policy"),
+        ),
+    ],
+)
+def test_what_a_constraint_says_wrongly_is_reported_with_element_id_and_attribute(
+    constraint: str, problem: tuple[str, str, str, str]
+) -> None:
+    root = _whole()
+    section = root.find("configuration/constraints")
+    assert section is not None
+    section.append(etree.fromstring(constraint))
+    found = [
+        (item.code, item.element, item.id, item.attribute) for item in schedule(root, NOW).problems if item.id == "x"
+    ]
+    assert found[0] == problem
+
+
+def test_a_loop_of_constraints_is_named() -> None:
+    transition = schedule(_loop(), NOW)
+    assert any("contradict" in sentence for sentence in transition.contradictions)
+
+
+def _loop() -> etree._Element:
+    """Each of two resources is to start after the other."""
+    resources = "".join(f'<primitive id="{name}" class="ocf" provider="pacemaker" type="Dummy"/>' for name in "AB")
+    orders = '<rsc_order id="o1" first="A" then="B"/><rsc_order id="o2" first="B" then="A"/>'
+    return etree.fromstring(
+        '<cib have-quorum="1"><configuration><crm_config><cluster_property_set id="o"><nvpair id="o1" name="stonith-enabled" '
+        f'value="false"/></cluster_property_set></crm_config><nodes><node id="1" uname="n1"/></nodes><resources>{resources}</resources>'
+        f'<constraints>{orders}</constraints></configuration><status><node_state id="1" uname="n1" in_ccm="true" crmd="online" '
+        'join="member" expected="member"><lrm id="1"><lrm_resources/></lrm></node_state></status></cib>'
+    )
