@@ -5,6 +5,9 @@ the status section, asks for a decision of the policy engine, walks the resultin
 decision could not know. States, as Pacemaker names them: S_IDLE, S_POLICY_ENGINE, S_TRANSITION_ENGINE, and S_INTEGRATION while it waits
 for members that are expected (a cold start, or a crm that is being restarted).
 
+A member whose crm is being restarted counts as what it was until its grace is over: nothing is ordered on it, and nothing that it runs is started
+elsewhere; everything else goes on. Without quorum nothing is decided in that time: what is missing may just be its vote.
+
 What was under way in an earlier transition, of this DC or of the one before it, is never ordered again: such an operation is pending in the status
 section, and an action of the new transition with the same key on the same node takes its result. Fencing under way is taken over likewise.
 
@@ -286,7 +289,8 @@ class Coordinator:
             # One second later than the change itself: conditions compare whole seconds.
             self._recheck_ms = min(self._recheck_ms, now_ms + max(1, graph.recheck_by + 1 - epoch_s) * 1000)
         limits = Limits(graph.batch_limit, graph.migration_limit, self._action_limit())
-        self.transition = Transition(graph, number, self.memory.uuid, limits, causes)
+        absent = frozenset(status.node_name(self.cib.document, str(node)) for node in self._patience)
+        self.transition = Transition(graph, number, self.memory.uuid, limits, causes, absent)
         fields = {"number": number, "actions": len(graph.synapses), "plan": plan(graph), "after": list(causes[1:])}
         record = Record("transition", fields, causal.name_of(causes))
         effects: list[Effect] = [record] if graph.synapses else []
@@ -383,14 +387,14 @@ class Coordinator:
         """
         if self.hands.open or self._opening:
             return []
-        settled = self.idle or (self.transition is not None and not self.transition.fences)
+        settled = self.idle or (self.transition is not None and not self.transition.fences and not self._patience)
         if not (settled or self.memory.fencing_failures or now_ms >= self._open_at_ms):
             return []
         self._opening = True
         return self.hands.publish(Changes((), (), "the configuration may be changed", True, True))
 
     def _act(self, now_ms: int) -> list[Effect]:
-        if not self._begun or self._patience or self._startup_until_ms is not None:
+        if not self._begun or self._startup_until_ms is not None or (self._patience and not self.view.quorate):
             return []
         effects: list[Effect] = []
         if self.transition is not None:

@@ -3,7 +3,8 @@
 Theory of operation. A synapse may fire when each of its inputs is confirmed. Firing a pseudo-action confirms it at
 once; any other action is handed out as a `Run` and stays in flight until its result, its deadline, or the loss of its node. Ready synapses fire
 in the order of priority, then of the graph, within three limits: actions in flight at all (`batch-limit`), on one node
-(`node-action-limit`), and migrations on one node (`migration-limit`).
+(`node-action-limit`), and migrations on one node (`migration-limit`). Operations of a node in `absent` (its crm is expected back at any moment)
+wait, and so does what needs them; the transition is not over before then.
 
 An abort forbids every synapse below its priority; what is in flight is waited for, because the next decision needs to
 know how it ended. A failed action aborts with priority 1: clean-up work of infinite priority (post-notifications, the
@@ -78,13 +79,22 @@ class Transition:
     `causes`: what led to the decision, for the event log.
     """
 
-    def __init__(self, graph: Graph, number: int, uuid: str, limits: Limits | None = None, causes: Causes = ()) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        number: int,
+        uuid: str,
+        limits: Limits | None = None,
+        causes: Causes = (),
+        absent: frozenset[str] = frozenset(),
+    ) -> None:
         self.graph = graph
         self.causes = causes
         self.number = number
         self.uuid = uuid
         self.limits = limits or Limits(graph.batch_limit, graph.migration_limit)
         self.aborted: Abort | None = None
+        self._absent = absent
         synapses = graph.synapses
         self._state = [State.WAITING] * len(synapses)
         self._index = {synapse.action.id: i for i, synapse in enumerate(synapses)}
@@ -247,9 +257,11 @@ class Transition:
         return False
 
     def _at_limit(self, action: Action) -> bool:
+        node = action.executed_on or ""
+        if node in self._absent and (action.kind is ActionKind.RESOURCE or action.task == "do_shutdown"):
+            return True
         if action.kind is not ActionKind.RESOURCE:
             return False
-        node = action.executed_on or ""
         if self.limits.node_actions and self._on_node.get(node, 0) >= self.limits.node_actions:
             return True
         if action.task in MIGRATIONS and self.limits.migration >= 0:

@@ -188,6 +188,34 @@ def test_a_crm_that_comes_back_within_its_grace_was_never_away() -> None:
     assert world.nodes[1].controller.state == "S_IDLE"
 
 
+def start_on_both(document: etree._Element) -> str:
+    done = {
+        (entry.getparent() is not None and entry.get("on_node"))
+        for entry in document.iter("lrm_rsc_op")
+        if entry.get("operation") == "start" and entry.get("rc-code") == "0"
+    }
+    return graph(*((rsc_op(node, "start", f"r{node}", node), ()) for node in (1, 2) if f"n{node}" not in done))
+
+
+def test_while_a_crm_is_being_restarted_only_what_concerns_its_node_waits() -> None:
+    world = two()
+    world.policy = start_on_both
+    world.install(1, 2, group=[1])
+    assert [order.action.key for order in world.nodes[1].orders] == ["r1_start_0"]
+    assert world.nodes[2].orders == []
+    world.add(2, life=2)
+    world.install(1, 2)
+    assert [order.action.key for order in world.nodes[2].orders] == ["r2_start_0"]
+    assert [order.action.key for order in world.nodes[1].orders] == ["r1_start_0"]  # under way, so not ordered again
+
+
+def test_without_quorum_nothing_is_decided_while_a_crm_is_being_restarted() -> None:
+    world = two()
+    world.policy = start_on_both
+    world.install(1, 2, group=[1], quorate=False)
+    assert world.nodes[1].orders == []
+
+
 def test_a_node_that_vanishes_without_having_been_silent_is_being_restarted_and_gets_its_grace() -> None:
     world = two(fence_then_start)
     world.install(1, abrupt=True)
