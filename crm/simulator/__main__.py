@@ -1,4 +1,4 @@
-"""`python -m crm.simulator --scope membership --seeds 1-300 [--mutant NAME] [--trace] [--minutes N]`.
+"""`python -m crm.simulator --scope membership|cluster --seeds 1-300 [--mutant NAME] [--trace] [--minutes N]`.
 
 A line per failing seed with the command that replays it, the totals last. Exit code 0 when all checkers held, 1 when one
 failed, 2 for a wrong command line. Under `--mutant` the run ends at the first seed that finds it.
@@ -13,6 +13,8 @@ import time
 from collections.abc import Iterable, Sequence
 
 from crm.simulator import mutants
+from crm.simulator.cluster import command
+from crm.simulator.cluster import mutants as cluster_mutants
 from crm.simulator.course import Outcome, run
 
 HOUR_MS = 3_600_000
@@ -29,12 +31,16 @@ def seeds(text: str) -> range:
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m crm.simulator", description=__doc__)
-    parser.add_argument("--scope", choices=["membership"], default="membership")
+    parser.add_argument("--scope", choices=["membership", "cluster"], default="membership")
     parser.add_argument("--seeds", type=seeds, default=range(1, 301), help="one seed or a range: 1-300")
-    parser.add_argument("--mutant", choices=sorted(mutants.MUTANTS), help="break this safety rule on purpose")
+    parser.add_argument("--mutant", help="break this safety rule on purpose")
     parser.add_argument("--trace", action="store_true", help="print what happens in each run")
     parser.add_argument("--minutes", type=float, help="go on with further seeds for this long")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    known = cluster_mutants.MUTANTS if options.scope == "cluster" else mutants.MUTANTS
+    if options.mutant is not None and options.mutant not in known:
+        parser.error(f"no mutant {options.mutant} in the scope {options.scope}; there are {', '.join(sorted(known))}")
+    return options
 
 
 class Totals:
@@ -82,6 +88,8 @@ def main(arguments: Sequence[str]) -> int:
     end = None
     if options.minutes is not None:
         end, chosen = time.monotonic() + 60 * options.minutes, itertools.count(options.seeds.start)
+    if options.scope == "cluster":
+        return command.main(chosen, options.mutant, options.trace, end)
     totals = Totals()
     with mutants.installed(options.mutant):
         for seed in chosen:

@@ -72,6 +72,14 @@ class Clients:
         names, weights = zip(*DOINGS, strict=True)
         getattr(self, self._rng.choices(names, weights)[0])(box)
 
+    def _certain(self, node: Node) -> bool:
+        """Whether what is acknowledged now must survive whatever comes. Half of the nodes may be told to go on (`two_node`): then it
+
+        must survive in a file at least, as what a minority accepts.
+        """
+        view = node.controller.view
+        return view is not None and view.quorate and 2 * len(view.group) > len(self._world.boxes)
+
     def _next(self) -> int:
         self._last += 1
         return self._last
@@ -80,8 +88,7 @@ class Clients:
         async def work(node: Node) -> None:
             await node.cib.request(operation)
             if promised:
-                view = node.controller.view
-                self._world.watch.promise(Promise(promised, there, view is not None and view.quorate))
+                self._world.watch.promise(Promise(promised, there, self._certain(node)))
 
         self.ask(box, work)
 
@@ -112,8 +119,9 @@ class Clients:
             if not node.controller.synced:
                 return
             life = (target.boots, self._world.life_of(target))
-            update = Attributes(str(target.node_id), target.name, {name: "1"})
-            node.perform(node.controller.publish(Changes((update,), (), f"{name} of {target.name} was set")))
+            word = node.controller.attributes.wish(str(target.node_id), target.name, name, "1")
+            changes = Changes(reason=f"{name} of {target.name} was set", words=(word,), promised=True)
+            node.perform(node.controller.publish(changes))
             async with node.changed:
                 await node.changed.wait_for(lambda: not node.controller.unsent)
             view = node.controller.view
@@ -179,7 +187,9 @@ class Clients:
                     updates += [Attributes(identity, name, counts)] if counts else []
                     updates.append(ForgetResource(identity, resource))
             if updates and node.controller.synced:
-                node.perform(node.controller.publish(Changes(tuple(updates), (), "all resources refreshed")))
+                node.perform(
+                    node.controller.publish(Changes(tuple(updates), (), "all resources refreshed", promised=True))
+                )
 
         self.ask(box, work)
 

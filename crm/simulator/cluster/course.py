@@ -377,8 +377,8 @@ class Course:
         for promise in self._world.watch.promises:
             if (promise.element in ids) == promise.there:
                 continue
-            if promise.quorate or not self._kept_aside(promise):
-                how = "" if promise.quorate else " (accepted without quorum, and not kept aside)"
+            if promise.certain or not self._kept_aside(promise):
+                how = "" if promise.certain else " (not accepted by a majority, and not kept aside)"
                 raise Violation(f"an acknowledged change is lost: {promise.element} there={promise.there}{how}")
         for kept in self._world.watch.attributes:
             box = self._world.boxes[kept.node_id]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from agents.runner import Runner
 from crm.api.server import ApiServer
@@ -24,6 +24,9 @@ from messaging.client import AttachRefused, MessagingClient
 
 if TYPE_CHECKING:
     from crm.simulator.cluster.world import ClusterWorld
+
+CHANGING: Final = frozenset(("start", "stop", "promote", "demote", "migrate_to", "migrate_from"))
+"""Operations that must not be ordered again while they are under way."""
 
 
 class SimulatedSurroundings(Surroundings):
@@ -157,7 +160,10 @@ def _account(world: ClusterWorld, box: Box, node: Node, life: int) -> None:
     order, reported = node.executing.order, node.executing._reported
 
     def ordered(given: Any) -> None:
-        world.watch.ordered(box, life, given.transition_key)
+        action = given.action
+        changing = action.task in CHANGING and action.resource is not None
+        operation = f"{action.task} of {action.resource.id}" if changing else ""
+        world.watch.ordered(box, life, given.transition_key, operation)
         order(given)
 
     def report(given: Any) -> None:

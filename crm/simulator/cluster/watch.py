@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 class Promise:
     """A change that a client was told is done. `element` is an id in the configuration; `there` whether it must be in it at the end.
 
-    `quorate`: of the view that it was told in. What a minority accepted may instead be in a file that was kept aside.
+    `certain`: more than half of all nodes accepted it. What fewer accepted may instead be in a file that was kept aside.
     """
 
     element: str
     there: bool
-    quorate: bool
+    certain: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +71,7 @@ class Watch:
         self._dcs: dict[ViewId, int] = {}
         self._deciders: dict[ViewId, int] = {}
         self._ordered: dict[tuple[int, str], int] = {}
+        self._operations: dict[str, str] = {}
 
     # --- the truth on the machines
 
@@ -146,11 +147,15 @@ class Watch:
             case _:
                 pass
 
-    def ordered(self, box: Box, life: int, transition_key: str) -> None:
-        """A node's executor is given an order."""
+    def ordered(self, box: Box, life: int, transition_key: str, operation: str) -> None:
+        """A node's executor is given an order. `operation` names what it is to do, empty where doing it twice is no harm."""
         if (box.node_id, transition_key) in self._ordered:
             self._fail(f"ordered twice: {transition_key} on {box.name}")
+        for key in self.unreported(box, life) if operation else ():
+            if self._operations.get(key) == operation:
+                self._fail(f"ordered again while it is under way: {operation} on {box.name}")
         self._ordered[(box.node_id, transition_key)] = life
+        self._operations[transition_key] = operation
 
     def reported(self, box: Box, transition_key: str) -> None:
         self._ordered[(box.node_id, transition_key)] = 0

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from crm.controller.messages import Changes
-from crm.controller.status import Attributes
 from crm.simulator.checkers import Checkers
 from crm.simulator.clock import Violation
 from crm.simulator.cluster.box import Box, Write
@@ -288,10 +287,11 @@ class ClusterWorld(World):
         node, process = box.node, box.process
         if node is None or process is None or not process.alive:
             return
-        values = {f"master-{name.partition(':')[0]}": score}
-        changes = Changes((Attributes(str(box.node_id), box.name, dict(values)),), (), "an agent set a promotion score")
+        attribute = f"master-{name.partition(':')[0]}"
 
         async def call() -> None:
-            node.perform(node.controller.publish(changes))
+            word = node.controller.attributes.wish(str(box.node_id), box.name, attribute, score)
+            reason = f"{attribute} of {box.name} was set"
+            node.perform(node.controller.publish(Changes(reason=reason, words=(word,), promised=True)))
 
         self.loop.start(process, call)
