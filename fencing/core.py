@@ -9,6 +9,9 @@ as fenced as soon as everything of the round is off, and switching it on again i
 A step is tried as often as its device allows, within its time limit. A device works on as many steps as it allows at the same time (one,
 usually); more wait. Devices that must be asked whom they can fence are asked first, and their lists are remembered for a while.
 
+When no device can do it, the node's own watchdog may: a node that is cut off and known to be watched resets itself, and counts as
+fenced when the time that this takes at most has passed (`messaging.watchdog_core` derives it; who asks for it knows).
+
 What is never done: confirming on a guess. A request that no device can carry out fails, with the reason for each device. A person's
 word (`confirm`) counts as a device's.
 
@@ -27,6 +30,7 @@ from fencing.devices import Device, HostCheck
 from fencing.topology import Level, levels_for
 from fencing.types import (
     Answer,
+    AskWatchdog,
     Effect,
     Event,
     FenceAction,
@@ -43,6 +47,8 @@ LIST_VALID_MS: Final = 60_000
 """How long a device's list of plugs is believed."""
 ASK_TIMEOUT_MS: Final = 20_000
 """For `list` and `status`, unless the device says otherwise."""
+WATCHDOG: Final = "watchdog"
+"""Named in the history as the device, when a node has reset itself."""
 STATUS_ON: Final = 0
 STATUS_OFF: Final = 2
 
@@ -83,6 +89,8 @@ class _Job:
     errors: list[str] = field(default_factory=list)
     over: bool = False
     answer: str = ""
+    watchdog: bool = False
+    resets_itself: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +108,8 @@ class Fencer:
     """See the module's text. `node` is the node it runs on."""
 
     def __init__(self, node: str) -> None:
+        self.watchdog = False
+        """Whether nodes may be fenced by their own watchdogs, when no device can do it."""
         self._node = node
         self._devices: dict[str, Device] = {}
         self._levels: tuple[Level, ...] = ()
@@ -200,8 +210,23 @@ class Fencer:
         """A delay is over."""
         for job in list(self._jobs.values()):
             if _timer(job) == name and not job.over:
+                if job.resets_itself:
+                    text = f"{job.target} has reset itself: its watchdog has not been fed since it was lost"
+                    return self._finish(job, True, WATCHDOG, text, epoch_s)
                 return self._step(job, now_ms, epoch_s)
         return []
+
+    def on_watchdog(self, identity: int, wait_ms: int, why_not: str, now_ms: int, epoch_s: int) -> list[Effect]:
+        """What is known of the target's watchdog: it resets the node within `wait_ms` from now; 0: nobody may rely on it."""
+        job = next((job for job in self._jobs.values() if job.identity == identity and not job.over), None)
+        if job is None:
+            return []
+        if wait_ms <= 0:
+            if why_not:
+                job.errors.append(f"{WATCHDOG}: {why_not}")
+            return self._begin_round(job, now_ms, epoch_s)
+        job.resets_itself = True
+        return [SetTimer(_timer(job), now_ms + wait_ms)]
 
     def confirm(self, target: str, who: str, now_ms: int, epoch_s: int) -> list[Effect]:
         """A person's word that the node is off: it ends every request to switch it off."""
@@ -290,10 +315,13 @@ class Fencer:
 
     def _begin_round(self, job: _Job, now_ms: int, epoch_s: int) -> list[Effect]:
         assert job.rounds is not None
+        if not job.rounds and self.watchdog and job.action is not FenceAction.ON and not job.watchdog:
+            job.watchdog = True
+            return [AskWatchdog(job.identity, job.target)]
         if not job.rounds:
             reason = "; ".join(job.errors)
             if not self._devices:
-                reason = "there are no fence devices"
+                reason = "; ".join(["there are no fence devices", *job.errors])
             elif not reason:
                 reason = "none of the fence devices is for it"
             return self._finish(job, False, "", f"no device can fence {job.target}: {reason}", epoch_s)

@@ -59,6 +59,14 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
+class AskWatchdog:
+    """No device could do it: does the target's own watchdog? The answer comes back through `on_watchdog` with this job."""
+
+    job: int
+    target: str
+
+
+@dataclass(frozen=True, slots=True)
 class SetTimer:
     """Call `on_timer` with this name at `at_ms` (monotonic)."""
 
@@ -81,7 +89,7 @@ class Event:
     ended: int = 0
 
 
-Effect = RunDevice | Answer | SetTimer | Event
+Effect = RunDevice | AskWatchdog | Answer | SetTimer | Event
 
 
 class InvariantBroken(AssertionError):

@@ -15,8 +15,8 @@ restarted daemon finds that in RUN_DIR) it is fed only while all is well:
 A crm that leaves politely has moved its resources: nothing is to be lost any more. A clean stop closes the device.
 
 **When a lost node may be presumed to have reset itself** (`presumed_ms`, counted from when it was declared dead): it notices that it is cut off
-within a deadtime and a keepalive after that, it may have been fed just then, and a stop between looking and feeding can cost one more
-timeout: `2 * timeout + deadtime + keepalive`. That holds only where two sides are never both quorate (majority, quorum disk, arbiter; not
+within a deadtime and a keepalive after that (a crm that is missing, within the grace), it may have been fed just then, and a stop
+between looking and feeding can cost one more timeout: `2.5 * timeout + deadtime + keepalive`. That holds only where two sides are never both quorate (majority, quorum disk, arbiter; not
 with `two_node` or ping), where loss of quorum and of the crm reset the node, and for a node that said with its last heartbeat that
 it is watched.
 """
@@ -86,7 +86,12 @@ def presumed_ms(config: MessagingConfig) -> int:
     resets = watchdog.on_quorum_loss == Loss.RESET and watchdog.on_crm_loss == Loss.RESET
     if not watchdog.device or shared or not resets:
         return 0
-    return 2 * watchdog.timeout_ms + config.timers.deadtime_ms + config.timers.keepalive_ms
+    return (
+        2 * watchdog.timeout_ms
+        + watchdog.timeout_ms // GRACE_PARTS
+        + config.timers.deadtime_ms
+        + config.timers.keepalive_ms
+    )
 
 
 class WatchdogCore:

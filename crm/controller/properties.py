@@ -47,6 +47,14 @@ def crm_restart_grace_ms(document: etree._Element) -> int:
     return duration_ms(option(document, "crm-restart-grace"), CRM_RESTART_GRACE_MS)
 
 
+def watchdog_timeout_ms(document: etree._Element) -> int:
+    """`fencing-watchdog-timeout`: 0 for never, negative for the time that is derived."""
+    text = option(document, "fencing-watchdog-timeout") or option(document, "stonith-watchdog-timeout") or "0"
+    if text.startswith("-"):
+        return -1
+    return duration_ms(text, 0)
+
+
 def fencing_enabled(document: etree._Element) -> bool:
     text = option(document, "fencing-enabled") or option(document, "stonith-enabled") or "true"
     return text.lower() not in FALSE

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, Final
 
 from lxml import etree
@@ -23,7 +23,7 @@ from agents.types import AgentId, Operation
 from crm.api import errors
 from crm.api.errors import ApiError
 from crm.cib import xml
-from crm.controller import status
+from crm.controller import properties, status
 from crm.controller.effects import Fence
 from crm.controller.graph import INFINITY
 from crm.daemon.clock import epoch_s, now_ms
@@ -31,7 +31,7 @@ from crm.daemon.peers import Peers
 from fencing import topology
 from fencing.core import Fencer
 from fencing.devices import AgentAbilities, Device, Problem, read
-from fencing.types import Answer, Effect, Event, FenceAction, Outcome, Request, RunDevice, SetTimer
+from fencing.types import Answer, AskWatchdog, Effect, Event, FenceAction, Outcome, Request, RunDevice, SetTimer
 
 METADATA_TIMEOUT_MS: Final = 10_000
 CURIOSITY_S: Final = 3.0
@@ -57,6 +57,10 @@ class Fencing:
         self.node = node
         self.core = Fencer(node)
         self.broken: Callable[[BaseException], None] = lambda error: None
+        self.record: Callable[[str, dict[str, Any], str], object] = lambda name, fields, cause: None
+        """Into the event log: the name of the record, its fields and its cause."""
+        self._causes: dict[str, str] = {}
+        """What a node is to be fenced for, by its name."""
         self.chance: Callable[[], float] = random.random
         self._runner = runner
         self._done = done
@@ -75,6 +79,8 @@ class Fencing:
         self._document: etree._Element | None = None
         self._known: list[Device] = []
         self._complaints: list[Problem] = []
+        self.ask_watchdog: Callable[[str, str], Awaitable[tuple[int, str]]] = _no_watchdog
+        """Of a target, with the reason: how long until it has reset itself, or 0 and why nobody may rely on that."""
         peers.handler("fence_execute", self._execute_for_peer)
 
     # --- what there is to know ---------------------------------------------------------------------------------------
@@ -127,6 +133,7 @@ class Fencing:
             for node in xml.elements(xml.section(document, "nodes"), "node")
         }
         self.core.configure(devices, levels, attributes)
+        self.core.watchdog = properties.watchdog_timeout_ms(document) != 0
         if self._curious and self._learning is None:
             self._learning = asyncio.create_task(self._learn_all(CURIOSITY_S))
             self._learning.add_done_callback(self._over)
@@ -134,6 +141,7 @@ class Fencing:
     def request(self, fence: Fence) -> None:
         """What the controller asks for."""
         self._tokens[fence.token] = fence.target
+        self._causes[fence.target] = fence.cause
         others = self._others()
         if fence.target == self.node and fence.action != "on" and others:
             self._spawn(self._ask_peer(fence, others[0]))
@@ -167,6 +175,7 @@ class Fencing:
             "action": fence.action,
             "reason": fence.reason,
             "timeout_ms": fence.timeout_ms or DEFAULT_TIMEOUT_MS,
+            "cause": fence.cause,
         }
         try:
             answer = await self._peers.call(peer, "fence_execute", params)
@@ -179,6 +188,7 @@ class Fencing:
         token = self._last_remote
         future: asyncio.Future[tuple[bool, str]] = asyncio.get_running_loop().create_future()
         self._answers[token] = future
+        self._causes[str(params["target"])] = str(params.get("cause", ""))
         await self._begin_knowing(
             Request(
                 token=token,
@@ -208,6 +218,8 @@ class Fencing:
                     self._spawn(self._run(call_id, device, operation))
                 case Answer(token, _, confirmed, text):
                     self._answered(token, confirmed, text)
+                case AskWatchdog(job, target):
+                    self._spawn(self._watchdog(job, target))
                 case SetTimer(name, at_ms):
                     delay = max(0, at_ms - now_ms()) / 1000
                     asyncio.get_running_loop().call_later(delay, self._due, name)
@@ -219,10 +231,19 @@ class Fencing:
     def _due(self, name: str) -> None:
         self._perform(self.core.on_timer(name, now_ms(), epoch_s()))
 
+    async def _watchdog(self, job: int, target: str) -> None:
+        wait_ms, why_not = await self.ask_watchdog(target, "fenced by the cluster")
+        if wait_ms:
+            _log.warning("%s has no fence device that works: it resets itself within %d ms", target, wait_ms)
+        self._perform(self.core.on_watchdog(job, wait_ms, why_not, now_ms(), epoch_s()))
+
     async def _run(self, call_id: int, device: str, operation: Operation) -> None:
         result = await self._runner.run(operation)
-        if not result.ok:
-            _log.warning("%s %s: %s", device, operation.action, result.exit_reason or f"exit status {result.rc}")
+        target = operation.parameters.get("nodename", "")
+        text = "" if result.ok else result.exit_reason or f"exit status {result.rc}"
+        fields = {"device": device, "action": operation.action, "target": target, "ok": result.ok, "text": text}
+        fields["exec_ms"] = result.run_ms
+        self.record("fence_device", fields, self._causes.get(target, ""))
         self._perform(self.core.on_result(call_id, result, now_ms(), epoch_s()))
 
     def _answered(self, token: int, ok: bool, text: str) -> None:
@@ -268,6 +289,10 @@ class Fencing:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             self.broken(error)
+
+
+async def _no_watchdog(_target: str, _reason: str) -> tuple[int, str]:
+    return 0, ""
 
 
 def _stonith_resources(document: etree._Element, node: str) -> Iterator[etree._Element]:

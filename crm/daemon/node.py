@@ -56,6 +56,7 @@ from crm.daemon.journal import Journal
 from crm.daemon.peers import Peers
 from crm.daemon.policy_client import PolicyClient
 from crm.daemon.replication import Replication
+from crm.daemon.selffence import SelfFencing
 from crm.daemon.settings import DaemonSettings
 from crm.daemon.surroundings import Surroundings
 from crm.events import causes as causal
@@ -126,6 +127,9 @@ class Node:
             settings.node_name, self.executing.runner, self._on_fenced, self.peers, self._rest_of_the_group
         )
         self.fencing.chance = self.surroundings.chance
+        self.fencing.record = self.journal.record
+        self.self_fencing = SelfFencing(self)
+        self.fencing.ask_watchdog = self.self_fencing.ask
         self.cib.broken = self.executing.broken = self.fencing.broken = self.broken
         self.inputs = InputSeries(settings.state_dir / "pengine")
         self.hub = Hub()
@@ -385,6 +389,9 @@ class Node:
                     if now:
                         self.cib.synchronised()
                         self.fencing.on_configuration(self.cib.document)
+                        view = self.controller.view
+                        if self.controller.coordinator is not None and view is not None and view.quorate:
+                            self._spawn(self.self_fencing.tell_policy())
                 case Forget(resource, entry_id):
                     self.executing.forget(resource, entry_id)
                 case KeepAttributes(values):

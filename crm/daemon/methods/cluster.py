@@ -69,6 +69,8 @@ class ClusterMethods(NodeMethods):
     async def messaging_query(self, call: Call) -> dict[str, Any]:
         call.only("name")
         name = call.need_text("name")
+        if "." in name:  # these do something, and have methods of their own
+            raise ApiError(errors.INVALID, f"messaging.query asks only; {name!r} does something")
         client = self.node.client
         if client is None:
             raise ApiError(errors.UNAVAILABLE, "messaging is not running on this node just now")

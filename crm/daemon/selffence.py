@@ -1,0 +1,94 @@
+"""Fencing by a node's own watchdog: when may this node rely on it that a lost one has reset itself?
+
+Theory of operation. Messaging knows of each peer whether it was watched when it was heard last, and how long such a node may take
+(`messaging.watchdog_core`). The administrator must have allowed it (`fencing-watchdog-timeout`: a negative value takes the time as derived, a
+positive one is a longer time; one that is shorter than derived would be a guess, and is refused). A target that is still in the group is first told
+not to feed its watchdog any more, and must have said that it will not.
+
+The DC writes `have-watchdog`, so that the policy engine knows that nodes can be fenced without any device.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any, Final
+
+from crm.api import errors
+from crm.api.errors import ApiError
+from crm.cib.operations import Kind, Operation
+from crm.controller import properties
+from messaging.client import QueryFailed
+
+if TYPE_CHECKING:
+    from crm.daemon.node import Node
+
+_PAIR: Final = (
+    '<crm_config><cluster_property_set id="cib-bootstrap-options">'
+    '<nvpair id="cib-bootstrap-options-have-watchdog" name="have-watchdog" value="true"/>'
+    "</cluster_property_set></crm_config>"
+)
+
+_log = logging.getLogger("vigil.fencing")
+
+
+class SelfFencing:
+    """See the module's text."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._told = False
+        node.peers.handler("fence_starve", self._starve_for_peer)
+
+    async def ask(self, target: str, reason: str) -> tuple[int, str]:
+        """For the fencer: how long until the target has reset itself from now, or 0 and why nobody may rely on that."""
+        allowed_ms = properties.watchdog_timeout_ms(self._node.cib.document)
+        if allowed_ms == 0:
+            return 0, ""
+        try:
+            known = await self._query("watchdog")
+            own = target == self._node.settings.node_name
+            needed_ms = int(known["own"].get("presumed_ms", 0) if own else known["peers"].get(target, 0))
+            if needed_ms == 0:
+                return 0, f"{target} did not say that a watchdog resets it"
+            if 0 < allowed_ms < needed_ms:
+                return 0, f"fencing-watchdog-timeout is {allowed_ms} ms, and {needed_ms} ms may be needed"
+            await self._starve(target, reason)
+        except ApiError as error:
+            return 0, error.message
+        return max(needed_ms, allowed_ms), ""
+
+    async def _starve(self, target: str, reason: str) -> None:
+        """A node that can still be spoken to must agree. ApiError when it does not."""
+        if target == self._node.settings.node_name:
+            await self._query("watchdog.starve", reason=reason)
+            return
+        view = self._node.controller.view
+        member = next((each for each in view.members if each.name == target), None) if view else None
+        if view is not None and member is not None and member.node_id in view.group:
+            await self._node.peers.call(member.node_id, "fence_starve", {"reason": reason})
+
+    async def _starve_for_peer(self, params: dict[str, Any]) -> dict[str, Any]:
+        return await self._query("watchdog.starve", reason=str(params.get("reason", "")))
+
+    async def _query(self, name: str, **parameters: Any) -> dict[str, Any]:
+        client = self._node.client
+        if client is None:
+            raise ApiError(errors.UNAVAILABLE, "messaging is not running on this node just now")
+        try:
+            return await client.query(name, **parameters)
+        except QueryFailed as error:
+            raise ApiError(errors.FAILED, str(error)) from None
+        except (OSError, TimeoutError) as error:
+            raise ApiError(errors.UNAVAILABLE, f"messaging does not answer: {error}") from None
+
+    async def tell_policy(self) -> None:
+        """On the DC: write `have-watchdog` where this node is watched and nobody has written it."""
+        if self._told or properties.option(self._node.cib.document, "have-watchdog") == "true":
+            return
+        self._told = True
+        try:
+            if (await self._query("watchdog"))["own"].get("open"):
+                await self._node.cib.request(Operation(Kind.MODIFY, xml=_PAIR), automatic=True)
+        except ApiError as error:
+            self._told = False
+            _log.warning("have-watchdog is not in the configuration yet: %s", error)
