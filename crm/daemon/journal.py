@@ -21,8 +21,8 @@ from crm.daemon import clock
 from crm.events import words
 from crm.events.clock import STAMP_BYTES, HybridClock
 
-RING: Final = 5000
-"""Events kept in memory."""
+RING: Final = 1000
+"""Events kept in memory; the event log on disk has more."""
 
 _log = logging.getLogger("vigil")
 _LEVELS: Final = {words.ERROR: logging.ERROR, words.WARNING: logging.WARNING, words.INFO: logging.INFO}
