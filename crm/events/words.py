@@ -62,6 +62,8 @@ def is_detail(record: Record) -> bool:
     if record["event"] == "action_result":
         # A probe that found what was expected is a detail of a start that follows, or of nothing.
         return bool(record.get("ok")) and record.get("operation") in ("monitor", "notify", "cancel", "delete")
+    if record["event"] == "fence_device":
+        return bool(record.get("ok"))  # the end of the fencing says it
     return record["event"] in DETAILS
 
 
@@ -169,7 +171,10 @@ _SENTENCES: Final[dict[str, Callable[[Record], str]]] = {
     "action_result": _action_result,
     "action_lost": lambda r: f"{r['operation']} on {r['on']} gave no result",
     "fence_requested": lambda r: f"fencing {r['target']} ({r['action']})" + _tail(r.get("reason")),
-    "fence_device": lambda r: f"{r['device']} {r['action']}" + (" ok" if r["ok"] else " failed") + _tail(r.get("text")),
+    "fence_device": lambda r: (
+        f"{r['device']}: {r['action']}{' of ' + r['target'] if r.get('target') else ''} "
+        f"{'ok' if r['ok'] else 'failed'} in {r['exec_ms']} ms{_tail(r.get('text'))}"
+    ),
     "fenced": _fenced,
     "fence_failed": lambda r: f"fencing of {r['target']} failed" + _tail(r.get("text")),
     "fencing_known": lambda r: f"{r['by']} says: {r['action']} of {r['target']} " + ("ok" if r["ok"] else "failed"),
