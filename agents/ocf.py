@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from agents import trace
 from agents.command import Command, exit_reason, finished, not_found
 from agents.environment import BadParameter, ocf_environment
 from agents.paths import AgentPaths, first_existing
@@ -30,7 +31,11 @@ class OcfConvention:
             environment = ocf_environment(operation, self._paths, self._base)
         except BadParameter as error:
             return OperationResult(OcfCode.NOT_CONFIGURED, ExecStatus.ERROR, str(error))
-        return Command((str(path), operation.action), environment)
+        argv: tuple[str, ...] = (str(path), operation.action)
+        if trace.wanted(operation) and (traced := trace.traced(argv, operation, self._paths)) != argv:
+            argv = traced
+            environment.pop("OCF_RESKEY_trace_ra")  # the shell functions of the agents would trace once more
+        return Command(argv, environment)
 
     def interpret(self, operation: Operation, ended: Ended) -> OperationResult | None:
         assert ended.code is not None

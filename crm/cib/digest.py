@@ -18,6 +18,7 @@ from typing import Final
 META: Final = "CRM_meta_"
 TIMEOUT: Final = "CRM_meta_timeout"
 _NOT_DIGESTED: Final = frozenset(("id", "crm_feature_set", "op-digest", "on_node", "on_node_uuid", "pcmk_external_ip"))
+_TRACING: Final = frozenset(("trace_ra", "trace_dir", "trace_file"))
 _SPECIAL = re.compile(r'[<>&"\x00-\x1f\x7f]')
 _NAMED: Final = {"<": "&lt;", ">": "&gt;", "&": "&amp;", '"': "&quot;"}
 
@@ -30,8 +31,12 @@ def operation_digest(params: Mapping[str, str]) -> str:
 
 
 def digested_parameters(params: Mapping[str, str], interval_ms: int = 0) -> dict[str, str]:
-    """Of all attributes of an operation in a graph, those that its digest is about."""
-    kept = {name: value for name, value in params.items() if not name.startswith(META) and name not in _NOT_DIGESTED}
+    """Of all attributes of an operation in a graph, those that its digest is about.
+
+    Tracing changes nothing of a resource, so it is no reason to restart it; a recurring operation is ordered anew, to be traced from then on.
+    """
+    left_out = _NOT_DIGESTED if interval_ms else _NOT_DIGESTED | _TRACING
+    kept = {name: value for name, value in params.items() if not name.startswith(META) and name not in left_out}
     if interval_ms and TIMEOUT in params:
         kept[TIMEOUT] = params[TIMEOUT]
     return kept

@@ -23,6 +23,8 @@ from crm.policy.values import compare_versions
 _NOT_PARAMETERS: Final = frozenset(
     ("id", "crm_feature_set", "op-digest", "on_node", "on_node_uuid", "pcmk_external_ip")
 )
+_TRACING: Final = frozenset(("trace_ra", "trace_dir", "trace_file"))
+"""Tracing changes nothing of a resource: no reason to restart it. Recurring operations are ordered anew, and traced from then on."""
 _PRIVATE_OF_DEVICES: Final = frozenset(("passwd", "password", "user"))
 _FENCING_ONLY: Final = frozenset(("provides", "stonith-timeout"))
 _ESCAPES: Final = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;"}
@@ -61,11 +63,10 @@ def _escape(value: str) -> str:
     return _SPECIAL.sub(lambda m: _ESCAPES.get(m[0]) or f"&#x{ord(m[0]):02X};", value)
 
 
-def _main_set(parameters: Mapping[str, str], timeout: str | None) -> dict[str, str]:
+def _main_set(parameters: Mapping[str, str], timeout: str | None, recurring: bool = False) -> dict[str, str]:
+    left_out = _NOT_PARAMETERS if recurring else _NOT_PARAMETERS | _TRACING
     values = {
-        name: value
-        for name, value in parameters.items()
-        if not name.startswith("CRM_meta_") and name not in _NOT_PARAMETERS
+        name: value for name, value in parameters.items() if not name.startswith("CRM_meta_") and name not in left_out
     }
     if timeout is not None:
         values["CRM_meta_timeout"] = timeout
@@ -118,7 +119,7 @@ class DigestStore:
         own = connection_address(rsc, operations.parameters(rsc, node), host)
         extra = operations.extra(op, node)
         timeout = meta.get("timeout") if interval_ms else None
-        values = _main_set({**extra, **own} if extra else own, timeout)
+        values = _main_set({**extra, **own} if extra else own, timeout, bool(interval_ms))
         restart = secure = None
         xml = entry.xml if entry is not None else None
         if xml is not None and xml.get("op-restart-digest") is not None:

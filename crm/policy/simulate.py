@@ -13,14 +13,13 @@ from dataclasses import dataclass, field
 
 from lxml.etree import SubElement, _Element
 
+from crm.cib.digest import digested_parameters
 from crm.policy.actions.model import PSEUDO, Action
 from crm.policy.digests import attribute_digest
 from crm.policy.graph import FEATURE_SET, GraphWriter
 from crm.policy.inject import NO_UUID, OperationSpec, count_failure
 from crm.policy.model import INFINITY, Primitive
 from crm.policy.schedule import Transition
-
-_FILTERED = frozenset(("id", "crm_feature_set", "op-digest", "on_node", "on_node_uuid", "pcmk_external_ip"))
 
 
 @dataclass(slots=True)
@@ -227,12 +226,7 @@ def _node_name(action: Action) -> str:
 
 def operation_digest(attributes: Mapping[str, str], interval_ms: int) -> str:
     """What the executor would store as `op-digest` for an operation run with these attributes (P1 24.2)."""
-    values = {
-        name: value for name, value in attributes.items() if not name.startswith("CRM_meta_") and name not in _FILTERED
-    }
-    if interval_ms and "CRM_meta_timeout" in attributes:
-        values["CRM_meta_timeout"] = attributes["CRM_meta_timeout"]
-    return attribute_digest(values)
+    return attribute_digest(digested_parameters(attributes, interval_ms))
 
 
 class _StatusSection:

@@ -126,6 +126,7 @@ def _options(configuration: Configuration, name: str) -> list[etree._Element]:
 
 
 def free_id(configuration: Configuration, wanted: str) -> str:
+    """The id wanted, or one like it that is not used yet."""
     taken = {element.get("id") for element in configuration.root.iter("*")}
     candidate, number = wanted, 0
     while candidate in taken:

@@ -10,7 +10,7 @@ from typing import Annotated, Final
 
 import typer
 
-from crm.shell import editing, verbs
+from crm.shell import editing, tracing, verbs
 from crm.shell.attributes import change, run_attribute
 from crm.shell.configuration import Configuration, ConfigurationError
 from crm.shell.session import ShellError
@@ -24,6 +24,11 @@ Resources = Annotated[list[str], typer.Argument(metavar="RESOURCE...", help="Ids
 Node = Annotated[str, typer.Argument(help="The name of a node.")]
 SomeNode = Annotated[str | None, typer.Argument(metavar="[NODE]", help="The name of a node.")]
 Wait = Annotated[bool, typer.Option("--wait", "-w", help="Return when the cluster has carried it out.")]
+TracedOperation = Annotated[
+    str | None,
+    typer.Argument(metavar="[OP]", help="start, monitor, probe...; all that the resource has, unless named."),
+]
+TracedInterval = Annotated[str | None, typer.Argument(metavar="[INTERVAL]", help="Of a monitor: all, unless named.")]
 STOP_LIMIT_S: Final = 300.0
 """How long `restart` waits for the resource to stop."""
 
@@ -430,6 +435,39 @@ def failcount(
     for each in current.nodes:
         if node in (None, each.name):
             shell.say(f"{resource} on {each.name}: {counts.get(each.name, '0')}")
+
+
+@app.command()
+def fail(context: typer.Context, resource: Resource, node: SomeNode = None) -> None:
+    """Declare a resource failed: the cluster recovers it as if a monitor had found that."""
+    shell = shell_of(context)
+    answer = shell.live.call("resource.fail", resource=resource, node=node)
+    shell.say(f"{resource} on {answer['node']} counts as failed; the cluster recovers it")
+    shell.settle()
+
+
+@app.command()
+def trace(
+    context: typer.Context,
+    resource: Resource,
+    operation: TracedOperation = None,
+    interval: TracedInterval = None,
+    log_dir: Annotated[str, typer.Option("--dir", help="Where the traces go; RUN_DIR/trace_ra, unless given.")] = "",
+) -> None:
+    """Have the agent write what it does, line by line, to a file for each run. Nothing is restarted."""
+    shell = shell_of(context)
+    done = change(shell, lambda configuration: tracing.trace(configuration, resource, operation, interval, log_dir))
+    shell.say(f"{resource} is traced: {', '.join(done)}; the files are in {log_dir or 'RUN_DIR/trace_ra'} of each node")
+
+
+@app.command()
+def untrace(
+    context: typer.Context, resource: Resource, operation: TracedOperation = None, interval: TracedInterval = None
+) -> None:
+    """End the tracing of a resource."""
+    shell = shell_of(context)
+    done = change(shell, lambda configuration: tracing.untrace(configuration, resource, operation, interval))
+    shell.say(f"{resource} is not traced any more: {', '.join(done)}" if done else f"{resource} is not traced")
 
 
 # --- attributes -------------------------------------------------------------------------------------------------------
