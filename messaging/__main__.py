@@ -10,6 +10,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from messaging import logs
 from messaging.config import MessagingConfig, TieBreakerType, load_resolved
 from messaging.errors import SetupError
 
@@ -40,18 +41,11 @@ def _run(config: MessagingConfig) -> int:
 
 
 def _start_log(config: MessagingConfig) -> None:
-    import logging
 
     try:
-        logging.basicConfig(
-            filename=config.log_file,
-            level=config.log_level.upper(),
-            format="%(asctime)s.%(msecs)03d messaging %(levelname)s %(message)s",
-            datefmt="%Y-%m-%dT%H:%M:%S",
-        )
+        logs.start("messaging", config.log_file, config.log_level)
     except OSError as error:
         raise SetupError(f"cannot write the log file {config.log_file}: {error.strerror}") from None
-    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
 
 
 if __name__ == "__main__":

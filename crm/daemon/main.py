@@ -87,17 +87,12 @@ def _on_loop_error(node: Node, context: dict[str, object]) -> None:
 
 def _start_log(settings: DaemonSettings) -> None:
     from crm.daemon.settings import SettingsError
+    from messaging import logs
 
     try:
-        logging.basicConfig(
-            filename=settings.log_file,
-            level=settings.log_level.upper(),
-            format="%(asctime)s.%(msecs)03d crm %(levelname)s %(message)s",
-            datefmt="%Y-%m-%dT%H:%M:%S",
-        )
+        logs.start("crm", settings.log_file, settings.log_level)
     except OSError as error:
         raise SettingsError(f"cannot write the log file {settings.log_file}: {error.strerror}") from None
-    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
 
 
 def _prepare(settings: DaemonSettings) -> None:

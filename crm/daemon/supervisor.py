@@ -33,6 +33,8 @@ import sys
 import time
 from typing import Final
 
+from messaging.journalstream import is_journal
+
 RESTART_LIMIT: Final = 30
 RESTART_WINDOW_S: Final = 60.0
 PAUSES_S: Final = (0.0, 0.0, 0.1, 0.2, 0.5, 1.0)
@@ -272,6 +274,10 @@ def start_time(pid: int) -> str:
 def say(text: str, level: str = "INFO") -> None:
     """One line for people, on standard error (the journal, or a log file)."""
     now = time.time()
+    if is_journal(2, os.environ):
+        with contextlib.suppress(OSError):
+            os.write(2, f"<{3 if level == 'ERROR' else 6}>vigild: {text}\n".encode())
+        return
     stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(now))
     with contextlib.suppress(OSError):
         os.write(2, f"{stamp}.{int(now * 1000) % 1000:03d} vigild {level} {text}\n".encode())
