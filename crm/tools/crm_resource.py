@@ -56,7 +56,7 @@ TABLE: Final[Table] = (
     ("D", "delete", "", "Delete a resource from the CIB. Required: -t"),
     ("", "restart", "", "Restart this resource and anything that depends on it"),
     ("", "wait", "", "Wait until the cluster settles into a stable state"),
-    ("F", "fail", "", ""),
+    ("F", "fail", "", "Tell the cluster that this resource has failed on --node"),
     ("", "force-check", "[LEVEL]", ""),
     ("", "force-start", "", ""),
     ("", "force-stop", "", ""),
@@ -82,8 +82,8 @@ TABLE: Final[Table] = (
     ("T", "timeout", "TIMESPEC", "Abort if command does not finish in this time (with --restart, --wait)"),
     ("f", "force", "", "See the individual commands"),
     ("Q", "quiet", "", "Print only what is essential"),
-    ("n", "operation", "OPERATION", ""),
-    ("I", "interval", "N", ""),
+    ("n", "operation", "OPERATION", "Clear only if this operation has failed (with -C -r)"),
+    ("I", "interval", "N", "Interval of --operation to clear (default 0; with -C -r -n)"),
     ("P", "reprobe", "", ""),
     ("", "recursive", "", ""),
     ("", "host-uname", "NAME", ""),
@@ -111,10 +111,10 @@ _COMMANDS: Final = {
     "wait": ("work", "wait"),
     "restart": ("work", "restart"),
     "delete": ("work", "delete"),
+    "fail": ("work", "fail"),
 }
 """Module of `crm.tools.resources` and function."""
 _ELSEWHERE: Final = {
-    "fail": "",
     "force-check": "",
     "force-start": "",
     "force-stop": "",

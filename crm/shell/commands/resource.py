@@ -24,6 +24,9 @@ Resources = Annotated[list[str], typer.Argument(metavar="RESOURCE...", help="Ids
 Node = Annotated[str, typer.Argument(help="The name of a node.")]
 SomeNode = Annotated[str | None, typer.Argument(metavar="[NODE]", help="The name of a node.")]
 Wait = Annotated[bool, typer.Option("--wait", "-w", help="Return when the cluster has carried it out.")]
+Alone = Annotated[
+    str | None, typer.Argument(metavar="[force]", help="This member only, not all of its group or clone.")
+]
 TracedOperation = Annotated[
     str | None,
     typer.Argument(metavar="[OP]", help="start, monitor, probe...; all that the resource has, unless named."),
@@ -371,10 +374,11 @@ def cleanup(
     context: typer.Context,
     resource: Annotated[str | None, typer.Argument(metavar="[RESOURCE]", help="All, unless named.")] = None,
     node: SomeNode = None,
+    force: Alone = None,
     wait: Wait = False,
 ) -> None:
     """Forget failures, so that what failed is tried again."""
-    _clear_history(context, "resource.cleanup", "failures", resource, node, wait)
+    _clear_history(context, "resource.cleanup", "failures", resource, node, wait, alone=_is_forced(force))
 
 
 @app.command()
@@ -382,14 +386,28 @@ def refresh(
     context: typer.Context,
     resource: Annotated[str | None, typer.Argument(metavar="[RESOURCE]", help="All, unless named.")] = None,
     node: SomeNode = None,
+    force: Alone = None,
     wait: Wait = False,
 ) -> None:
     """Forget everything that is known of resources, and look at what runs again."""
-    _clear_history(context, "resource.refresh", "history", resource, node, wait)
+    _clear_history(context, "resource.refresh", "history", resource, node, wait, alone=_is_forced(force))
+
+
+def _is_forced(word: str | None) -> bool:
+    if word not in (None, "force"):
+        raise ShellError(f"{word!r} is not known; expected [RESOURCE] [NODE] [force]")
+    return word is not None
 
 
 def _clear_history(
-    context: typer.Context, method: str, what: str, resource: str | None, node: str | None, wait: bool
+    context: typer.Context,
+    method: str,
+    what: str,
+    resource: str | None,
+    node: str | None,
+    wait: bool,
+    *,
+    alone: bool = False,
 ) -> None:
     shell = shell_of(context)
     configuration = Configuration(shell.live.query_cib())
@@ -403,7 +421,7 @@ def _clear_history(
             verbs.resource_of(configuration, resource)
     except ConfigurationError as error:
         raise editing.shell_error(error) from None
-    answer = shell.live.call(method, resource=resource, node=node)
+    answer = shell.live.call(method, resource=resource, node=node, alone=alone or None)
     number = int(answer.get("cleared", 0))
     where = f" on {node}" if node else ""
     shell.say(

@@ -22,16 +22,29 @@ _LOOK_AGAIN_S: Final = 0.1
 
 
 def clear_history(cluster: Cluster, given: Given) -> int:
-    """`--cleanup`: where there are failures. `--refresh`: everywhere."""
+    """`--cleanup`: where there are failures. `--refresh`: everywhere. A member stands for its group or clone, unless forced."""
     refresh = given.has("refresh")
     resource, node = given.get("resource"), given.get("node")
+    which: dict[str, object] = {"alone": True if given.has("force") else None}
+    if given.has("operation", "interval"):
+        if refresh or resource is None or not given.has("operation"):
+            usage("--operation (and --interval) go with --cleanup and --resource")
+        interval = milliseconds(given.text("interval"), "--interval") if given.has("interval") else 0
+        which.update(operation=given.text("operation"), interval_ms=interval)
     if resource is not None:
         resource = values.find(cluster, resource).id
-    answer = cluster.call("resource.refresh" if refresh else "resource.cleanup", resource=resource, node=node)
+    answer = cluster.call("resource.refresh" if refresh else "resource.cleanup", resource=resource, node=node, **which)
     if not given.has("quiet"):
         where = f" on {node}" if node else " on all nodes"
         count = f" ({answer['cleared']} histories cleared)"
         print(f"{'Refreshed' if refresh else 'Cleaned up'} {resource or 'all resources'}{where}{count}")
+    return exits.OK
+
+
+def fail(cluster: Cluster, given: Given) -> int:
+    if not given.has("node"):
+        usage("You need to supply a node with -N")
+    cluster.call("resource.fail", resource=given.text("resource"), node=given.text("node"))
     return exits.OK
 
 
