@@ -99,6 +99,12 @@ class TieBreaker:
     certificate: str = ""
     algorithm: str = "ffsplit"
     prefer: str = "lowest"
+    accept_without_fencing: bool = False
+
+    @property
+    def shared(self) -> bool:
+        """Whether both halves may hold its evidence at one time, so that only fencing decides between them."""
+        return self.type == "ping" or not self.master_wins
 
 
 @dataclass(frozen=True, slots=True)

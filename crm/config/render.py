@@ -137,6 +137,8 @@ def _render_quorum(out: _Writer, quorum: Quorum, nodes: tuple[NodeEntry, ...]) -
     out.table("quorum.tie_breaker")
     tie_breaker = quorum.tie_breaker
     out.value("type", tie_breaker.type, "none, ping, qdisk or arbiter")
+    if tie_breaker.accept_without_fencing:
+        out.value("accept_without_fencing", True, "both halves may go on, and nothing keeps them apart")
     match tie_breaker.type:
         case "qdisk":
             _render_quorum_disk(out, tie_breaker)

@@ -80,6 +80,7 @@ class TieBreakerSection(Section):
     certificate: str = ""
     algorithm: Literal["ffsplit", "lms"] = "ffsplit"
     prefer: Literal["lowest", "highest", "resources"] = "lowest"
+    accept_without_fencing: bool = False
 
 
 class QuorumSection(Section):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from crm.config.addresses import is_loopback, parse_endpoint
 from crm.config.model import DEFAULT_DEADTIME_MS, Heuristic, PingGroup, TieBreaker, Timers
 from crm.config.problems import Problems, shown
@@ -29,6 +31,22 @@ def resolve_tie_breaker(
     problems: Problems,
 ) -> TieBreaker:
     _check_kind(given, problems)
+    resolved = _resolve_kind(given, nodes, timers, expected_votes, problems)
+    if given.accept_without_fencing and not resolved.shared:
+        problems.add(
+            f"{KEY}.accept_without_fencing",
+            "is for tie-breakers under which both halves may go on: ping, or no master_wins",
+        )
+    return replace(resolved, accept_without_fencing=given.accept_without_fencing)
+
+
+def _resolve_kind(
+    given: TieBreakerSection,
+    nodes: list[NodeSection],
+    timers: Timers | None,
+    expected_votes: int,
+    problems: Problems,
+) -> TieBreaker:
     match given.type:
         case "qdisk":
             return _resolve_quorum_disk(given, timers, problems)

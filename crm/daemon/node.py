@@ -26,7 +26,7 @@ from typing import Any, Final
 from crm.api import errors
 from crm.api.errors import ApiError
 from crm.api.server import ApiServer, Hub
-from crm.cib import xml
+from crm.cib import without_fencing, xml
 from crm.cib.operations import Kind, Operation
 from crm.cib.replica import Changed, GroupView
 from crm.controller import messages
@@ -147,6 +147,8 @@ class Node:
         began = now_ms()
         await self.executing.begin()
         self.executing.on_configuration(self.cib.document)
+        if self.settings.needs_fencing and without_fencing.is_disabled(self.cib.document):
+            _log.error("%s", without_fencing.danger(self.settings.needs_fencing))
         await self.surroundings.serve(self.api)
         self.journal.record("crm_started", {"crm_id": self.crm_id, "pid": os.getpid(), "took_ms": now_ms() - began})
         member = asyncio.create_task(self._be_member())

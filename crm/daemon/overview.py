@@ -6,7 +6,7 @@ from typing import Any
 
 from lxml import etree
 
-from crm.cib import xml
+from crm.cib import without_fencing, xml
 from crm.controller import status
 from crm.daemon.access import Visitor
 from crm.daemon.node import Node
@@ -52,6 +52,9 @@ def _overview(node: Node, dc: dict[str, Any] | None, view: View | None, document
             "without": list(controller.without_cib()),
             "folder": str(node.cib.store.folder),
         },
+        "unsafe": without_fencing.danger(node.settings.needs_fencing)
+        if node.settings.needs_fencing and without_fencing.is_disabled(document)
+        else "",
         "policy_worker": node.policy.pid,
     }
 

@@ -30,6 +30,8 @@ class DaemonSettings:
     deadtime_ms: int
     source: str = ""
     """The vigil.toml that this was made of."""
+    needs_fencing: str = ""
+    """The tie-breaker under which both halves may go on, so that fencing must not be disabled; empty where it may be."""
     api_group: str = "haclient"
     """Whose members may use the local API beside root; empty for nobody."""
     events_dir: str = ""
@@ -82,12 +84,19 @@ def from_document(document: dict[str, Any]) -> DaemonSettings:
         log_level=str(paths.get("log_level") or "info"),
         deadtime_ms=int(document["timers"]["deadtime_ms"]),
         source=str(document.get("source", "")),
+        needs_fencing=_needs_fencing(document["quorum"]["tie_breaker"]),
         api_group=str(document.get("api", {}).get("group", "haclient")),
         events_dir=str(document.get("events", {}).get("folder", "")),
         events_max_bytes=int(document.get("events", {}).get("max_mib", 10)) << 20,
         events_keep=int(document.get("events", {}).get("keep", 9)),
         metrics=_endpoint(document.get("metrics", {}).get("listen")),
     )
+
+
+def _needs_fencing(tie_breaker: dict[str, Any]) -> str:
+    kind = str(tie_breaker["type"])
+    shared = kind == "ping" or not tie_breaker.get("master_wins", True)
+    return kind if shared and not tie_breaker.get("accept_without_fencing", False) else ""
 
 
 def _endpoint(value: dict[str, Any] | None) -> tuple[str, int] | None:

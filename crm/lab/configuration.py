@@ -77,7 +77,10 @@ def _tie_breaker(lab: Lab, node: str) -> config.TieBreaker:
         case TieBreaker.PING:
             machine = lab.isolation is Isolation.MACHINE
             target = SWITCH_ADDRESS if machine else f"127.0.0.1:{lab.ping_port(node)}"
-            return config.TieBreaker("ping", (target,), PING_INTERVAL_MS, PING_TIMEOUT_MS, 2)
+            # In a lab nothing can be lost: fencing may be switched off to see what happens then.
+            return config.TieBreaker(
+                "ping", (target,), PING_INTERVAL_MS, PING_TIMEOUT_MS, 2, accept_without_fencing=True
+            )
         case TieBreaker.QDISK:
             time_ms = lab.timers.deadtime_ms - lab.timers.keepalive_ms
             interval_ms = time_ms // (config.QDISK_TKO + config.QDISK_EXTRA + 1)

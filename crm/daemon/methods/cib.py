@@ -10,7 +10,7 @@ from typing import Any, Final
 from crm.api import errors
 from crm.api.errors import ApiError
 from crm.api.server import Call
-from crm.cib import operations, xml
+from crm.cib import operations, without_fencing, xml
 from crm.cib.operations import Kind, Operation, Refusal
 from crm.cib.store import StoreError
 from crm.cib.xml import Version
@@ -39,6 +39,9 @@ class CibMethods(NodeMethods):
             ("update-user", user_name(call.peer.uid)),
         )
         operation = _operation(dict(call.params), stamp)
+        needed_by = self.node.settings.needs_fencing
+        if needed_by and without_fencing.is_disabled_by(operation):
+            raise ApiError(errors.CONFLICT, without_fencing.danger(needed_by))
         user, groups = user_of(call)
         if lost := self.node.controller.without_cib():
             text = f"every copy of the configuration on {', '.join(lost)} is damaged, and no member has one (crm status says what to do)"

@@ -18,6 +18,7 @@ from crm.shell.session import LiveSession, ShellError
 from crm.shell.shell import Shell, shell_of, wait_idle
 
 if TYPE_CHECKING:
+    from crm.config import Config
     from messaging.forecast import Standing
 
 app = typer.Typer(
@@ -179,9 +180,27 @@ def check(context: typer.Context, config: ConfigPath = CONFIG) -> None:
             keyring.load(Path(loaded.key_file))
         except SetupError as error:
             problems.extend(str(error).splitlines())
+        problems.extend(_without_fencing(loaded))
     if problems:
         raise ShellError(f"{len(problems)} problem{'' if len(problems) == 1 else 's'}", tuple(problems))
     shell_of(context).say(f"{config}: good")
+
+
+def _without_fencing(config: Config) -> list[str]:
+    """Whether fencing is disabled in the CIB on this node's disk, although the tie-breaker needs it."""
+    from lxml import etree
+
+    from crm.cib import without_fencing
+
+    tie_breaker = config.quorum.tie_breaker
+    path = config.state_dir / "cib" / "cib.xml"
+    if not tie_breaker.shared or tie_breaker.accept_without_fencing or not path.exists():
+        return []
+    try:
+        disabled = without_fencing.is_disabled(etree.parse(str(path)).getroot())
+    except (OSError, etree.XMLSyntaxError) as error:
+        return [f"{path} cannot be read: {error}"]
+    return [without_fencing.danger(tie_breaker.type)] if disabled else []
 
 
 # --- running ----------------------------------------------------------------------------------------------------------

@@ -18,6 +18,8 @@ def read(state: ClusterState, about: Mapping[str, Any], *, quorate: bool, live: 
     found.extend(_switched_off(state))
     if live and not about.get("dc"):
         found.append(Notice(Level.WARNING, "There is no DC: nothing is decided until one is elected."))
+    if about.get("unsafe"):
+        found.append(Notice(Level.ERROR, f"Not safe: {about['unsafe']}."))
     found.extend(_cib(about.get("cib") or {}))
     order = {Level.ERROR: 0, Level.WARNING: 1, Level.NOTICE: 2}
     return tuple(sorted(found, key=lambda notice: order[notice.level]))
