@@ -66,27 +66,32 @@ class _Path:
 
 
 class LinkMonitor:
-    """All links of one node. `groups` are the links that are multicast or broadcast; see the module's text."""
+    """All links of one node. `links` holds the other nodes on each; `groups` are those that are multicast or broadcast."""
 
     def __init__(
-        self, node_id: int, names: dict[int, str], links: int, groups: Iterable[int], warntime_ms: int, deadtime_ms: int
+        self,
+        node_id: int,
+        names: dict[int, str],
+        links: Sequence[Sequence[int]],
+        groups: Iterable[int],
+        warntime_ms: int,
+        deadtime_ms: int,
     ) -> None:
         self._me = node_id
         self._groups = frozenset(groups)
         self._warntime_us = warntime_ms * 1000
         self._deadtime_us = deadtime_ms * 1000
         self._paths: dict[tuple[int, int], _Path] = {}
-        self._turn = [0] * links
-        self.relist(names)
-        self._sent: list[list[tuple[int, int]]] = [[(0, 0)] * _RING for _ in range(links)]
+        self.relist(names, links)
+        self._sent: list[list[tuple[int, int]]] = [[(0, 0)] * _RING for _ in links]
 
-    def relist(self, names: dict[int, str]) -> None:
+    def relist(self, names: dict[int, str], links: Sequence[Sequence[int]]) -> None:
         """Who belongs to the cluster from now on; what is known of those that stay is kept."""
-        self._names = {peer: name for peer, name in names.items() if peer != self._me}
-        self._peers = sorted(self._names)
-        paths = [(link, peer) for link in range(len(self._turn)) for peer in self._peers]
+        self._names = names
+        self._on = [sorted(peers) for peers in links]
+        paths = [(link, peer) for link, peers in enumerate(self._on) for peer in peers]
         self._paths = {path: self._paths.get(path) or _Path() for path in paths}
-        self._turn = [0] * len(self._turn)
+        self._turn = [0] * len(links)
 
     # --- what goes out and comes in
 
@@ -103,14 +108,14 @@ class LinkMonitor:
             flags = _GROUP_ARRIVES if self._fresh(path.group_us, now_us) else 0
             hold_us = min(max(0, now_us - path.newest_us), _MAX_HOLD_US)
             told.append(_REPORT.pack(peer, path.newest, hold_us, losses.get(peer, 0), flags))
-        if self._peers:
-            self._turn[link] = (self._turn[link] + len(told)) % len(self._peers)
+        if told:
+            self._turn[link] = (self._turn[link] + len(told)) % len(self._on[link])
         return bytes([len(told)]) + b"".join(told)
 
     def due(self, link: int) -> Sequence[int]:
         """Whom the next heartbeat on a link reports on."""
         start = self._turn[link]
-        turned = self._peers[start:] + self._peers[:start]
+        turned = self._on[link][start:] + self._on[link][:start]
         return turned[:REPORTS]
 
     def arrived(self, link: int, peer: int, sequence: int, data: bytes, by_group: bool, now_us: int) -> bytes:
@@ -155,10 +160,10 @@ class LinkMonitor:
         """Whom the group of this link does not reach, as far as is known."""
         if link not in self._groups:
             return []
-        rounds = 1 + (len(self._peers) - 1) // REPORTS  # until everybody has been reported on
+        rounds = 1 + (len(self._on[link]) - 1) // REPORTS  # until everybody has been reported on
         return [
             peer
-            for peer in self._peers
+            for peer in self._on[link]
             if not (
                 self._fresh((path := self._paths[link, peer]).group_us, now_us)
                 and self._fresh(path.group_there_us, now_us, rounds)
@@ -179,9 +184,9 @@ class LinkMonitor:
         told: list[Report] = []
         alive = {peer for (_, peer), path in self._paths.items() if self._judge(path, now_us) is LinkState.UP}
         permitted = set(fallback)
-        for link in sorted(self._groups | {link for link, _ in self._paths}):
+        for link, peers in enumerate(self._on):
             beside = set(self.needs_unicast(link, now_us)) if link in permitted else set()
-            for peer in self._peers:
+            for peer in peers:
                 path = self._paths[link, peer]
                 told += self._note(link, peer, path, now_us, peer in alive)
                 by_unicast = peer in beside and path.state is LinkState.UP
@@ -221,7 +226,7 @@ class LinkMonitor:
     def status(self, link: int, losses: dict[int, int], now_us: int) -> list[dict[str, object]]:
         """Per peer, for `query("links")`: loss in percent, round trip in milliseconds; None for what is not known."""
         answer: list[dict[str, object]] = []
-        for peer in self._peers:
+        for peer in self._on[link]:
             path = self._paths[link, peer]
             state = self._judge(path, now_us)
             there = state is LinkState.UP and path.loss_there is not None

@@ -16,8 +16,9 @@ from typing import Any
 from messaging.config import LinkConfig, LinkMode, MessagingConfig
 from messaging.effects import DatagramReceived, Event
 from messaging.errors import Malformed
-from messaging.frame import LOSS_SPAN, FrameCodec, Rejection
+from messaging.frame import LOSS_SPAN, FrameCodec, Packet, Rejection
 from messaging.links.monitor import LinkMonitor
+from messaging.links.serial import ABSENT, HEARTBEAT, PIECE, SerialLink
 from messaging.links.tcp import Streams
 from messaging.links.udp import UdpLink
 
@@ -49,16 +50,18 @@ class Network:
         groups = [link.number for link in config.links if link.mode in (LinkMode.MULTICAST, LinkMode.BROADCAST)]
         self._fallback = [link.number for link in config.links if link.fallback]
         timers = config.timers
-        self.monitor = LinkMonitor(
-            config.node_id, names, len(config.links), groups, timers.warntime_ms, timers.deadtime_ms
-        )
+        self._on = [_ends(config, link) for link in config.links]
+        self.monitor = LinkMonitor(config.node_id, names, self._on, groups, timers.warntime_ms, timers.deadtime_ms)
         self._peers = [node.node_id for node in config.nodes if node.node_id != config.node_id]
         self._lives: dict[int, int] = {}
         self.links = [self._make(link) for link in config.links]
         self.streams = Streams(config, frames, incarnation, emit, self._ways, on_control)
+        self.streams.lines = {link.number: link for link in self.links if isinstance(link, SerialLink)}
         self._check_due_us = self._renew_due_us = 0
 
-    def _make(self, link: LinkConfig) -> UdpLink:
+    def _make(self, link: LinkConfig) -> UdpLink | SerialLink:
+        if link.mode is LinkMode.SERIAL:
+            return SerialLink(self._config, link, self.frames.pack, self._on_frame)
         return UdpLink(self._config, link, self._on_datagram)
 
     async def start(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -73,7 +76,8 @@ class Network:
             link.relist(config)
         self._config = config
         self._peers = [node.node_id for node in config.nodes if node.node_id != config.node_id]
-        self.monitor.relist({node.node_id: node.name for node in config.nodes})
+        self._on = [_ends(config, link) for link in config.links]
+        self.monitor.relist({node.node_id: node.name for node in config.nodes}, self._on)
         self.streams.relist(config)
         self.frames.listed = frozenset(node.node_id for node in config.nodes)
 
@@ -92,7 +96,8 @@ class Network:
             losses = {peer: self._loss(peer, number) for peer in self.monitor.due(number)}
             reports = self.monitor.reports(number, self.frames.next_sequence(number), losses, now)
             beside = self.monitor.needs_unicast(number, now) if number in self._fallback else ()
-            link.send(self.frames.pack(number, reports + payload), beside)
+            head = HEARTBEAT if self._is_serial(number) else b""
+            link.send(self.frames.pack(number, head + reports + payload), beside)
         if now >= self._check_due_us:
             self._check_due_us = now + CHECK_US
             self.check(now)
@@ -103,13 +108,31 @@ class Network:
 
     def _on_datagram(self, link: int, data: bytes, by_group: bool) -> None:
         packet = self.frames.unpack(link, data)
+        if packet is not None:
+            self._on_heartbeat(link, packet, packet.payload, by_group)
+
+    def _on_frame(self, link: int, data: bytes) -> None:
+        """What came over a serial line."""
+        packet = self.frames.unpack(link, data)
         if packet is None:
             return
+        kind, payload = packet.payload[:1], packet.payload[1:]
+        if kind == HEARTBEAT:
+            self._on_heartbeat(link, packet, payload, False)
+            return
+        try:
+            if kind != PIECE:
+                raise Malformed("neither a heartbeat nor a piece")
+            self.streams.lines[link].on_piece(payload)
+        except Malformed:
+            self.frames.reject(Rejection.MALFORMED)
+
+    def _on_heartbeat(self, link: int, packet: Packet, data: bytes, by_group: bool) -> None:
         if self._lives.get(packet.sender) != packet.incarnation:
             self._lives[packet.sender] = packet.incarnation
             self.monitor.restarted(packet.sender)
         try:
-            payload = self.monitor.arrived(link, packet.sender, packet.sequence, packet.payload, by_group, now_us())
+            payload = self.monitor.arrived(link, packet.sender, packet.sequence, data, by_group, now_us())
         except Malformed:
             self.frames.reject(Rejection.MALFORMED)
             return
@@ -123,7 +146,7 @@ class Network:
     def _ways(self, peer: int) -> list[int]:
         """The links in the order in which a stream should try them: those that live first, serial lines last of these."""
         fresh = sorted(self.monitor.fresh_links(peer, now_us()), key=self._is_serial)
-        rest = [link for link in range(len(self.links)) if link not in fresh]
+        rest = [link for link, on in enumerate(self._on) if peer in on and link not in fresh]
         return fresh + sorted(rest, key=self._is_serial)
 
     def check(self, now: int) -> None:
@@ -175,3 +198,9 @@ class Network:
                 }
             )
         return answer
+
+
+def _ends(config: MessagingConfig, link: LinkConfig) -> list[int]:
+    """The other nodes that this node has on a link."""
+    on = [node.node_id for node in config.nodes if node.endpoints[link.number].host != ABSENT]
+    return [node_id for node_id in on if node_id != config.node_id] if config.node_id in on else []

@@ -18,11 +18,12 @@ import socket
 from collections import deque
 from collections.abc import Callable
 
-from messaging.config import Endpoint, LinkMode, MessagingConfig
+from messaging.config import Endpoint, MessagingConfig
 from messaging.effects import Event, StreamClosed, StreamOpened, StreamReceived
 from messaging.errors import SetupError
 from messaging.frame import FrameCodec, Rejection
 from messaging.keyring import Keyring
+from messaging.links.serial import SerialLink
 from messaging.links.udp import IP_FREEBIND, IPV6_FREEBIND, resolve
 from messaging.stream import StreamCodec, StreamRejected
 
@@ -32,6 +33,9 @@ ATTEMPT_PART = 4
 `HANDSHAKE_TIMEOUT_S`."""
 
 ATTEMPT_MIN_S = 0.2
+SERIAL_PATIENCE = 3
+"""A slow line takes so many times longer; it is tried when nothing else lives."""
+
 REDIAL_FIRST_S = 0.02
 REDIAL_MAX_S = 1.0
 BACKLOG = 64
@@ -69,12 +73,13 @@ class Connection(asyncio.Protocol):
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
         transport.set_write_buffer_limits(high=WRITE_HIGH_BYTES)
-        made: socket.socket = transport.get_extra_info("socket")
-        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, self._streams.user_timeout_ms)
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_IDLE_S)
-        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE_IDLE_S)
+        made: socket.socket | None = transport.get_extra_info("socket")
+        if made is not None:  # else it is a serial line
+            made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            made.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, self._streams.user_timeout_ms)
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_IDLE_S)
+            made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE_IDLE_S)
         self._deadline = asyncio.get_running_loop().call_later(HANDSHAKE_TIMEOUT_S, self.close)
         self._streams.admit(self)
         transport.write(self.codec.start())
@@ -150,12 +155,14 @@ class Streams:
         self._pending: dict[Connection, None] = {}
         self._dialers: dict[int, asyncio.Task[None]] = {}
         self._servers: list[asyncio.Server] = []
+        self.lines: dict[int, SerialLink] = {}
 
     async def start(self) -> None:
         """Listen on this node's endpoint of every link. SetupError when one cannot."""
         loop = asyncio.get_running_loop()
         for number, endpoint in enumerate(self._config.node(self._config.node_id).endpoints):
-            if self._config.links[number].mode is LinkMode.SERIAL:
+            if number in self.lines:
+                self.lines[number].accept = functools.partial(self._make, number, None)
                 continue
             family, address = resolve(endpoint)
             made = socket.socket(family, socket.SOCK_STREAM)
@@ -248,7 +255,7 @@ class Streams:
         while True:
             for link in self._ways(peer):
                 try:
-                    async with asyncio.timeout(attempt_s):
+                    async with asyncio.timeout(attempt_s * (SERIAL_PATIENCE if link in self.lines else 1)):
                         await self._attempt(peer, link, endpoints[link])
                 except (OSError, TimeoutError, SetupError):  # unreachable, silent, or its name does not resolve now
                     pass
@@ -260,8 +267,11 @@ class Streams:
 
     async def _attempt(self, peer: int, link: int, endpoint: Endpoint) -> None:
         """One connection over one link, until it ends. `opened` ends the dialing when it stands."""
-        family, address = resolve(endpoint)
         dial = functools.partial(self._make, link, peer)
+        if link in self.lines:
+            await self._hold(peer, self.lines[link].dial(dial))
+            return
+        family, address = resolve(endpoint)
         loop = asyncio.get_running_loop()
         made = socket.socket(family, socket.SOCK_STREAM)
         try:
@@ -272,6 +282,11 @@ class Streams:
         except BaseException:
             made.close()
             raise
+        await self._hold(peer, connection)
+
+    async def _hold(self, peer: int, connection: asyncio.Protocol) -> None:
+        """Until the connection ends, or the attempt does; `opened` ends the dialing first when it stands."""
+        assert isinstance(connection, Connection)
         try:
             await asyncio.shield(connection.ended)
         finally:

@@ -22,6 +22,14 @@ DRIVER = Path(__file__).with_name("messaging_network.py")
         "loss",
         "one-way",
         "two-links",
+        "interface-gone",
+        "serial-only",
+        "blocked-multicast",
+        "blocked-broadcast",
+        "narrow",
+        "priority",
+        "stopped",
+        "load",
         "address-unicast",
         "address-multicast",
     ],
@@ -32,7 +40,7 @@ def test_messaging_on_real_networks(tmp_path: Path, scenario: str) -> None:
         ["unshare", *namespaces, sys.executable, str(DRIVER), scenario, str(tmp_path)],
         capture_output=True,
         text=True,
-        timeout=90,
+        timeout=150,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+import tty
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -162,6 +163,10 @@ class RealCluster:
             for n in range(1, count + 1)
         ]
         link = vigil_toml.Link("unicast", 5410, "", "", 1)
+        line: list[str] = options.get("line", [])  # the two ends of a serial line
+        for (_, addresses), end in zip(nodes, line, strict=False):
+            addresses.append(end)
+        cable = [vigil_toml.Link("serial", 5410, "", "", 1, baud=115200)] if line else []
         self.nodes: dict[int, RealNode] = {}
         for n in range(1, count + 1):
             key = self.key
@@ -173,7 +178,7 @@ class RealCluster:
                 "real",
                 nodes,
                 this_node=f"n{n}",
-                links=[link] * links,
+                links=[*[link] * links, *cable],
                 deadtime_ms=options.get("deadtime_ms", 1000),
                 key_file=str(key),
                 encryption=options.get("encryption", "none"),
@@ -208,3 +213,34 @@ class RealCluster:
                 await crm.close()
         for node in self.nodes.values():
             node.stop()
+
+
+class Cable:
+    """A pair of pseudo-terminals joined by a relay; `ends` are the devices. `plugged` can be pulled."""
+
+    def __init__(self) -> None:
+        self.plugged = True
+        self._masters: list[int] = []
+        self._slaves: list[int] = []
+        self.ends: list[str] = []
+        for _ in range(2):
+            master, slave = os.openpty()
+            tty.setraw(slave)
+            self.ends.append(os.ttyname(slave))
+            self._masters.append(master)
+            self._slaves.append(slave)
+            os.set_blocking(master, False)
+
+    def start(self) -> None:
+        loop = asyncio.get_running_loop()
+        for place, master in enumerate(self._masters):
+            loop.add_reader(master, self._relay, master, self._masters[1 - place])
+
+    def _relay(self, source: int, target: int) -> None:
+        data = os.read(source, 65536)
+        if self.plugged:
+            os.write(target, data)
+
+    def close(self) -> None:
+        for each in (*self._masters, *self._slaves):
+            os.close(each)

@@ -19,7 +19,7 @@ class Line:
     def __init__(self, links: int = 1) -> None:
         self.now_us = 10_000_000
         self.ends = {
-            node: LinkMonitor(node, NAMES, links, groups=[0], warntime_ms=WARN_MS, deadtime_ms=DEAD_MS)
+            node: LinkMonitor(node, NAMES, [[3 - node]] * links, groups=[0], warntime_ms=WARN_MS, deadtime_ms=DEAD_MS)
             for node in NAMES
         }
         self.sequence = {(node, link): 0 for node in NAMES for link in range(links)}
@@ -131,7 +131,7 @@ def test_a_peer_that_began_a_new_life_is_measured_anew() -> None:
 
 def test_in_a_cluster_of_thirty_two_everybody_is_reported_on_in_turn_and_the_reports_stay_small() -> None:
     names = {node: f"n{node}" for node in range(1, 33)}
-    monitor = LinkMonitor(1, names, 1, [], WARN_MS, DEAD_MS)
+    monitor = LinkMonitor(1, names, [range(2, 33)], [], WARN_MS, DEAD_MS)
     seen = []
     for number in range(1, 9):
         seen += monitor.due(0)
@@ -141,7 +141,7 @@ def test_in_a_cluster_of_thirty_two_everybody_is_reported_on_in_turn_and_the_rep
 
 @given(st.binary(max_size=200))
 def test_reports_that_do_not_decode_are_refused_and_nothing_else_raises(data: bytes) -> None:
-    monitor = LinkMonitor(1, NAMES, 1, [0], WARN_MS, DEAD_MS)
+    monitor = LinkMonitor(1, NAMES, [[2]], [0], WARN_MS, DEAD_MS)
     try:
         rest = monitor.arrived(0, 2, 1, data, True, 1_000_000)
     except Malformed:
