@@ -277,7 +277,7 @@ class Coordinator:
         if isinstance(graph, str):
             self._need_causes = causal.joined(causes, self._need_causes)
             self._need = self._need or "the policy engine failed"
-            self._not_before_ms = now_ms + DECISION_RETRY_MS
+            self._not_before_ms = max(self._not_before_ms, now_ms + DECISION_RETRY_MS)
             return [Record("decision_failed", {"transition": number, "error": graph}, causal.name_of(causes))]
         if self._need is not None and self._overtaken < MAX_OVERTAKEN:
             self._overtaken += 1
@@ -325,7 +325,7 @@ class Coordinator:
             return [Record("fencing_given_up", fields, cause or self._cause), *self.pump(now_ms)]
         self._need = self._need or text
         self._need_causes = causal.joined(self._need_causes, (cause,))
-        self._not_before_ms = now_ms + FENCING_RETRY_MS * attempts
+        self._not_before_ms = max(self._not_before_ms, now_ms + FENCING_RETRY_MS * attempts)
         return self.pump(now_ms)
 
     def on_not_sent(self, orders: Orders, now_ms: int) -> list[Effect]:
@@ -367,8 +367,8 @@ class Coordinator:
         times += [time for time in (self._startup_until_ms, self._recheck_ms) if time is not None]
         if not self.hands.open and not self._opening:
             times.append(self._open_at_ms)
-        if self._need is not None and self._not_before_ms:
-            times.append(self._not_before_ms)
+        if self._not_before_ms and self._need is not None and self.transition is None and self._deciding is None:
+            times += [] if self._held else [self._not_before_ms]
         if self.transition is not None:
             deadline = self.transition.next_deadline_ms()
             times += [] if deadline is None else [deadline]
@@ -393,8 +393,14 @@ class Coordinator:
         self._opening = True
         return self.hands.publish(Changes((), (), "the configuration may be changed", True, True))
 
+    @property
+    def _held(self) -> bool:
+        """Nothing is decided or ordered just now, whatever the time is."""
+        waiting = self._startup_until_ms is not None or (bool(self._patience) and not self.view.quorate)
+        return waiting or not self._begun
+
     def _act(self, now_ms: int) -> list[Effect]:
-        if not self._begun or self._startup_until_ms is not None or (self._patience and not self.view.quorate):
+        if self._held:
             return []
         effects: list[Effect] = []
         if self.transition is not None:

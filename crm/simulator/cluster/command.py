@@ -6,8 +6,8 @@ import sys
 import time
 from collections.abc import Iterable
 
-from crm.simulator.cluster import mutants
 from crm.simulator.cluster.course import Outcome, run
+from crm.simulator.cluster.mutants import installed
 
 HOUR_MS = 3_600_000
 
@@ -44,7 +44,7 @@ class Totals:
 def main(seeds: Iterable[int], mutant: str | None, trace: bool, end_s: float | None) -> int:
     """Exit code 0 when all checkers held, 1 when one failed. Under a mutant the run ends at the first seed that finds it."""
     totals = Totals()
-    with mutants.installed(mutant):
+    with installed(mutant):
         for seed in seeds:
             if end_s is not None and time.monotonic() >= end_s:
                 break

@@ -69,6 +69,9 @@ class Link:
     def tell(self, event: MessagingEvent) -> None:
         self._reader.feed_data(ipc.event_frame(event))
 
+    def answer(self, reply: dict[str, Any]) -> None:
+        self._reader.feed_data(ipc.json_frame(Kind.REPLY, reply))
+
     def drop(self, reason: str) -> None:
         self._reader.feed_data(ipc.json_frame(Kind.DROPPED, {"reason": reason}))
         self.hang_up()

@@ -17,11 +17,13 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, cast
+from typing import Any, Final, cast
 
-from crm.simulator.clock import Clock
+from crm.simulator.clock import Clock, Violation
 
 _EXACT = 1e-6
+MAX_CALLS: Final = 20_000
+"""Callbacks at one virtual moment; beyond it somebody wakes himself again and again."""
 
 
 @dataclass(slots=True, eq=False)
@@ -53,6 +55,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         self._execute = execute
         self._failed = failed
         self._ended = False
+        self._moment = (0, 0)
 
     # --- what asyncio asks for
 
@@ -120,6 +123,12 @@ class VirtualLoop(asyncio.AbstractEventLoop):
     def _run(self, handle: asyncio.Handle, context: contextvars.Context) -> None:
         if handle.cancelled():
             return
+        moment, count = self._moment
+        self._moment = (moment, count + 1) if moment == self._clock.now else (self._clock.now, 0)
+        if count > MAX_CALLS:
+            raise Violation(
+                f"a loop without end: more than {MAX_CALLS} callbacks in one millisecond, the last {handle}"
+            )
         process = context.get(CURRENT)
         if process is None or (process.alive and not process.stopped):
             handle._run()

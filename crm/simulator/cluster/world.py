@@ -207,12 +207,29 @@ class ClusterWorld(World):
                 self.give(node_id, CrmMulticast(message.token, message.view_id, message.payload))
             case Kind.SEND:
                 self.give(node_id, CrmSend(*ipc.read_send(body)))
+            case Kind.QUERY:
+                self._answer(node_id, link, ipc.read_json(body))
             case Kind.LEAVE:
                 self.boxes[node_id].link = None
                 self.give(node_id, CrmDetached(True))
                 link.hang_up()
             case _:
                 raise NotImplementedError(kind)
+
+    def _answer(self, node_id: int, link: Link, question: dict[str, Any]) -> None:
+        """What messaging says of itself; these machines have no watchdog."""
+        core = self.machines[node_id].core
+        reply: dict[str, Any] = {"id": question.get("id", 0)}
+        match question.get("name"):
+            case "watchdog":
+                reply["result"] = {"own": {}, "peers": {}}
+            case "status" if core is not None:
+                reply["result"] = core.status()
+            case "quorum" if core is not None:
+                reply["result"] = core.quorum()
+            case name:
+                reply["error"] = f"{name} is not simulated"
+        link.answer(reply)
 
     def crm_hung_up(self, link: Link) -> None:
         for node_id, box in self.boxes.items():

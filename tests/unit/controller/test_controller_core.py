@@ -529,6 +529,21 @@ def fence_then_start(document: etree._Element) -> str:
     return NOTHING
 
 
+def fence_and_start_elsewhere(document: etree._Element) -> str:
+    return graph((crm_event(1, "stonith", 2, stonith_action="reboot"), ()), (rsc_op(2, "start", "db", 1), ()))
+
+
+def test_a_failed_fencing_that_waits_for_an_operation_to_end_wakes_nobody_up_before() -> None:
+    world = two(fence_and_start_elsewhere)
+    world.install(1)
+    controller = world.nodes[1].controller
+    (fence,) = world.nodes[1].fences
+    world.perform(world.nodes[1], controller.on_fenced(fence.token, False, "no answer", world.now_ms))
+    world.pass_time(3000)
+    wake = controller.next_wake_ms()
+    assert wake is not None and wake > world.now_ms  # once it lay in the past, and the daemon's loop spun
+
+
 def test_recovery_waits_until_fencing_is_confirmed_and_written_down() -> None:
     world = two(fence_then_start)
     world.perform(world.nodes[2], world.nodes[2].controller.set_attributes("2", "n2", {"standby": "on"}, "test"))
