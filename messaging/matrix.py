@@ -42,6 +42,7 @@ class Matrix:
         self._votes = votes
         self._lifetime_ms = RELAY_LIFETIME * deadtime_ms
         self._turn = 0
+        self._coming: dict[int, int] = {}
 
     def relist(self, votes: Mapping[int, int]) -> None:
         """Other nodes belong to the cluster from now on."""
@@ -68,6 +69,20 @@ class Matrix:
     def set_view(self, view_id: ViewId) -> None:
         if view_id != self.own.view_id:
             self._write(replace(self.own, view_id=view_id))
+
+    def expect(self, members: dict[int, int]) -> None:
+        """These lives have agreed on the present view and may still say that they are in the last one; {} ends that.
+
+        Otherwise the first to install it would find that the others share a view without it, and go off alone.
+        """
+        if members != self._coming:
+            self._coming = members
+            self._part = None
+
+    def _view_of(self, row: Row) -> ViewId:
+        if row.view_id < self.own.view_id and self._coming.get(row.node_id) == row.incarnation:
+            return self.own.view_id
+        return row.view_id
 
     def _write(self, row: Row) -> None:
         self.own = replace(row, version=self.own.version + 1)
@@ -177,7 +192,7 @@ class Matrix:
             node_id: Vertex(
                 node_id=node_id,
                 votes=self._votes[node_id],
-                view_id=row.view_id,
+                view_id=self._view_of(row),
                 hears=frozenset(
                     heard
                     for heard, incarnation in row.hears.items()

@@ -254,6 +254,7 @@ class Membership:
             self._window_due_ms, self._window_over = None, True
         if self._stragglers_due_ms is not None and now_ms >= self._stragglers_due_ms:
             self._stragglers_due_ms = None
+            self._matrix.expect({})
         if self.view is None and self._held is None and self.phase is Phase.IDLE and not self._matrix.may_form():
             return
         part = self._matrix.part()
@@ -582,6 +583,7 @@ class Membership:
                 self._penalties.pop(member.node_id, None)  # it has made up for it: the next one starts short
         self._ordering.install(view.view_id, view.member_ids)
         self._matrix.set_view(view.view_id)
+        self._matrix.expect({member.node_id: member.incarnation for member in view.members})
         self._matrix.set_flag(RowFlag.READY, True)
         self._matrix.set_flag(RowFlag.SEEN_ALL, self.seen_all)
         self._out.notify(view)

@@ -8,8 +8,9 @@ import random
 import pytest
 
 from messaging.connectivity import Vertex, edges, part_of, partition, rank
-from messaging.messages import NO_VIEW
-from messaging.types import ViewId
+from messaging.matrix import Matrix
+from messaging.messages import NO_VIEW, Row
+from messaging.types import Member, ViewId
 
 
 def matrix(
@@ -96,3 +97,16 @@ def test_a_large_and_nasty_matrix_is_cut_off_and_still_gives_one_answer() -> Non
     first = partition(vertices)
     assert first == partition(vertices)
     assert len(first[0]) == 10
+
+
+def test_who_installs_first_does_not_go_off_alone_because_the_others_rows_are_older() -> None:
+    """Rows of a split in progress: 1 does not hear 2, the others hear everybody, and 1 is the first in the new view."""
+    lives = {n: 10 + n for n in range(1, 5)}
+    matrix = Matrix(Member(1, "n1", 11), dict.fromkeys(lives, 1), 1000)
+    matrix.set_hears({3: 13, 4: 14})
+    for node_id in (2, 3, 4):
+        matrix.learn(Row(node_id, lives[node_id], 1, 0, ViewId(7, 1), {n: lives[n] for n in lives}))
+    matrix.set_view(ViewId(8, 1))
+    assert set(matrix.part()) == {1}
+    matrix.expect({1: 11, 3: 13, 4: 14})
+    assert set(matrix.part()) == {1, 3, 4}
