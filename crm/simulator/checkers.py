@@ -2,9 +2,10 @@
 
 - Views: one id has one content; a node is in what it installs; ids grow at a node, across its restarts too; every member
   but the leader had accepted the ballot; a ballot is used once.
-- Quorum: by the checker's own arithmetic; and no two quorate views without a common member at one time, where the
-  mode excludes it. Under two_node and ping both halves may be quorate by design (fencing decides), so there only the
-  arithmetic, `wait_for_all` and the evidence are checked.
+- Quorum: by the checker's own arithmetic, where the votes that count do not change; and no two quorate views without
+  a common member at one time, where the mode excludes it. Under two_node and ping both halves may be quorate by design
+  (fencing decides), so there only the arithmetic, `wait_for_all` and the evidence are checked.
+- Frames: what a node takes was sent as it is, over that link, by a life that is the newest it knows, and is taken once.
 - Messages: one order in a view, without gaps; who goes together from one view to the next has delivered the same; each
   multicast has one fate at its sender, before the view that ends its chance; no message of another incarnation than the
   view's, from another view, or twice. Direct messages keep their order and do not survive a separation.
@@ -12,12 +13,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from crm.simulator.clock import Violation
 from crm.simulator.machine import Machine, Session
 from crm.simulator.swarm import Mode, Swarm
+from messaging.frame import Packet
 from messaging.messages import NO_VIEW, Accept, ChannelData, Propose, decode, encode
 from messaging.types import Delivered, Direct, Member, MessagingEvent, Undelivered, View, ViewId
 
@@ -45,6 +47,7 @@ class Checkers:
         self.swarm = swarm
         self.machines = machines
         self.sent: dict[int, Sent] = {}
+        self.frames: Mapping[tuple[int, int, int], Sequence[bytes]] = {}
         self.views = 0
         self.quorate_views = 0
         self.deliveries = 0
@@ -55,6 +58,8 @@ class Checkers:
         self._seen_all: set[tuple[int, int]] = set()
         self._order: dict[tuple[ViewId, int], tuple[int, int, bytes]] = {}
         self._places: dict[int, tuple[ViewId, int]] = {}
+        self._taken: dict[tuple[int, int], set[tuple[int, int, int, int]]] = {}
+        self._newest: dict[tuple[int, int, int], int] = {}
         self._ends: dict[tuple[ViewId, ViewId], tuple[int, int]] = {}
 
     # --- lives
@@ -63,6 +68,29 @@ class Checkers:
         """`carried_on`: the incarnation whose knowledge of having seen all nodes this life may go on with."""
         if carried_on is not None and (machine.node_id, carried_on) in self._seen_all:
             self._seen_all.add((machine.node_id, incarnation))
+
+    # --- frames
+
+    def admitted(self, target: int, link: int, packet: Packet) -> None:
+        """A node took a frame that came over a link."""
+        life = (target, self.machines[target].life)
+        where = f"frame {packet.sequence} of n{packet.sender}@{packet.incarnation} on link {link} at n{target}"
+        taken = self._taken.get(life)
+        if taken is None:
+            for old in [old for old in self._taken if old[0] == target]:
+                del self._taken[old]
+            taken = self._taken[life] = set()
+        once = (packet.sender, packet.incarnation, link, packet.sequence)
+        if once in taken:
+            raise Violation(f"replayed: {where}")
+        taken.add(once)
+        newest = self._newest.get((*life, packet.sender), 0)
+        if packet.incarnation < newest:
+            raise Violation(f"of a dead incarnation, {newest} is known: {where}")
+        self._newest[*life, packet.sender] = packet.incarnation
+        sent = self.frames.get((packet.sender, packet.incarnation, link), ())
+        if not 0 < packet.sequence <= len(sent) or sent[packet.sequence - 1] != packet.payload:
+            raise Violation(f"nobody sent this: {where}")
 
     # --- the agreement
 
@@ -111,15 +139,17 @@ class Checkers:
         self.quorate_views += 1
         if knows:
             self._seen_all.add((machine.node_id, machine.incarnation))
-        votes, expected = len(view.members), self.swarm.size
+        mode, votes, expected = self.swarm.mode, len(view.members), self.swarm.size
         where = f"view {view.view_id} of {_ids(view.member_ids)} at n{machine.node_id}"
-        if votes * 2 < expected or (votes * 2 == expected and self.swarm.mode.excludes_two):
+        if not mode.changes_electorate and (votes * 2 < expected or (votes * 2 == expected and not mode.half_suffices)):
             raise Violation(f"quorum by {votes} of {expected} votes: {where}")
-        if self.swarm.mode in (Mode.WAIT_FOR_ALL, Mode.TWO_NODE) and not knows:
+        if mode.waits_for_all and not knows:
             raise Violation(f"quorum before all nodes were seen: {where}")
-        if votes * 2 == expected and self.swarm.mode is Mode.PING:
+        if votes * 2 == expected and mode is Mode.PING:
             self._check_evidence(view, where, now)
-        if self.swarm.mode.excludes_two:
+        if votes * 2 == expected and mode is Mode.LOWEST and 1 not in view.member_ids:
+            raise Violation(f"quorum of the half without the node that decides: {where}")
+        if mode.excludes_two:
             self._check_alone(view, now)
 
     def _check_evidence(self, view: View, where: str, now: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable
+from typing import Any
 
 PPM = 1_000_000
 
@@ -17,21 +18,21 @@ class Clock:
 
     def __init__(self) -> None:
         self.now = 1000
-        self._queue: list[tuple[int, int, Callable[[], None]]] = []
+        self._queue: list[tuple[int, int, Callable[..., None], tuple[Any, ...]]] = []
         self._asked = 0
 
-    def at(self, when: int, what: Callable[[], None]) -> None:
+    def at(self, when: int, what: Callable[..., None], *arguments: Any) -> None:
         self._asked += 1
-        heapq.heappush(self._queue, (when if when > self.now else self.now, self._asked, what))
+        heapq.heappush(self._queue, (when if when > self.now else self.now, self._asked, what, arguments))
 
-    def after(self, delay_ms: int, what: Callable[[], None]) -> None:
-        self.at(self.now + delay_ms, what)
+    def after(self, delay_ms: int, what: Callable[..., None], *arguments: Any) -> None:
+        self.at(self.now + delay_ms, what, *arguments)
 
     def run_until(self, when: int) -> None:
-        queue = self._queue
+        queue, pop = self._queue, heapq.heappop
         while queue and queue[0][0] <= when:
-            self.now, _, what = heapq.heappop(queue)
-            what()
+            self.now, _, what, arguments = pop(queue)
+            what(*arguments)
         self.now = when
 
 

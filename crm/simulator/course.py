@@ -1,5 +1,6 @@
 """The course of one run: first faults anywhere while the checkers watch (safety), then a heal after which the cluster
-must come together and carry messages within a bound (liveness)."""
+must come together and carry messages within a bound (liveness), and then a longer life with single faults
+(`crm.simulator.watch`)."""
 
 from __future__ import annotations
 
@@ -9,12 +10,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from crm.simulator.clock import Violation
+from crm.simulator.machine import WALL_MS
 from crm.simulator.swarm import Fault, Mode, Swarm, draw
+from crm.simulator.watch import Watch
 from crm.simulator.world import World
 
 LIVENESS_MS = 150_000
 """Longer than the longest penalty a node may still have to serve (60 s) and a new start after it."""
 
+DAY_MS = 86_400_000
 STEP_MS = 100
 SETTLE_MS = 5_000
 RESTART_MS = 4_000
@@ -28,6 +32,7 @@ class Outcome:
     swarm: Swarm
     failure: str = ""
     virtual_ms: int = 0
+    storm_ms: int = 0
     agreed_after_ms: int = 0
     faults: int = 0
     multicasts: int = 0
@@ -47,7 +52,9 @@ def run(seed: int, trace: bool = False) -> Outcome:
     outcome = Outcome(seed, swarm)
     try:
         course.safety()
+        outcome.storm_ms = world.now
         outcome.agreed_after_ms = course.liveness()
+        course.watch()
     except Violation as violation:
         outcome.failure = str(violation)
     except Exception as error:
@@ -80,7 +87,7 @@ class Course:
         world, rng = self._world, self._rng
         world.network.max_delay_ms = 1 + rng.randint(0, self._swarm.max_delay_ms)
         for node_id in world.machines:
-            world.clock.after(rng.randint(0, 1500), lambda n=node_id: self._start(n))  # type: ignore[misc]
+            world.clock.after(rng.randint(0, 1500), self._start, node_id)
         self._talk()
         world.clock.run_until(world.now + 3000)
         self._storm()
@@ -133,7 +140,7 @@ class Course:
                 world.note(f"cut n{node_id} -> n{other}")
             case Fault.HEAL:
                 world.note("the network heals")
-                world.network.cut.clear()
+                world.network.heal()
             case Fault.WEATHER:
                 network = world.network
                 network.loss = rng.choice([0.0, self._swarm.loss])
@@ -143,6 +150,21 @@ class Course:
             case Fault.SLOW_DISK:
                 machine.disk.slow_ms = rng.choice([0, 20, 300, 1500])
                 world.note(f"n{node_id} disk takes up to {machine.disk.slow_ms} ms")
+            case Fault.LINK | Fault.CLOG:
+                self._spoil_link(fault, node_id)
+            case Fault.WALL_CLOCK:
+                machine.disk.wall_offset_ms = rng.choice([0, 0, -3_600_000, 3_600_000, 30 * DAY_MS, -WALL_MS])
+                world.note(f"n{node_id} the clock on the wall jumps: {machine.disk.wall_offset_ms} ms off")
+            case Fault.ROT:
+                for other, each in world.machines.items():
+                    if each.core is None and (name := each.disk.rot()):
+                        world.note(f"n{other} {name} has lost bytes")
+            case Fault.ATTACK:
+                self._attack()
+            case Fault.KEYS:
+                world.next_keys()
+            case Fault.QDISK:
+                self._spoil_disk(node_id)
             case Fault.PING:
                 machine.sees_target = not machine.sees_target
                 world.note(f"n{node_id} sees its ping target: {machine.sees_target}")
@@ -198,13 +220,69 @@ class Course:
         ids = list(world.machines)
         world.network.cut = {(a, b) for a in ids for b in ids if (a in left) != (b in left)}
 
+    def _spoil_link(self, fault: Fault, node_id: int) -> None:
+        """One link, for all or for the way from one node or both ways."""
+        world, rng = self._world, self._rng
+        link, others = rng.choice(world.network.links), [n for n in world.machines if n != node_id]
+        what = "clogs" if fault is Fault.CLOG else rng.choice(["is cut off at", "is deaf at", "loses at", "heals at"])
+        world.note(f"link {link.number} {what} n{node_id}")
+        match what:
+            case "clogs":
+                link.clog_ms = rng.choice([0, 1, 10, self._swarm.timers.keepalive_ms // 2])
+            case "is cut off at":
+                link.cut |= {pair for other in others for pair in ((node_id, other), (other, node_id))}
+            case "is deaf at":
+                link.cut |= {(other, node_id) for other in others}
+            case "loses at":
+                link.loss = 0.5
+            case _:
+                link.heal()
+
+    def _attack(self) -> None:
+        """Frames from the tape, as they were or altered, for nodes that may have started since."""
+        world, rng = self._world, self._rng
+        if not world.network.tape:
+            return
+        world.note("recorded frames are sent again")
+        tape, targets = list(world.network.tape), list(world.machines)
+        for _ in range(rng.choice([1, 20, 100])):
+            number, frame = rng.choice(tape)
+            if rng.random() < 0.2:
+                place = rng.randrange(len(frame))
+                frame = frame[:place] + bytes([frame[place] ^ (1 << rng.randrange(8))]) + frame[place + 1 :]
+            if rng.random() < 0.1:
+                number = rng.choice(world.network.links).number
+            world.network.replay(number, frame, rng.choice(targets))
+
+    def _spoil_disk(self, node_id: int) -> None:
+        """The way of one node, or of all, to the quorum disk."""
+        world, rng = self._world, self._rng
+        if world.disk is None:
+            return
+        interval_ms = world.disk.interval_ms
+        until = world.now + rng.choice([interval_ms, 3 * interval_ms, 10 * interval_ms, 40 * interval_ms])
+        what = rng.choice(["stalls", "fails"])
+        reached = [node_id] if rng.random() < 0.7 else list(world.machines)
+        for each in reached:
+            world.note(f"n{each} quorum disk {what} for {until - world.now} ms")
+            path = world.disk.paths[each]
+            if what == "stalls":
+                path.stalls_until = max(path.stalls_until, until)
+            else:
+                path.fails_until = max(path.fails_until, until)
+
+    def watch(self) -> None:
+        watch = Watch(self._world, self._start)
+        watch.run()
+        self.faults += watch.faults
+
     # --- liveness
 
     def liveness(self) -> int:
         """Heal, and demand agreement. How long it took."""
         world, rng, network = self._world, self._rng, self._world.network
         world.note("--- liveness: faults end")
-        network.cut.clear()
+        network.heal()
         network.loss = network.duplication = 0.0
         network.max_delay_ms = 3
         core = set(world.machines)
@@ -213,10 +291,15 @@ class Course:
             self._cut_off(core)
         for node_id, machine in world.machines.items():
             machine.disk.slow_ms = 0
+            machine.disk.wall_offset_ms = 0
             machine.sees_target = True
             world.probe(node_id)
             if machine.session is not None and not machine.session.vouching:
                 world.detach(node_id, graceful=False)
+        if world.disk is not None:
+            world.disk.calm = True
+            for path in world.disk.paths.values():
+                path.stalls_until = path.fails_until = 0
         world.clock.run_until(max(world.now, *(machine.paused_until for machine in world.machines.values())) + 1)
         began = world.now
         self._wait(lambda: self._agreed(core), LIVENESS_MS, f"agreement of {sorted(core)}")
@@ -239,11 +322,13 @@ class Course:
     def _carry(self, core: set[int]) -> None:
         """In the view that stands, messages go through: all that were sent get a fate, and nothing changes any more."""
         world = self._world
-        world.clock.run_until(world.now + SETTLE_MS)
+        world.clock.run_until(world.now + SETTLE_MS + self._swarm.config(1).quorum.last_man_standing_window_ms)
         self._restless = False
+        world.clock.run_until(world.now + STEP_MS)  # what was said last is on its way
         self._wait(lambda: world.agree(core), LIVENESS_MS, "a fate for every multicast")
         view = world.machines[min(core)].installed
-        if view is None or (not view.quorate and self._swarm.mode in (Mode.MAJORITY, Mode.PING)):
+        lenient = self._swarm.mode.waits_for_all or self._swarm.mode.changes_electorate
+        if view is None or (not view.quorate and not lenient):
             raise Violation(f"liveness: {sorted(core)} are together and not quorate: {view.reason if view else ''}")
         if not view.quorate and core == set(world.machines):
             raise Violation(f"liveness: all are together and not quorate: {view.reason}")

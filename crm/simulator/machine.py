@@ -1,42 +1,104 @@
-"""One simulated machine: its disk, its clock, the messaging core while it runs, and the crm attached to it."""
+"""One simulated machine: its disk, its clocks, the messaging core while it runs, and the crm attached to it.
+
+The disk is byte for byte: `messaging.persist` writes and reads files on it as it does on a real one.
+"""
 
 from __future__ import annotations
 
+import json
+import random
 from collections import deque
 from dataclasses import dataclass, field
+from pathlib import Path
 
-from messaging.effects import Durable, Effect, Event
+from crm.simulator.clock import Clock
+from messaging.effects import Effect, Event
 from messaging.node import Node
-from messaging.types import Delivered, View, ViewId
+from messaging.persist import STATE_FILE, StateStore
+from messaging.types import Delivered, Member, View, ViewId
 
 MAX_UNREAD_DATAGRAMS = 200
 """What the socket of a stopped node holds before the kernel drops datagrams."""
 
+STATE_DIR = Path("/state")
+RUN_DIR = Path("/run")
+COPIES = (STATE_DIR / STATE_FILE, STATE_DIR / f"{STATE_FILE}.copy")
 
-@dataclass(slots=True)
+WALL_MS = 1_800_000_000_000
+"""What the clock on the wall shows at virtual time 0, where it is right."""
+
+
 class Disk:
-    """What survives: `incarnation` and the sequence ceiling for good, `seen_all` until the machine boots.
+    """Files, as `messaging.persist.Machine`.
 
-    The daemon waits for its writes, so one write at most is under way (`unsynced`). Power that fails meanwhile leaves the
-    old or the new content, as chance will; a daemon that is killed leaves the new one to the kernel.
+    The daemon waits for its writes: between `begin` and `sync` one set of them is under way. Power that fails meanwhile
+    leaves the first of them done, the next one torn or as it was, and the rest undone; a daemon that is killed leaves
+    them all to the kernel. RUN_DIR is in memory, or on the disk where only the boot id tells that it is void.
     """
 
-    incarnation: int = 0
-    ceiling: int = 0
-    seen_all: bool = False
-    unsynced: Durable | None = None
-    slow_ms: int = 0
+    def __init__(self, clock: Clock, rng: random.Random, run_in_memory: bool) -> None:
+        self.slow_ms = 0
+        self.wall_offset_ms = 0
+        self._clock = clock
+        self._rng = rng
+        self._run_in_memory = run_in_memory
+        self._files: dict[Path, bytes] = {}
+        self._under_way: list[tuple[Path, bytes]] | None = None
+        self._boot = 1
+
+    def read(self, path: Path) -> bytes:
+        if path not in self._files:
+            raise FileNotFoundError(2, "No such file or directory", str(path))
+        return self._files[path]
+
+    def replace(self, path: Path, data: bytes) -> None:
+        if self._under_way is None:
+            self._files[path] = data
+        else:
+            self._under_way.append((path, data))
+
+    def wall_ms(self) -> int:
+        return max(0, WALL_MS + self._clock.now + self.wall_offset_ms)
+
+    def boot_id(self) -> str:
+        return f"boot-{self._boot}"
+
+    def begin(self) -> None:
+        self._under_way = []
 
     def sync(self) -> None:
-        if self.unsynced is not None:
-            self.ceiling, self.seen_all = self.unsynced.sequence_ceiling, self.unsynced.seen_all
-            self.unsynced = None
+        self._files.update(self._under_way or ())
+        self._under_way = None
 
-    def power_fails(self, kept: bool) -> None:
-        if kept:
-            self.sync()
-        self.unsynced = None
-        self.seen_all = False
+    def power_fails(self) -> None:
+        """What was under way is half done, and a new boot comes."""
+        rng, writes = self._rng, self._under_way or []
+        self._under_way = None
+        self._boot += 1
+        done = rng.randint(0, len(writes))
+        self._files.update(writes[:done])
+        if done < len(writes) and rng.random() < 0.5:
+            path, data = writes[done]
+            self._files[path] = data[: rng.randrange(len(data))] + bytes(rng.choice([0, 0, 30]))
+        if self._run_in_memory:
+            for path in [path for path in self._files if path.parent == RUN_DIR]:
+                del self._files[path]
+
+    def rot(self) -> str:
+        """One of the two copies of the state loses bytes, while the other reads. Returns which."""
+        rng = self._rng
+        try:
+            for path in COPIES:
+                json.loads(self._files[path])
+        except (KeyError, ValueError):
+            return ""
+        path = rng.choice(COPIES)
+        data = self._files[path]
+        place = rng.randrange(len(data))
+        self._files[path] = rng.choice(
+            [b"", data[:place], data[:place] + b"\xff" + data[place + 1 :], bytes(len(data))]
+        )
+        return path.name
 
 
 @dataclass(slots=True)
@@ -59,23 +121,27 @@ class Session:
 
 @dataclass(slots=True)
 class Machine:
-    """See the module's text. `life` counts the daemon's starts, so that what was meant for an earlier one is dropped."""
+    """See the module's text. `life` counts starts and ends of the daemon; what belongs to an older life is void."""
 
     node_id: int
     drift_ppm: int
     offset_ms: int
-    disk: Disk = field(default_factory=Disk)
+    disk: Disk
+    store: StateStore
     core: Node | None = None
-    life: int = 0
+    me: Member | None = None
     incarnation: int = 0
+    life: int = 0
     paused_until: int = 0
-    inbox: deque[Event] = field(default_factory=deque)
-    datagrams_waiting: int = 0
-    todo: deque[Effect] = field(default_factory=deque)
     writing: bool = False
     timer_due: int | None = None
+    link_check_ms: int = 0
+    inbox: deque[Event] = field(default_factory=deque)
+    datagrams_waiting: int = 0
+    todo: deque[Effect | View] = field(default_factory=deque)
+    """What the core wants done; a view stands for the moment from which on it counts as installed."""
     newest: dict[int, int] = field(default_factory=dict)
-    """The newest incarnation seen of each peer in this life: what the frame codec admits by."""
+    """The newest incarnation heard of each peer in this life: what the frame codec admits by."""
     session: Session | None = None
     sees_target: bool = True
     told_evidence: bool = False

@@ -5,6 +5,7 @@ A mutant is a set of replaced functions. `installed` puts them in place and take
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -14,10 +15,15 @@ from messaging import membership, quorum
 from messaging.channel import Channel
 from messaging.crm_session import CrmSession
 from messaging.effects import Durable, Persist
+from messaging.frame import FrameCodec, _Window
+from messaging.keyring import Key
+from messaging.matrix import Matrix
 from messaging.membership import Membership
 from messaging.messages import DirectMessage, Flush, Install, Ordered, Propose
 from messaging.node import Node
 from messaging.ordering import Ordering
+from messaging.persist import StateStore
+from messaging.tiebreak.qdisk_core import QuorumDiskCore
 from messaging.types import Direct, ViewId
 
 Patch = tuple[object, str, Callable[..., Any]]
@@ -197,6 +203,117 @@ def _stale_direct() -> tuple[Patch, ...]:
     return (CrmSession, "on_direct", credulous), (Channel, "forget", lambda self: None)
 
 
+# --- frames
+
+
+def _accept_replays() -> tuple[Patch, ...]:
+    return ((_Window, "admit", lambda self, incarnation, sequence: True),)
+
+
+def _accept_old_incarnations() -> tuple[Patch, ...]:
+    judge = FrameCodec._judge
+
+    def forgetful(self: FrameCodec, link: int, data: bytes) -> Any:
+        self._incarnations.clear()
+        return judge(self, link, data)
+
+    return ((FrameCodec, "_judge", forgetful),)
+
+
+def _trust_everybody() -> tuple[Patch, ...]:
+    return ((Key, "verify", lambda self, tag, *parts: True),)
+
+
+# --- what is written down
+
+
+def _one_copy() -> tuple[Patch, ...]:
+    read_state = StateStore._read_state
+
+    def careless(self: StateStore) -> Any:
+        try:
+            json.loads(self._machine.read(self._state))
+        except FileNotFoundError:
+            return read_state(self)
+        except ValueError:
+            return {"incarnation": 0, "sequence_ceiling": 0}
+        return read_state(self)
+
+    return ((StateStore, "_read_state", careless),)
+
+
+def _any_boot() -> tuple[Patch, ...]:
+    def read(self: StateStore) -> bool:
+        try:
+            return bool(json.loads(self._machine.read(self._boot))["seen_all"])
+        except (OSError, ValueError):
+            return False
+
+    return ((StateStore, "_read_seen_all", read),)
+
+
+def _forget_roll() -> tuple[Patch, ...]:
+    def forgetful(self: Membership) -> None:
+        self._out.persist(Durable(self._ceiling, self.seen_all))
+
+    return ((Membership, "_persist", forgetful),)
+
+
+# --- whose votes count, and evidence
+
+
+def _one_step() -> tuple[Patch, ...]:
+    successor = quorum.successor
+
+    def at_once(*arguments: Any) -> quorum.Roll:
+        roll = successor(*arguments)
+        return quorum.Roll(roll.since, roll.pending) if roll.pending is not None else roll
+
+    return ((quorum, "successor", at_once),)
+
+
+def _evidence_for_ever() -> tuple[Patch, ...]:
+    take = Node._take_evidence
+
+    def believe(self: Node, holds: bool, until_ms: int | None) -> None:
+        take(self, holds or self._evidence, None)
+
+    return ((Node, "_take_evidence", believe),)
+
+
+def _disk_without_tko() -> tuple[Patch, ...]:
+    begin = QuorumDiskCore.__init__
+
+    def hasty(self: QuorumDiskCore, *arguments: Any) -> None:
+        begin(self, *arguments)
+        self.stale_ms = self.hold_ms // 4
+
+    return ((QuorumDiskCore, "__init__", hasty),)
+
+
+def _disk_without_reading() -> tuple[Patch, ...]:
+    return ((QuorumDiskCore, "_in_the_way", lambda self, peer: False),)
+
+
+def _disk_late_write() -> tuple[Patch, ...]:
+    def extend(self: QuorumDiskCore, began_ms: int, written_ms: int) -> None:
+        if self.claim.value != "none":
+            self.held_until_ms = written_ms + self.hold_ms
+
+    return ((QuorumDiskCore, "_extend", extend),)
+
+
+# --- staying together
+
+
+def _old_rows() -> tuple[Patch, ...]:
+    return ((Matrix, "_view_of", lambda self, row: row.view_id),)
+
+
+def _broken_promise() -> tuple[Patch, ...]:
+    return ((Membership, "_hears", lambda self, node_id: node_id in self._matrix.part()),)
+
+
 MUTANTS = {
     mutant.name: mutant
     for mutant in (
@@ -214,5 +331,24 @@ MUTANTS = {
         Mutant("out-of-order", "a member delivers another message at a place", _out_of_order),
         Mutant("lose-fate", "multicasts that were not delivered are forgotten", _lose_fate),
         Mutant("stale-direct", "direct messages from before a separation are delivered after it", _stale_direct),
+        Mutant("accept-replays", "a frame is taken as often as it comes", _accept_replays),
+        Mutant(
+            "accept-old-lives",
+            "frames of an older incarnation than one that was heard are taken",
+            _accept_old_incarnations,
+        ),
+        Mutant("trust-everybody", "the proof in a frame is not checked", _trust_everybody),
+        Mutant("one-copy", "a torn state file is taken for none, and its copy is not read", _one_copy),
+        Mutant("any-boot", "what wait_for_all learnt outlives the boot", _any_boot),
+        Mutant("forget-roll", "whose votes count is not written down", _forget_roll),
+        Mutant("one-step", "the votes that count change at once, not in two views", _one_step),
+        Mutant("evidence-for-ever", "evidence outlives its end", _evidence_for_ever),
+        Mutant(
+            "disk-without-tko", "a claim on the disk is ignored long before tko intervals are over", _disk_without_tko
+        ),
+        Mutant("disk-without-reading", "a bid on the disk wins whatever others have written", _disk_without_reading),
+        Mutant("disk-late-write", "a write that returned late extends the claim all the same", _disk_late_write),
+        Mutant("old-rows", "the first to install a view believes the others' older rows and goes alone", _old_rows),
+        Mutant("broken-promise", "a member gives up a view because a heartbeat overtook its install", _broken_promise),
     )
 }

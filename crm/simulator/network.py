@@ -1,21 +1,48 @@
-"""The simulated network: datagrams that get lost, doubled and overtaken, and streams that behave as TCP does.
+"""The simulated network: links that carry datagrams, which get lost, doubled, delayed and overtaken, and streams as TCP's.
 
-A stream is first in, first out in each direction. Where the network is cut in either direction it only stalls, until it
-heals or the ends give up. The handshake is one exchange: the dialer knows first that it stands, the listener a moment
+Each link has faults of its own beside those of the whole network: it can be cut, lossy, or clogged (what it carries
+queues up, and beyond a bound is dropped). A stream goes over one link. It is first in, first out in each direction;
+where its link is cut in either direction it only stalls, until the cut heals or the ends give up, and the next stream
+may take another link. The handshake is one exchange: the dialer knows first that it stands, the listener a moment
 later. Everything that arrives does so from the clock's queue, never inside somebody else's step.
+
+With `wires` (a frame codec a node) what goes over the links are real frames, and `tape` is what an attacker recorded.
 """
 
 from __future__ import annotations
 
 import random
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from crm.simulator.clock import Clock
 from crm.simulator.machine import Machine
 from messaging.effects import DatagramReceived, Event, StreamClosed, StreamOpened, StreamReceived
+from messaging.frame import FrameCodec, Packet
 
 REDIAL_MS = 50
+MAX_CLOGGED_MS = 2000
+"""What a clogged link holds back at most before it drops."""
+
+TAPE_FRAMES = 400
+
+
+@dataclass(slots=True)
+class Link:
+    """The faults of one link. `clog_ms` is how long one datagram takes while it is clogged."""
+
+    number: int
+    cut: set[tuple[int, int]] = field(default_factory=set)
+    loss: float = 0.0
+    clog_ms: int = 0
+    free_at: dict[tuple[int, int], int] = field(default_factory=dict)
+
+    def heal(self) -> None:
+        self.cut.clear()
+        self.free_at.clear()
+        self.loss = 0.0
+        self.clog_ms = 0
 
 
 @dataclass(slots=True, eq=False)
@@ -24,13 +51,14 @@ class Stream:
 
     ends: tuple[int, int]
     lives: dict[int, int]
+    link: Link
     open: bool = True
     ready_at: dict[int, int] = field(default_factory=dict)
     stalled: list[tuple[int, int, Event]] = field(default_factory=list)
 
 
 class Network:
-    """See the module's text. `give` hands an event to a node."""
+    """See the module's text. `give` hands an event to a node; `admitted` is told of each frame that a node took."""
 
     def __init__(
         self,
@@ -39,13 +67,20 @@ class Network:
         machines: Mapping[int, Machine],
         give: Callable[[int, Event], None],
         patience_ms: int,
+        links: int = 1,
     ) -> None:
         self.cut: set[tuple[int, int]] = set()
+        self.links = [Link(number) for number in range(links)]
         self.loss = 0.0
         self.duplication = 0.0
         self.max_delay_ms = 1
         self.datagrams = 0
         self.records = 0
+        self.wires: dict[int, FrameCodec] = {}
+        self.tape: deque[tuple[int, bytes]] = deque(maxlen=TAPE_FRAMES)
+        self.sent: dict[tuple[int, int, int], list[bytes]] = {}
+        """What each life sent over each link in frames, in the order of their sequence numbers, from 1."""
+        self.admitted: Callable[[int, int, Packet], None] = lambda target, link, packet: None
         self._clock = clock
         self._rng = rng
         self._machines = machines
@@ -55,70 +90,148 @@ class Network:
         self._dialing: dict[tuple[int, int], int] = {}
 
     def reachable(self, a: int, b: int) -> bool:
-        return (a, b) not in self.cut and (b, a) not in self.cut
+        return any(self._passes(a, b, link) for link in self.links)
+
+    def _passes(self, a: int, b: int, link: Link) -> bool:
+        """Whether a stream over this link can go on."""
+        forth, back = (a, b), (b, a)
+        return not (forth in self.cut or back in self.cut or forth in link.cut or back in link.cut)
+
+    def heal(self) -> None:
+        """No cuts any more, no clogs, and the loss of single links ends."""
+        self.cut.clear()
+        for link in self.links:
+            link.heal()
 
     # --- datagrams
 
     def datagram(self, sender: int, payload: bytes) -> None:
-        """To everybody else, each copy with a fate of its own."""
-        rng = self._rng
-        event = DatagramReceived(0, sender, self._machines[sender].incarnation, payload)
+        """To everybody else on every link, each copy with a fate of its own."""
+        for link in self.links:
+            frame: bytes | None = None
+            if self.wires:
+                frame = self.wires[sender].pack(link.number, payload)
+                line = (sender, self._machines[sender].incarnation, link.number)
+                self.sent.setdefault(line, []).append(payload)
+                self.tape.append((link.number, frame))
+            event = DatagramReceived(link.number, sender, self._machines[sender].incarnation, payload)
+            if self.loss or self.duplication or self.cut or link.cut or link.loss or link.clog_ms:
+                self._with_faults(sender, link, event, frame)
+            else:
+                self._in_fair_weather(sender, event, frame)
+
+    def _in_fair_weather(self, sender: int, event: DatagramReceived, frame: bytes | None) -> None:
+        """The same as with faults, with one entry in the queue for all whom it reaches at one moment."""
+        moments: dict[int, list[int]] = {}
+        chance, spread = self._rng.random, self.max_delay_ms + 1
         for target in self._machines:
-            if target == sender or (sender, target) in self.cut:
+            if target != sender:
+                delay = int(chance() * spread)
+                if delay in moments:
+                    moments[delay].append(target)
+                else:
+                    moments[delay] = [target]
+        now = self._clock.now
+        for delay, targets in moments.items():
+            self.datagrams += len(targets)
+            self._clock.at(now + delay, self._arrive, targets, event, frame)
+
+    def _with_faults(self, sender: int, link: Link, event: DatagramReceived, frame: bytes | None) -> None:
+        rng, loss = self._rng, max(self.loss, link.loss)
+        for target in self._machines:
+            way = (sender, target)
+            if target == sender or way in self.cut or way in link.cut:
                 continue
             copies = 2 if self.duplication and rng.random() < self.duplication else 1
             for _ in range(copies):
-                if self.loss and rng.random() < self.loss:
+                if loss and rng.random() < loss:
                     continue
+                when = self._clock.now + int(rng.random() * (self.max_delay_ms + 1))
+                if link.clog_ms:
+                    when = max(when, link.free_at.get(way, 0)) + link.clog_ms
+                    if when > self._clock.now + MAX_CLOGGED_MS:
+                        continue
+                    link.free_at[way] = when
                 self.datagrams += 1
-                delay = int(rng.random() * (self.max_delay_ms + 1))
-                self._clock.at(self._clock.now + delay, lambda t=target: self._arrive(t, event))  # type: ignore[misc]
+                self._clock.at(when, self._arrive, [target], event, frame)
 
-    def _arrive(self, target: int, event: DatagramReceived) -> None:
-        machine = self._machines[target]
-        if machine.core is None or event.incarnation < machine.newest.get(event.sender, 0):
+    def replay(self, number: int, frame: bytes, target: int) -> None:
+        """The attacker sends something to a node."""
+        self._clock.after(self._rng.randint(0, 5), self._unpack, target, number, frame)
+
+    def _arrive(self, targets: list[int], event: DatagramReceived, frame: bytes | None) -> None:
+        for target in targets:
+            machine = self._machines[target]
+            if machine.core is None:
+                continue
+            if frame is not None:
+                self._unpack(target, event.link, frame)
+                continue
+            newest = machine.newest.get(event.sender, 0)
+            if event.incarnation >= newest:
+                if event.incarnation != newest:
+                    machine.newest[event.sender] = event.incarnation
+                self._give(target, event)
+
+    def _unpack(self, target: int, number: int, frame: bytes) -> None:
+        if self._machines[target].core is None:
             return
-        machine.newest[event.sender] = event.incarnation
-        self._give(target, event)
+        packet = self.wires[target].unpack(number, frame)
+        if packet is not None:
+            self.admitted(target, number, packet)
+            self._give(target, DatagramReceived(number, packet.sender, packet.incarnation, packet.payload))
 
     # --- streams
 
     def dial(self, a: int, b: int) -> None:
-        life = self._machines[a].life
-        self._dialing[(a, b)] = life
-        self._clock.after(self._rng.randint(1, 5), lambda: self._try(a, b, life))
+        """Try the links in turn, beginning with the one that was heard last, until the stream stands."""
+        machine = self._machines[a]
+        self._dialing[(a, b)] = machine.life
+        alive = machine.core.detector.alive.get(b) if machine.core is not None else None
+        first = max(alive.links, key=lambda link: alive.links[link]) if alive and alive.links else 0
+        self._clock.after(self._rng.randint(1, 5), self._try, a, b, machine.life, first)
 
-    def _try(self, a: int, b: int, life: int) -> None:
+    def _try(self, a: int, b: int, life: int, number: int) -> None:
         if self._dialing.get((a, b)) != life or self._machines[a].life != life or self._machines[a].core is None:
             return
-        peer = self._machines[b]
-        if peer.core is None or not self.reachable(a, b) or self._clock.now < peer.paused_until:
-            self._clock.after(REDIAL_MS, lambda: self._try(a, b, life))
+        peer, link = self._machines[b], self.links[number]
+        if peer.core is None or not self._passes(a, b, link) or self._clock.now < peer.paused_until:
+            self._clock.after(REDIAL_MS, self._try, a, b, life, (number + 1) % len(self.links))
             return
         del self._dialing[(a, b)]
         key = (min(a, b), max(a, b))
         self._break(key)
-        stream = self._streams[key] = Stream(key, {a: life, b: peer.life})
+        stream = self._streams[key] = Stream(key, {a: life, b: peer.life}, link)
         self._to_end(stream, a, b, StreamOpened(a, self._machines[a].incarnation))
         self._give(a, StreamOpened(b, peer.incarnation))
 
+    def link_of(self, a: int, b: int) -> int | None:
+        """The link that the stream of two nodes uses."""
+        stream = self._streams.get((min(a, b), max(a, b)))
+        return stream.link.number if stream else None
+
+    def move(self, a: int, b: int) -> None:
+        """An end gives the stream up, if one stands, so that another link is tried."""
+        if self._end(a, b):
+            self._give(a, StreamClosed(b))
+
     def send(self, sender: int, peer: int, payload: bytes) -> None:
-        stream = self._streams.get((min(sender, peer), max(sender, peer)))
+        stream = self._streams.get((sender, peer) if sender < peer else (peer, sender))
         if stream is not None and stream.lives[sender] == self._machines[sender].life:
             self.records += 1
             self._to_end(stream, sender, peer, StreamReceived(sender, payload))
 
     def _to_end(self, stream: Stream, sender: int, peer: int, event: Event) -> None:
-        delay = self._rng.randint(0, self.max_delay_ms)
-        ready = stream.ready_at[peer] = max(stream.ready_at.get(peer, 0), self._clock.now + delay)
-        self._clock.at(ready, lambda: self._on_stream(stream, sender, peer, event))
+        when = self._clock.now + int(self._rng.random() * (self.max_delay_ms + 1))
+        ready = stream.ready_at[peer] = max(stream.ready_at.get(peer, 0), when)
+        self._clock.at(ready, self._on_stream, stream, sender, peer, event)
 
     def _on_stream(self, stream: Stream, sender: int, peer: int, event: Event) -> None:
         if not stream.open:
             return
-        if stream.stalled or not self.reachable(sender, peer):
+        if stream.stalled or not self._passes(sender, peer, stream.link):
             if not stream.stalled:
-                self._clock.after(self._patience_ms, lambda: self._unstall(stream))
+                self._clock.after(self._patience_ms, self._unstall, stream)
             stream.stalled.append((sender, peer, event))
         elif self._machines[peer].life == stream.lives[peer]:
             self._give(peer, event)
@@ -126,7 +239,7 @@ class Network:
     def _unstall(self, stream: Stream) -> None:
         if not stream.open:
             return
-        if not self.reachable(*stream.ends):
+        if not self._passes(*stream.ends, stream.link):
             self._break(stream.ends)
             return
         waiting, stream.stalled = stream.stalled, []
@@ -137,14 +250,19 @@ class Network:
     def close(self, a: int, b: int) -> None:
         """One end closes; the other hears of it when the network lets it."""
         self._dialing.pop((a, b), None)
+        self._end(a, b)
+
+    def _end(self, a: int, b: int) -> bool:
+        """Whether there was a stream to end."""
         key = (min(a, b), max(a, b))
         stream = self._streams.get(key)
         if stream is None or stream.lives[a] != self._machines[a].life:
-            return
+            return False
         del self._streams[key]
         stream.open = False
-        delay = 1 if self.reachable(a, b) else self._patience_ms
-        self._clock.after(delay, lambda: self._other_end(stream, a, b))
+        delay = 1 if self._passes(a, b, stream.link) else self._patience_ms
+        self._clock.after(delay, self._other_end, stream, a, b)
+        return True
 
     def _other_end(self, stream: Stream, gone: int, end: int) -> None:
         if self._machines[end].life == stream.lives[end] and stream.ends not in self._streams:
@@ -169,8 +287,7 @@ class Network:
             del self._dialing[pair]
         for key, stream in list(self._streams.items()):
             if node_id in key:
-                delay = 1 if at_once else self._patience_ms
-                self._clock.after(delay, lambda s=stream: self._give_up(s))  # type: ignore[misc]
+                self._clock.after(1 if at_once else self._patience_ms, self._give_up, stream)
 
     def _give_up(self, stream: Stream) -> None:
         if self._streams.get(stream.ends) is stream:

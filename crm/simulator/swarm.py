@@ -23,6 +23,8 @@ from messaging.config import (
     Timers,
 )
 
+QDISK_TKO = 5
+
 
 class Mode(StrEnum):
     """How a view becomes quorate."""
@@ -31,12 +33,29 @@ class Mode(StrEnum):
     WAIT_FOR_ALL = "majority+wait_for_all"
     TWO_NODE = "two_node+wait_for_all"
     PING = "ping"
+    QDISK = "quorum disk"
+    LOWEST = "auto_tie_breaker lowest"
+    LAST_MAN = "last_man_standing+wait_for_all"
+    DOWNSCALE = "allow_downscale"
 
     @property
     def excludes_two(self) -> bool:
         """Whether two quorate views without a common member are impossible. Under two_node and ping both halves may be
         quorate by design, and fencing decides."""
-        return self in (Mode.MAJORITY, Mode.WAIT_FOR_ALL)
+        return self not in (Mode.TWO_NODE, Mode.PING)
+
+    @property
+    def half_suffices(self) -> bool:
+        return self in (Mode.TWO_NODE, Mode.PING, Mode.QDISK, Mode.LOWEST)
+
+    @property
+    def waits_for_all(self) -> bool:
+        return self in (Mode.WAIT_FOR_ALL, Mode.TWO_NODE, Mode.LAST_MAN)
+
+    @property
+    def changes_electorate(self) -> bool:
+        """Whether the votes that count are agreed with the views."""
+        return self in (Mode.LAST_MAN, Mode.DOWNSCALE)
 
 
 class Fault(StrEnum):
@@ -55,6 +74,16 @@ class Fault(StrEnum):
     SLOW_DISK = "slow-disk"
     PING = "ping"  # the target of a node's pings goes or comes
     BREAK = "break"  # one connection breaks
+    LINK = "link"  # one of several links is cut for some or all, loses more, clogs, or heals
+    CLOG = "clog"  # a link takes long for each datagram, and drops what queues up
+    WALL_CLOCK = "wall-clock"  # the clock on the wall jumps
+    ROT = "rot"  # of a node that is down, one of the two copies of its state loses bytes
+    ATTACK = "attack"  # recorded and altered frames are sent, of dead lives too
+    KEYS = "keys"  # a step of a key rotation reaches a node
+    QDISK = "quorum-disk"  # a node's way to the quorum disk stalls or fails
+
+
+_ONLY_WITH_CODEC = (Fault.ATTACK, Fault.KEYS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,30 +103,49 @@ class Swarm:
     fault_gap_ms: int
     multicast_gap_ms: int
     core_only: bool
+    links: int = 1
+    codec: bool = False
+    run_in_memory: bool = True
+    watch_ms: int = 0
 
     def describe(self) -> str:
         names = ",".join(fault.value for fault in self.faults)
         return (
-            f"{self.size} nodes, {self.mode}, keepalive {self.timers.keepalive_ms} deadtime {self.timers.deadtime_ms}, "
+            f"{self.size} nodes, {self.mode}, {self.links} link{'s' if self.links > 1 else ''}"
+            f"{', frames with keys' if self.codec else ''}, "
+            f"keepalive {self.timers.keepalive_ms} deadtime {self.timers.deadtime_ms}, "
             f"loss up to {self.loss:.2f}, duplication {self.duplication:.2f}, delay {self.max_delay_ms} ms, "
             f"drift {max(map(abs, self.drift_ppm))} ppm, faults {names}"
         )
 
     def config(self, node_id: int) -> MessagingConfig:
         """What this node reads as its configuration."""
-        tie_breaker = TieBreakerConfig(TieBreakerType.PING, ("target",)) if self.mode is Mode.PING else None
+        timers = self.timers
+        tie_breaker = TieBreakerConfig()
+        if self.mode is Mode.PING:
+            tie_breaker = TieBreakerConfig(TieBreakerType.PING, ("target",))
+        elif self.mode is Mode.QDISK:  # as crm.config derives them
+            interval_ms = (timers.deadtime_ms - timers.keepalive_ms) // (QDISK_TKO + 3)
+            tie_breaker = TieBreakerConfig(TieBreakerType.QDISK, interval_ms=interval_ms, tko=QDISK_TKO)
         ids = range(1, self.size + 1)
         return MessagingConfig(
             cluster="simulated",
             node_id=node_id,
-            nodes=tuple(NodeConfig(n, f"n{n}", 1, (Endpoint("127.0.0.1", 7000 + n),)) for n in ids),
-            links=(LinkConfig(0, LinkMode.UNICAST, 7000),),
-            timers=self.timers,
+            nodes=tuple(
+                NodeConfig(n, f"n{n}", 1, tuple(Endpoint(f"10.0.{link}.{n}", 7000) for link in range(self.links)))
+                for n in ids
+            ),
+            links=tuple(LinkConfig(link, LinkMode.UNICAST, 7000) for link in range(self.links)),
+            timers=timers,
             quorum=QuorumConfig(
                 expected_votes=self.size,
                 two_node=self.mode is Mode.TWO_NODE,
-                wait_for_all=self.mode in (Mode.WAIT_FOR_ALL, Mode.TWO_NODE),
-                tie_breaker=tie_breaker or TieBreakerConfig(),
+                wait_for_all=self.mode.waits_for_all,
+                tie_breaker=tie_breaker,
+                auto_tie_breaker="lowest" if self.mode is Mode.LOWEST else "",
+                last_man_standing=self.mode is Mode.LAST_MAN,
+                last_man_standing_window_ms=2 * timers.deadtime_ms,
+                allow_downscale=self.mode is Mode.DOWNSCALE,
             ),
             key_file=Path("/nonexistent"),
             state_dir=Path("/nonexistent"),
@@ -105,14 +153,21 @@ class Swarm:
         )
 
 
+_MODES_OF_TWO = (
+    *(Mode.MAJORITY, Mode.WAIT_FOR_ALL, Mode.LOWEST, Mode.PING, Mode.PING),
+    *(Mode.TWO_NODE, Mode.TWO_NODE, Mode.QDISK, Mode.QDISK, Mode.QDISK),
+)
+_MODES_EVEN = (
+    *(Mode.MAJORITY, Mode.WAIT_FOR_ALL, Mode.LOWEST, Mode.PING, Mode.PING),
+    *(Mode.LAST_MAN, Mode.DOWNSCALE, Mode.QDISK, Mode.QDISK, Mode.QDISK),
+)
+_MODES_ODD = (Mode.MAJORITY, Mode.MAJORITY, Mode.WAIT_FOR_ALL, Mode.LAST_MAN, Mode.DOWNSCALE)
+
+
 def draw(rng: random.Random) -> Swarm:
     """The choices of one seed."""
     size = rng.choice([2, 2, 3, 3, 3, 4, 4, 5, 5, 6, 7])
-    modes = [Mode.MAJORITY, Mode.MAJORITY, Mode.WAIT_FOR_ALL]
-    if size == 2:
-        modes += [Mode.TWO_NODE, Mode.TWO_NODE]
-    if size % 2 == 0:
-        modes += [Mode.PING, Mode.PING]
+    modes = _MODES_OF_TWO if size == 2 else _MODES_EVEN if size % 2 == 0 else _MODES_ODD
     keepalive = rng.choice([200, 400, 1000])
     pace = keepalive // 200  # a slower cluster gets the same number of events in more time
     timers = Timers(
@@ -122,13 +177,18 @@ def draw(rng: random.Random) -> Swarm:
         initdead_ms=15 * keepalive,
         vouch_ms=15 * keepalive,
     )
+    mode, links, codec = rng.choice(modes), rng.choice([1, 1, 2, 3]), rng.random() < 0.15
     always = (Fault.BOOT, Fault.HEAL)
     optional = [fault for fault in Fault if fault not in always and rng.random() < 0.6]
-    faults = (*always, *optional)
+    out_of_place = {fault for fault in _ONLY_WITH_CODEC if not codec}
+    out_of_place |= set() if mode is Mode.PING else {Fault.PING}
+    out_of_place |= set() if mode is Mode.QDISK else {Fault.QDISK}
+    out_of_place |= {Fault.LINK} if links == 1 else set()
+    faults = (*always, *(fault for fault in optional if fault not in out_of_place))
     drift = rng.choice([0, 100, 20_000])
     return Swarm(
         size=size,
-        mode=rng.choice(modes),
+        mode=mode,
         timers=timers,
         faults=faults,
         weights=tuple(rng.randint(1, 4) + (2 if fault in always else 0) for fault in faults),
@@ -140,4 +200,8 @@ def draw(rng: random.Random) -> Swarm:
         fault_gap_ms=pace * rng.choice([100, 600, 2500]),
         multicast_gap_ms=pace * rng.choice([20, 100, 500]),
         core_only=rng.random() < 0.3,
+        links=links,
+        codec=codec,
+        run_in_memory=rng.random() < 0.7,
+        watch_ms=pace * rng.choice([120_000, 240_000, 360_000]) // (4 if codec else 1),
     )

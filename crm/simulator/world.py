@@ -8,12 +8,15 @@ done the rest.
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from functools import partial
 
 from crm.simulator.checkers import Checkers, Sent
-from crm.simulator.clock import Clock, Violation, local_time, virtual_time
-from crm.simulator.machine import MAX_UNREAD_DATAGRAMS, Machine, Session
+from crm.simulator.clock import PPM, Clock, Violation, local_time, virtual_time
+from crm.simulator.keys import STAGES, frames
+from crm.simulator.machine import MAX_UNREAD_DATAGRAMS, RUN_DIR, STATE_DIR, Disk, Machine, Session
 from crm.simulator.network import Network
+from crm.simulator.quorum_disk import SharedDisk
 from crm.simulator.swarm import Mode, Swarm
 from messaging.effects import (
     AskTieBreaker,
@@ -25,7 +28,6 @@ from messaging.effects import (
     CrmVouched,
     DatagramReceived,
     DropCrm,
-    Durable,
     Effect,
     Event,
     EvidenceChanged,
@@ -42,6 +44,13 @@ from messaging.effects import (
 )
 from messaging.errors import InvariantBroken
 from messaging.node import Node
+from messaging.persist import StateStore
+from messaging.types import View
+
+LINK_CHECK_MS = 1000
+"""As `messaging.daemon`."""
+
+_KNOWN_AT_THE_EDGE = (CrmAttached, CrmDetached, CrmMulticast, CrmSend, EvidenceChanged)
 
 
 class World:
@@ -51,16 +60,27 @@ class World:
         self.swarm = swarm
         self.rng = rng
         self.clock = Clock()
-        self.machines = {
-            n: Machine(n, swarm.drift_ppm[n - 1], rng.randint(0, 10_000_000)) for n in range(1, swarm.size + 1)
-        }
+        self.machines = {n: self._machine(n) for n in range(1, swarm.size + 1)}
         self.checkers = Checkers(swarm, self.machines)
-        self.network = Network(self.clock, rng, self.machines, self.give, swarm.timers.deadtime_ms)
+        self.network = Network(self.clock, rng, self.machines, self.give, swarm.timers.deadtime_ms, swarm.links)
+        self.network.admitted = self.checkers.admitted
+        self.checkers.frames = self.network.sent
+        self.disk: SharedDisk | None = None
+        if swarm.mode is Mode.QDISK:
+            rules = swarm.config(1).quorum.tie_breaker
+            self.disk = SharedDisk(self.clock, rng, self.machines, rules.interval_ms, rules.tko, self.give, self.note)
         self.log: list[str] = []
         self.multicasts = 0
+        self.key_stage = dict.fromkeys(self.machines, 0)
+        self.on_install: Callable[[int, View], None] = lambda node_id, view: None
         self._trace = trace
         self._token = 0
         self._session = 0
+
+    def _machine(self, node_id: int) -> Machine:
+        disk = Disk(self.clock, self.rng, self.swarm.run_in_memory)
+        store = StateStore(STATE_DIR, RUN_DIR, disk)
+        return Machine(node_id, self.swarm.drift_ppm[node_id - 1], self.rng.randint(0, 10_000_000), disk, store)
 
     @property
     def now(self) -> int:
@@ -78,10 +98,12 @@ class World:
     def boot(self, node_id: int) -> None:
         """Start the daemon."""
         machine = self.machines[node_id]
-        disk = machine.disk
-        carried_on = machine.incarnation if disk.seen_all else None
-        wall_ms = self.clock.now if self.rng.random() < 0.8 else 0  # a machine whose clock lost its battery
-        machine.incarnation = disk.incarnation = max(disk.incarnation + 1, wall_ms)
+        before = machine.incarnation
+        store = machine.store = StateStore(STATE_DIR, RUN_DIR, machine.disk)
+        store.begin()
+        for text in store.notes:
+            self.note(f"n{node_id}   {text}")
+        machine.incarnation = store.incarnation
         machine.life += 1
         machine.inbox.clear()
         machine.todo.clear()
@@ -90,16 +112,30 @@ class World:
         machine.writing = machine.leaving = machine.told_evidence = False
         machine.no_evidence_since = self.clock.now
         machine.timer_due = machine.installed = machine.session = None
-        machine.core = Node(self.swarm.config(node_id), machine.incarnation, Durable(disk.ceiling, disk.seen_all))
-        self.checkers.started(machine, machine.incarnation, carried_on)
-        self.note(f"n{node_id} starts, incarnation {machine.incarnation}, ceiling {disk.ceiling}")
-        self.give(node_id, Started())
-        self.probe(node_id)
+        machine.link_check_ms = 0
+        core = Node(self.swarm.config(node_id), machine.incarnation, store.durable)
+        if self.swarm.codec:
+            self.network.wires[node_id] = frames(
+                self.swarm.config(node_id), machine.incarnation, self.key_stage[node_id]
+            )
+        self.checkers.started(machine, machine.incarnation, before if store.durable.seen_all else None)
+        self.note(f"n{node_id} starts, incarnation {machine.incarnation}, ceiling {store.durable.sequence_ceiling}")
+        if self.disk is not None:
+            self.disk.settle(machine, core, partial(self._enter, machine, core))
+        else:
+            self._enter(machine, core)
+
+    def _enter(self, machine: Machine, core: Node) -> None:
+        """From now on it takes part."""
+        machine.core = core
+        self.give(machine.node_id, Started())
+        self.probe(machine.node_id)
 
     def crash(self, node_id: int) -> None:
         """The power fails."""
-        self._gone(node_id, f"n{node_id} loses power", at_once=self.rng.random() < 0.3)
-        self.machines[node_id].disk.power_fails(kept=self.rng.random() < 0.5)
+        if self.machines[node_id].core is not None:
+            self._gone(node_id, f"n{node_id} loses power", at_once=self.rng.random() < 0.3)
+            self.machines[node_id].disk.power_fails()
 
     def kill(self, node_id: int) -> None:
         """The daemon dies; the machine goes on."""
@@ -113,20 +149,35 @@ class World:
         self.note(text)
         machine.core = machine.session = machine.installed = None
         machine.life += 1
+        machine.writing = False
         machine.inbox.clear()
         machine.todo.clear()
+        if self.disk is not None:
+            self.disk.gone(node_id)
         self.network.lost(node_id, at_once)
 
     def pause(self, node_id: int, how_long_ms: int) -> None:
         machine = self.machines[node_id]
         self.note(f"n{node_id} is stopped for {how_long_ms} ms")
         machine.paused_until = max(machine.paused_until, self.clock.now + how_long_ms)
-        self.clock.at(machine.paused_until, partial(self._go_on, machine, machine.life))
+        self.clock.at(machine.paused_until, self._go_on, machine, machine.life)
 
     def leave(self, node_id: int) -> None:
         self.note(f"n{node_id} is asked to leave")
         self.machines[node_id].leaving = True
-        self.give(node_id, LeaveRequested())
+        if self.disk is not None:
+            self.disk.hand_over(node_id, partial(self.give, node_id, LeaveRequested()))
+        else:
+            self.give(node_id, LeaveRequested())
+
+    def next_keys(self) -> None:
+        """The operator's next step of a key rotation reaches one node; no step before all have made the last one."""
+        stage = min(self.key_stage.values())
+        node_id = self.rng.choice([n for n, each in self.key_stage.items() if each == stage])
+        self.key_stage[node_id] = stage + 1
+        self.note(f"n{node_id} reads its keys again: step {stage + 1} of a rotation")
+        if node_id in self.network.wires:
+            self.network.wires[node_id].keyring = STAGES[(stage + 1) % len(STAGES)]
 
     # --- crm
 
@@ -156,7 +207,7 @@ class World:
     def _vouch(self, machine: Machine, session: Session) -> None:
         if machine.session is session and session.vouching:
             self.give(machine.node_id, CrmVouched())
-            self.clock.after(self.swarm.timers.vouch_ms // 3, partial(self._vouch, machine, session))
+            self.clock.after(self.swarm.timers.vouch_ms // 3, self._vouch, machine, session)
 
     # --- evidence
 
@@ -164,7 +215,7 @@ class World:
         """The tie-breaker of a node notices, after a while, what it sees of its target."""
         machine = self.machines[node_id]
         if self.swarm.mode is Mode.PING and machine.core is not None:
-            self.clock.after(self.rng.randint(1, 400), partial(self._probed, machine, machine.life))
+            self.clock.after(self.rng.randint(1, 400), self._probed, machine, machine.life)
 
     def _probed(self, machine: Machine, life: int) -> None:
         if machine.life == life:
@@ -193,17 +244,20 @@ class World:
 
     def _handle(self, machine: Machine, event: Event) -> None:
         core = machine.core
-        if core is None or not self._admit(machine, event):
+        if core is None or (isinstance(event, _KNOWN_AT_THE_EDGE) and not self._admit(machine, event)):
             return
         try:
-            effects = core.handle(event, local_time(self.clock.now, machine.offset_ms, machine.drift_ppm))
+            effects = core.handle(event, machine.offset_ms + self.clock.now * (PPM + machine.drift_ppm) // PPM)
         except InvariantBroken as error:
             raise Violation(f"n{machine.node_id} finds itself broken: {error}") from error
         view = core.membership.view
         if view is not machine.installed and view is not None:
-            machine.installed = view
-            self.checkers.installed(machine, view, self.clock.now)
-        if effects:
+            waits = 0  # what the disk does not have yet, nobody has been told
+            while waits < len(effects) and isinstance(effects[waits], Persist):
+                waits += 1
+            machine.todo.extend([*effects[:waits], view, *effects[waits:]])
+            self._work(machine)
+        elif effects:
             machine.todo.extend(effects)
             self._work(machine)
         elif core.due_ms != machine.timer_due:
@@ -217,7 +271,7 @@ class World:
                     return False
                 self._session += 1
                 attached = machine.session = Session(self._session)
-                self.clock.after(self.swarm.timers.vouch_ms // 3, partial(self._vouch, machine, attached))
+                self.clock.after(self.swarm.timers.vouch_ms // 3, self._vouch, machine, attached)
             case CrmDetached():
                 if machine.session is None:
                     return False
@@ -246,13 +300,18 @@ class World:
         while machine.todo:
             effect = machine.todo.popleft()
             if isinstance(effect, Persist):
-                machine.disk.unsynced = effect.durable
+                machine.disk.begin()
+                machine.store.save(effect.durable)
                 delay = self.rng.choice([0, 0, 1, 4]) + self.rng.randint(0, machine.disk.slow_ms)
                 if delay:
                     machine.writing = True
-                    self.clock.after(delay, partial(self._written, machine, machine.life))
+                    self.clock.after(delay, self._written, machine, machine.life)
                     return
                 machine.disk.sync()
+            elif isinstance(effect, View):
+                machine.installed = effect
+                self.checkers.installed(machine, effect, self.clock.now)
+                self.on_install(machine.node_id, effect)
             else:
                 self._perform(machine, effect)
         self._arm(machine)
@@ -273,9 +332,16 @@ class World:
                 self.give(machine.node_id, TimerFired())
                 return
             event = machine.inbox.popleft()
+            if isinstance(event, CrmMulticast) and self._overdue(machine):
+                machine.inbox.appendleft(event)  # its crm said it before it could hear of what the timer may bring
+                event = TimerFired()
             if isinstance(event, DatagramReceived):
                 machine.datagrams_waiting -= 1
             self._handle(machine, event)
+
+    def _overdue(self, machine: Machine) -> bool:
+        due_ms = machine.core.due_ms if machine.core is not None else None
+        return due_ms is not None and due_ms < local_time(self.clock.now, machine.offset_ms, machine.drift_ppm)
 
     def _arm(self, machine: Machine) -> None:
         due = machine.core.due_ms if machine.core is not None else None
@@ -283,7 +349,7 @@ class World:
             return
         machine.timer_due = due
         when = virtual_time(due, machine.offset_ms, machine.drift_ppm)
-        self.clock.at(when, partial(self._fire, machine, machine.life, due))
+        self.clock.at(when, self._fire, machine, machine.life, due)
 
     def _fire(self, machine: Machine, life: int, due: int) -> None:
         if machine.life == life and machine.timer_due == due:
@@ -294,28 +360,53 @@ class World:
         match effect:
             case SendDatagram(payload):
                 self.network.datagram(machine.node_id, payload)
+                if self.swarm.links > 1:
+                    self._check_links(machine)
             case SendStream(peer, payload):
                 self.checkers.stream_payload(machine, payload)
                 self.network.send(machine.node_id, peer, payload)
+            case Notify(event):
+                if machine.session is not None:
+                    self.checkers.told(machine, machine.session, event)
+            case Report(_, text):
+                self.note(f"n{machine.node_id}   {text}")
             case OpenStream(peer):
                 self.network.dial(machine.node_id, peer)
             case CloseStream(peer):
                 self.network.close(machine.node_id, peer)
-            case Notify(event):
-                if machine.session is not None:
-                    self.checkers.told(machine, machine.session, event)
             case AskTieBreaker():
-                if machine.told_evidence:
+                if machine.told_evidence and self.disk is None:
                     machine.told_evidence, machine.no_evidence_since = False, self.clock.now
                 self.probe(machine.node_id)
-            case Report(_, text):
-                self.note(f"n{machine.node_id}   {text}")
+                if self.disk is not None:
+                    self.clock.after(0, self._ask_disk, machine, machine.life)
             case DropCrm():
                 machine.session = None
             case Finished():
                 self._gone(machine.node_id, f"n{machine.node_id} has left", at_once=True)
             case _:
                 pass
+
+    def _ask_disk(self, machine: Machine, life: int) -> None:
+        if machine.life == life and self.disk is not None:
+            self.disk.ask(machine.node_id)
+
+    def _check_links(self, machine: Machine) -> None:
+        """Now and then: move streams off silent links."""
+        core, now = machine.core, local_time(self.clock.now, machine.offset_ms, machine.drift_ppm)
+        if core is None or now < machine.link_check_ms:
+            return
+        machine.link_check_ms = now + LINK_CHECK_MS
+        silent_ms = self.swarm.timers.deadtime_ms
+        for peer, alive in core.detector.alive.items():
+            link = self.network.link_of(machine.node_id, peer)
+            if link is not None and now - alive.links.get(link, 0) > silent_ms > now - max(alive.links.values()):
+                self.note(f"n{machine.node_id} moves its stream to n{peer} off link {link}")
+                self.clock.after(0, self._move, machine, machine.life, peer)
+
+    def _move(self, machine: Machine, life: int, peer: int) -> None:
+        if machine.life == life:
+            self.network.move(machine.node_id, peer)
 
     # --- what must come true
 
