@@ -4,7 +4,8 @@ A peer is alive while anything authentic of it arrived within `deadtime`; it is 
 ends the old one at once: a node that restarts faster than `deadtime` is noticed all the same.
 
 A node that was itself delayed has read nothing for that long, so the silence is its own. It suspects itself first:
-`excuse` moves every deadline far enough into the future for the peers' next heartbeats to arrive.
+`excuse` moves every deadline far enough into the future for the peers' next heartbeats to arrive; until then nobody is
+called late either.
 """
 
 from __future__ import annotations
@@ -31,12 +32,13 @@ class Change:
 class Peer:
     """What is known of one peer that is alive."""
 
-    __slots__ = ("deadline_ms", "heard_ms", "incarnation", "late", "links")
+    __slots__ = ("deadline_ms", "heard_ms", "incarnation", "late", "links", "warn_ms")
 
     def __init__(self, incarnation: int) -> None:
         self.incarnation = incarnation
         self.heard_ms = 0
         self.deadline_ms = 0
+        self.warn_ms = 0
         self.late = False
         self.links: dict[int, int] = {}
 
@@ -58,6 +60,7 @@ class FailureDetector:
         silent_ms = now_ms - peer.heard_ms
         peer.heard_ms = now_ms
         peer.deadline_ms = now_ms + self._deadtime_ms
+        peer.warn_ms = now_ms + self._warntime_ms
         peer.links[link] = now_ms
         if self.due_ms is None:
             self.due_ms = now_ms + self._warntime_ms
@@ -78,9 +81,10 @@ class FailureDetector:
         return ()
 
     def excuse(self, until_ms: int) -> None:
-        """This node was delayed: nobody dies before `until_ms`."""
+        """This node was delayed: nobody is late or dies before `until_ms`."""
         for peer in self.alive.values():
             peer.deadline_ms = max(peer.deadline_ms, until_ms)
+            peer.warn_ms = max(peer.warn_ms, until_ms)
 
     def expire(self, now_ms: int) -> list[Change]:
         """Who became late or dead; the dead are forgotten. Sets the next `due_ms`."""
@@ -94,9 +98,9 @@ class FailureDetector:
                     changes.append(Change(peer_id, Liveness.LATE, silent_ms))
                 changes.append(Change(peer_id, Liveness.DEAD, silent_ms))
                 continue
-            if not peer.late and silent_ms >= self._warntime_ms:
+            if not peer.late and now_ms >= peer.warn_ms:
                 peer.late = True
                 changes.append(Change(peer_id, Liveness.LATE, silent_ms))
-            due.append(peer.deadline_ms if peer.late else min(peer.deadline_ms, peer.heard_ms + self._warntime_ms))
+            due.append(peer.deadline_ms if peer.late else min(peer.deadline_ms, peer.warn_ms))
         self.due_ms = min(due, default=None)
         return changes

@@ -89,7 +89,8 @@ HURRY = 8
 """A node that is asked to speak up does so within this part of a keepalive."""
 
 LATE_TIMER_MS = 100
-"""A timer this late means that this node was stopped; below, it is ordinary scheduling."""
+LEAST_LATE_TIMER_MS = 20
+"""A timer this late means that this node was stopped; below, it is ordinary scheduling. With fast timers it is a keepalive."""
 
 SETTLING = 4
 """A stream younger than this part of deadtime may not yet be known at its other end."""
@@ -122,6 +123,7 @@ class Node:
         self.due_ms: int | None = None
         self.malformed = 0
         self._timers = config.timers
+        self._late_timer_ms = min(LATE_TIMER_MS, max(LEAST_LATE_TIMER_MS, self._timers.keepalive_ms))
         self._hurry_ms = max(BEAT_SPACING_MS, self._timers.keepalive_ms // HURRY)
         self._names = {node.node_id: node.name for node in config.nodes}
         self._out = Outbox()
@@ -156,7 +158,7 @@ class Node:
         """Take one event and return what is to be done about it, in order."""
         if self._evidence_until_ms is not None and now_ms >= self._evidence_until_ms:
             self._take_evidence(False, None)  # first of all: this node may have been stopped meanwhile
-        if self.due_ms is not None and now_ms - self.due_ms > LATE_TIMER_MS:
+        if self.due_ms is not None and now_ms - self.due_ms > self._late_timer_ms:
             self._was_stopped(now_ms)
         elif isinstance(event, DatagramReceived) and self._nothing_new(event, now_ms):
             return []

@@ -41,8 +41,18 @@ def test_any_link_keeps_a_peer_alive_and_each_links_time_is_known() -> None:
 def test_nobody_dies_before_the_end_of_an_excuse() -> None:
     watching = detector()
     watching.excuse(11_900)
-    assert [change.liveness for change in watching.expire(11_500)] == [Liveness.LATE]
-    assert [change.liveness for change in watching.expire(11_900)] == [Liveness.DEAD]
+    assert watching.expire(11_899) == []
+    assert watching.due_ms == 11_900
+    assert [change.liveness for change in watching.expire(11_900)] == [Liveness.LATE, Liveness.DEAD]
+
+
+def test_nobody_is_called_late_for_what_this_node_could_not_hear() -> None:
+    watching = detector()
+    watching.excuse(10_900)
+    assert watching.expire(10_800) == []
+    watching.heard(2, 7, 0, 10_850)
+    assert watching.expire(11_300) == []
+    assert [change.liveness for change in watching.expire(11_350)] == [Liveness.LATE]
 
 
 def test_nobody_dies_without_having_been_late() -> None:
