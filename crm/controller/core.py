@@ -34,7 +34,7 @@ from crm.controller.effects import (
     Synchronised,
 )
 from crm.controller.election import Facts
-from crm.controller.fencing import FencingRequests, changes_when_off
+from crm.controller.fencing import FencingRequests, changes_when_off, incarnation_in
 from crm.controller.graph import Action, ActionKind, Graph
 from crm.controller.join import Agreement, Join, Stage
 from crm.controller.messages import (
@@ -167,6 +167,7 @@ class Controller:
         self._remember_attributes()
         was_dc = self.dc == self.me.node_id
         self._outbox.on_view()
+        self._fencing.on_view(view)
         gone = {member.node_id for member in view.left}
         if self.view is not None:
             gone |= self.view.group - view.group
@@ -541,11 +542,17 @@ class Controller:
         """Fencing that somebody asked for; one that is under way already is the answer to this request too."""
         return self._fencing.on_request(target, how, self.view, self._memory.new_cause("fence"))
 
+    def on_fencing_acts(self, target: str) -> int | None:
+        """A fence device begins to act: which life of the target it is going to end."""
+        return self._fencing.acts(target, self.view)
+
     def on_fenced(self, token: int, ok: bool, text: str, now_ms: int) -> list[Effect]:
         """The fencer is done with a request of ours."""
         job = self._fencing.ended(token)
         if job is None:
             return []
+        if ok and job.outlived and incarnation_in(self.view, job.target) is None:
+            ok, text = False, f"{job.target} came back after that ({text}), and has gone again since"
         fields = {"target": job.target, "action": job.action, "text": text}
         effects: list[Effect] = [Record("fenced" if ok else "fence_failed", fields, job.cause)]
         if ok:

@@ -2,6 +2,9 @@
 
 Theory of operation. There is one request for a node at a time; who wants the same later shares it. When the fencer has confirmed it, everything that is
 known of the node's resources is erased, unless the node has come back meanwhile: then it is another life of it, which tells for itself.
+
+A confirmation speaks of the life that the node had when the device began to act (`acts`): a life that was seen before that ends with it, one that was
+first seen after it does not. Who came back after it and is gone again has not been fenced.
 """
 
 from __future__ import annotations
@@ -27,7 +30,11 @@ FENCE_HOLD_BACK_MS: Final = 500
 
 @dataclass(slots=True)
 class FencingJob:
-    """Fencing that this node's fencer is carrying out. `incarnation`: of the target in the view when it was asked for."""
+    """Fencing that this node's fencer is carrying out.
+
+    `incarnation`: of the target in the view when a device last began to act (or it was asked for); None when it was in none. `outlived`: a
+    later life of the target has been seen since.
+    """
 
     token: int
     target: str
@@ -35,6 +42,7 @@ class FencingJob:
     transition_key: str
     incarnation: int | None
     cause: str = ""
+    outlived: bool = False
 
 
 class FencingRequests:
@@ -73,6 +81,18 @@ class FencingRequests:
             return []
         job = FencingJob(0, target, how, "", incarnation_in(view, target), cause)
         return self._begin(job, "somebody asked for it", 0, 0)
+
+    def acts(self, target: str, view: View | None) -> int | None:
+        """A device begins to act on the target. The life of it that this is going to end, None when it is in no view."""
+        incarnation = incarnation_in(view, target)
+        job = self._jobs.get(target)
+        if job is not None:
+            job.incarnation, job.outlived = incarnation, False
+        return incarnation
+
+    def on_view(self, view: View) -> None:
+        for job in self._jobs.values():
+            job.outlived |= incarnation_in(view, job.target) not in (None, job.incarnation)
 
     def ended(self, token: int) -> FencingJob | None:
         """The fencer is done with a request; None when it is none of ours."""

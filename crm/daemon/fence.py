@@ -37,6 +37,8 @@ METADATA_TIMEOUT_MS: Final = 10_000
 CURIOSITY_S: Final = 3.0
 """After a new agent appears in the configuration, until it is asked what it can do."""
 DEFAULT_TIMEOUT_MS: Final = 60_000
+HARMLESS: Final = frozenset(("on", "list", "status", "monitor", "metadata"))
+"""What fence agents do without ending anybody's life."""
 HOST_ARGUMENTS: Final = ("port", "plug")
 """Parameters that fence agents take the node's name by, in the order of preference."""
 
@@ -62,6 +64,8 @@ class Fencing:
         self._causes: dict[str, str] = {}
         """What a node is to be fenced for, by its name."""
         self.chance: Callable[[], float] = random.random
+        self.acts: Callable[[str], int | None] = lambda target: None
+        self.fenced_for_peer: Callable[[str, str, int | None], None] = lambda target, action, incarnation: None
         self._runner = runner
         self._done = done
         self._peers = peers
@@ -75,6 +79,8 @@ class Fencing:
         self._listeners: dict[str, list[Callable[[bool, str], None]]] = {}
         self._answers: dict[int, asyncio.Future[tuple[bool, str]]] = {}
         self._tokens: dict[int, str] = {}
+        self._acted: dict[str, int | None] = {}
+        """The life of each target that a device of ours acted on last."""
         self._last_remote = 0
         self._document: etree._Element | None = None
         self._known: list[Device] = []
@@ -201,6 +207,9 @@ class Fencing:
         ok, text = await future
         if not ok:
             raise ApiError(errors.FAILED, text)
+        # Whoever asked may have been the target itself: then nobody but this node knows that it is off.
+        target = str(params["target"])
+        self.fenced_for_peer(target, str(params["action"]), self._acted.get(target))
         return {"text": text}
 
     # --- effects -----------------------------------------------------------------------------------------------------
@@ -215,6 +224,9 @@ class Fencing:
         for effect in effects:
             match effect:
                 case RunDevice(call_id, device, operation):
+                    if operation.action not in HARMLESS:
+                        target = operation.parameters.get("nodename", "")
+                        self._acted[target] = self.acts(target)
                     self._spawn(self._run(call_id, device, operation))
                 case Answer(token, _, confirmed, text):
                     self._answered(token, confirmed, text)

@@ -127,6 +127,8 @@ class Node:
             settings.node_name, self.executing.runner, self._on_fenced, self.peers, self._rest_of_the_group
         )
         self.fencing.chance = self.surroundings.chance
+        self.fencing.acts = self.controller.on_fencing_acts
+        self.fencing.fenced_for_peer = self._on_fenced_for_peer
         self.fencing.record = self.journal.record
         self.self_fencing = SelfFencing(self)
         self.fencing.ask_watchdog = self.self_fencing.ask
@@ -325,6 +327,10 @@ class Node:
 
     def _on_fenced(self, token: int, ok: bool, text: str) -> None:
         self._perform(self.controller.on_fenced(token, ok, text, now_ms()))
+        self._after()
+
+    def _on_fenced_for_peer(self, target: str, action: str, incarnation: int | None) -> None:
+        self._perform(self.controller.confirmed_off(target, action, "", incarnation))
         self._after()
 
     def _on_cib_changed(self, changed: Changed) -> None:

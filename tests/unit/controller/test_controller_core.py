@@ -529,6 +529,36 @@ def fence_then_start(document: etree._Element) -> str:
     return NOTHING
 
 
+def test_a_confirmation_does_not_count_for_a_life_of_the_node_that_began_after_the_device_had_acted() -> None:
+    world = two(fence_then_start)
+    world.install(1)
+    controller = world.nodes[1].controller
+    (fence,) = world.nodes[1].fences
+    controller.on_fencing_acts("n2")
+    world.nodes[2].incarnation = 2
+    world.install(1, 2)
+    world.install(1)
+    world.perform(world.nodes[1], controller.on_fenced(fence.token, True, "off and on", world.now_ms))
+    assert world.nodes[1].orders == []
+    world.pass_time(2000)
+    assert len(world.nodes[1].fences) == 2  # the second life must be fenced for itself
+
+
+def test_a_node_that_is_back_before_the_device_acts_is_fenced_once() -> None:
+    world = two(fence_then_start)
+    world.install(1)
+    controller = world.nodes[1].controller
+    (fence,) = world.nodes[1].fences
+    world.nodes[2].incarnation = 2
+    world.install(1, 2)
+    controller.on_fencing_acts("n2")
+    world.install(1)
+    world.perform(world.nodes[1], controller.on_fenced(fence.token, True, "off and on", world.now_ms))
+    world.pass_time(2000)
+    assert len(world.nodes[1].fences) == 1
+    assert status_of(world.nodes[1], "n2")["expected"] == "down"
+
+
 def fence_and_start_elsewhere(document: etree._Element) -> str:
     return graph((crm_event(1, "stonith", 2, stonith_action="reboot"), ()), (rsc_op(2, "start", "db", 1), ()))
 
