@@ -189,9 +189,15 @@ def make_labs(item: pytest.Item | pytest.Collector) -> Iterator[Callable[..., La
         tie_breaker: TieBreaker = TieBreaker.PING,
         isolation_wanted: str = Isolation.MACHINE,
         timers: Timers | None = None,
+        watchdog_ms: int = 0,
     ) -> LabCluster:
         lab, _ = cluster.plan(
-            name, nodes=nodes, tie_breaker=tie_breaker, isolation_wanted=isolation_wanted, timers=timers
+            name,
+            nodes=nodes,
+            tie_breaker=tie_breaker,
+            isolation_wanted=isolation_wanted,
+            timers=timers,
+            watchdog_ms=watchdog_ms,
         )
         each = LabCluster(lab)
         made.append(each)

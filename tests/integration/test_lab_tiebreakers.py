@@ -1,0 +1,170 @@
+"""Two machines with each tie-breaker: power cuts, cuts of the network and pauses of either node, one after the other. The service
+runs exactly once in the end, and never on both nodes at one time.
+
+The labs run side by side, because most of the time each of them waits for a timer. While a lab goes through its faults, a watcher
+looks again and again at the processes of both nodes, whoever can reach them.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from conftest import WEB, LabCluster, web_service
+
+from crm.lab.layout import LabError, TieBreaker
+
+pytestmark = pytest.mark.usefixtures("machines")
+MakeLab = Callable[..., LabCluster]
+
+LOOK_S = 0.05
+SIDE_BY_SIDE = 4
+WATCHDOG_MS = 1000
+FAULTS = (
+    ("crash", "n1"),
+    ("crash", "n2"),
+    ("partition", "n2"),
+    ("partition", "n1"),
+    ("pause", "n1"),
+    ("pause", "n2"),
+)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A tie-breaker. `winner`: who goes on when the network is cut, where that is known in advance."""
+
+    name: str
+    tie_breaker: TieBreaker
+    watchdog_ms: int = 0
+    winner: str = ""
+
+
+CASES = (
+    Case("none", TieBreaker.NONE),
+    Case("ping", TieBreaker.PING, winner="the one with the ping node"),
+    Case("qdisk", TieBreaker.QDISK),
+    Case("arbiter", TieBreaker.ARBITER, winner="n1"),
+    Case("watchdog", TieBreaker.ARBITER, WATCHDOG_MS, winner="n1"),
+)
+
+
+class Watcher(threading.Thread):
+    """Looks for web servers on both nodes. `both` is what was found; `looks` how often it looked."""
+
+    def __init__(self, made: LabCluster) -> None:
+        super().__init__(daemon=True)
+        self.made = made
+        self.both: list[str] = []
+        self.looks = 0
+        self._ended = threading.Event()
+
+    def run(self) -> None:
+        while not self._ended.wait(LOOK_S):
+            with suppress(LabError):  # a keeper that is busy answers the next time
+                self._look()
+
+    def _look(self) -> None:
+        first, second = self.made.lab.nodes
+        before = self.servers(first)
+        there = self.servers(second)
+        # The same process before and after: then it was there all the time in between.
+        still = before & self.servers(first) if before and there else set()
+        self.looks += 1
+        if still:
+            self.both.append(f"{time.time():.3f}: {first} {sorted(still)}, {second} {sorted(there)}")
+
+    def servers(self, node: str) -> set[int]:
+        found = set()
+        for pid in self.made.ask("pids", node=node)["pids"]:
+            with suppress(OSError):
+                if b"webserver.py\0start" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                    found.add(pid)
+        return found
+
+    def end(self) -> None:
+        self._ended.set()
+        self.join()
+
+
+def resets_since(made: LabCluster, at: float) -> set[str]:
+    """Nodes whose power was cut by fencing or by their watchdog."""
+    log = made.ask("status")["power_log"]
+    return {entry["plug"] for entry in log if entry["at"] >= at and entry["action"] != "on"}
+
+
+def strike(made: LabCluster, fault: str, victim: str) -> str:
+    """Do it, and wait until it is settled who goes on. Returns who does not."""
+    at = time.time()
+    if fault == "partition":
+        made.ask("partition", nodes=[victim])
+    else:
+        made.ask(fault, node=victim)
+    if fault == "crash" and made.lab.watchdog_ms:
+        return victim  # no power switch is asked, and no watchdog of a node without power barks
+    made.wait(lambda: bool(resets_since(made, at)), f"nobody was reset after {fault} {victim}")
+    lost = resets_since(made, at)
+    assert len(lost) == 1, f"{fault} {victim}: {lost} were reset"
+    return lost.pop()
+
+
+def survive(made: LabCluster, case: Case, watcher: Watcher) -> None:
+    for fault, victim in FAULTS:
+        lost = strike(made, fault, victim)
+        winner = next(node for node in made.lab.nodes if node != lost)
+        if fault != "partition":
+            assert lost == victim, f"{fault} {victim}: {lost} was reset"
+        elif case.winner == "n1":
+            assert winner == "n1"
+        elif case.winner:
+            assert lost == victim
+        made.ask("heal")
+        made.first_answer(time.time(), by=winner)
+        made.wait_idle(winner)
+        for node in made.lab.nodes:
+            made.ask("power-on", node=node)
+        made.wait(lambda: made.online() == set(made.lab.nodes), f"{lost} has not rejoined after {fault} {victim}")
+        made.wait_idle(winner)
+        running = [node for node in made.lab.nodes if watcher.servers(node)]
+        assert len(running) == 1, f"after {fault} {victim} the service runs on {running}"
+        made.first_answer(time.time(), by=running[0])
+
+
+def go_through(made: LabCluster, case: Case) -> None:
+    if case.watchdog_ms:
+        service = WEB.format(address=made.lab.service_address, port=made.lab.service_port())
+        made.configure("property stonith-enabled=true fencing-watchdog-timeout=-1\n" + service)
+    else:
+        made.configure(web_service(made.lab, action="off"))
+    made.watch()
+    made.first_answer(0.0)
+    made.wait_idle("n1")
+    watcher = Watcher(made)
+    watcher.start()
+    try:
+        survive(made, case, watcher)
+    finally:
+        watcher.end()
+    assert watcher.looks > 20
+    assert not watcher.both, f"{case.name}: the service ran on both nodes: {watcher.both}"
+
+
+def test_with_each_tie_breaker_the_service_survives_what_happens_to_either_node_and_never_runs_twice(
+    make_lab: MakeLab,
+) -> None:
+    def whole(case: Case) -> str:
+        try:
+            go_through(make_lab(case.name, tie_breaker=case.tie_breaker, watchdog_ms=case.watchdog_ms), case)
+        except (AssertionError, LabError) as error:
+            return f"{case.name}: {error}"
+        return ""
+
+    with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
+        problems = [problem for problem in pool.map(whole, CASES) if problem]
+    assert not problems, "\n".join(problems)
