@@ -72,10 +72,10 @@ def from_document(document: dict[str, Any]) -> DaemonSettings:
         node_id=int(document["node"]["id"]),
         node_name=str(document["node"]["name"]),
         nodes=tuple((int(node["id"]), str(node["name"])) for node in document["nodes"]),
-        # A quorum disk lets only one half be quorate: nothing is to be held back at an even split.
-        votes=()
-        if document["quorum"]["tie_breaker"]["type"] == "qdisk"
-        else tuple((int(node["id"]), int(node["votes"])) for node in document["nodes"]),
+        # Only where both halves of an even split may be quorate, one of them is to hold back its fencing.
+        votes=tuple((int(node["id"]), int(node["votes"])) for node in document["nodes"])
+        if document["quorum"].get("two_node") or document["quorum"]["tie_breaker"]["type"] == "ping"
+        else (),
         expected_votes=int(document["quorum"]["expected_votes"]),
         state_dir=Path(paths["state_dir"]),
         run_dir=Path(paths["run_dir"]),
