@@ -479,6 +479,7 @@ class Coordinator:
                     if action.kind is ActionKind.RESOURCE:
                         pending = status.pending(action, key)
                         extra += [] if pending is None else [pending]
+                        extra += status.lock(self.cib.document, action)
                         self.memory.ordered[(action.executed_on or "", action.history_key)] = key
         if orders:
             effects += self.hands.order(Orders(transition.number, tuple(orders), tuple(extra), cause))

@@ -26,6 +26,7 @@ from crm.controller.graph import Action, ResourceDefinition
 ORIGIN: Final = "vigil"
 PENDING_RC: Final = 193
 PENDING_STATUS: Final = -1
+LOCK: Final = "shutdown-lock"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +86,15 @@ class ForgetResource:
 
 
 @dataclass(frozen=True, slots=True)
+class Lock:
+    """A shutdown lock: the resource, stopped because its node shuts down, waits for this node (since: epoch seconds). None ends it."""
+
+    node_id: str
+    resource_id: str
+    since: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Attributes:
     """Transient attributes of a node; a value of None deletes. With `replace`, those not named are deleted too."""
 
@@ -102,7 +112,7 @@ class Quorum:
     dc_id: str
 
 
-Update = NodeState | EraseNode | History | Operation | ForgetOperation | ForgetResource | Attributes | Quorum
+Update = NodeState | EraseNode | History | Operation | ForgetOperation | ForgetResource | Lock | Attributes | Quorum
 
 _KINDS: Final[dict[str, type[Any]]] = {
     "node": NodeState,
@@ -111,6 +121,7 @@ _KINDS: Final[dict[str, type[Any]]] = {
     "op": Operation,
     "forget-op": ForgetOperation,
     "forget": ForgetResource,
+    "lock": Lock,
     "attributes": Attributes,
     "quorum": Quorum,
 }
@@ -170,6 +181,18 @@ def pending(action: Action, transition_key: str) -> Operation | None:
         if value is not None:
             entry[name] = value
     return Operation(action.node_id or action.node, action.node, action.resource, entry)
+
+
+def lock(document: etree._Element, action: Action) -> list[Update]:
+    """The shutdown lock that an action sets (a stop of a node's shutdown) or ends (whatever makes the resource run)."""
+    if action.resource is None or action.node_id is None:
+        return []
+    if action.task == "stop" and action.shutdown_lock is not None:
+        return [Lock(action.node_id, action.resource.id, action.shutdown_lock)]
+    known = lrm_resource(document, action.node_id, action.resource.id)
+    if action.task in ("start", "migrate_from") and known is not None and known.get(LOCK) is not None:
+        return [Lock(action.node_id, action.resource.id, None)]
+    return []
 
 
 # --- reading ----------------------------------------------------------------------------------------------------------
@@ -283,6 +306,8 @@ def _apply_one(document: etree._Element, update: Update) -> bool:
             return _drop(found, update.entry_id)
         case ForgetResource():
             return _forget(document, update)
+        case Lock():
+            return _lock(document, update)
         case Attributes():
             return _set_attributes(document, update)
         case Quorum():
@@ -313,6 +338,7 @@ def _replace_history(document: etree._Element, update: History) -> bool:
     state, created = _ensure_state(document, update.node_id, update.uname)
     old = state.find("lrm")
     new = None if update.lrm is None else xml.parse_fragment(update.lrm, comments=False)
+    new = _with_locks(old, new, update.node_id)
     if old is None and new is None:
         return created
     if old is not None and new is not None and xml.to_bytes(old) == xml.to_bytes(new):
@@ -322,6 +348,25 @@ def _replace_history(document: etree._Element, update: History) -> bool:
     if new is not None:
         state.insert(0, new)
     return True
+
+
+def _with_locks(old: etree._Element | None, new: etree._Element | None, node_id: str) -> etree._Element | None:
+    """A node that comes back does not know which resources wait for it: those entries keep their locks."""
+    held = [] if old is None else [each for each in old.iter("lrm_resource") if each.get(LOCK) is not None]
+    if not held:
+        return new
+    lrm = etree.Element("lrm", {"id": node_id}) if new is None else new
+    resources = lrm.find("lrm_resources")
+    if resources is None:
+        resources = etree.SubElement(lrm, "lrm_resources")
+    for each in held:
+        known = _child(resources, each.get("id", ""))
+        if known is None:
+            known = etree.SubElement(resources, "lrm_resource")
+            for name, value in each.items():
+                known.set(name, value)
+        known.set(LOCK, each.get(LOCK, ""))
+    return lrm
 
 
 def _lrm_resources(state: etree._Element, node_id: str) -> etree._Element:
@@ -360,6 +405,17 @@ def _forget(document: etree._Element, update: ForgetResource) -> bool:
         resources = state.find("lrm/lrm_resources")
         changed |= _drop(resources, update.resource_id)
     return changed
+
+
+def _lock(document: etree._Element, update: Lock) -> bool:
+    found = lrm_resource(document, update.node_id, update.resource_id)
+    if found is None or found.get(LOCK) == update.since:
+        return False
+    if update.since is None:
+        del found.attrib[LOCK]
+    else:
+        found.set(LOCK, update.since)
+    return True
 
 
 def _set_attributes(document: etree._Element, update: Attributes) -> bool:
