@@ -129,9 +129,8 @@ def what_if(standing: Standing, names: Mapping[int, str], question: Question, th
 
 def _verdict(answer: Side, standing: Standing) -> str:
     if answer.quorate is None:
-        return (
-            f"quorate if it sees the target of its tie-breaker {standing.rules.tie_breaker}, else not ({answer.reason})"
-        )
+        votes = answer.reason.partition(";")[0]
+        return f"quorate if it sees what its tie-breaker {standing.rules.tie_breaker} looks at, else not ({votes})"
     return f"{'quorate' if answer.quorate else 'NOT quorate'}: {answer.reason}"
 
 

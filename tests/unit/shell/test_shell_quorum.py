@@ -66,7 +66,7 @@ def test_what_depends_on_the_ping_target_says_so_unless_it_is_told_who_sees_it(
 ) -> None:
     config = file(tmp_path, 2, '[quorum.tie_breaker]\ntype = "ping"\ntargets = ["10.0.0.254"]\n')
     lines = asked(capsys, config, "--split", "n1/n2")
-    assert lines[0].startswith("n1: quorate if it sees the target")
+    assert lines[0].startswith("n1: quorate if it sees what its tie-breaker ping looks at")
     assert any(line.startswith("    if not, it stops all its resources") for line in lines)
     told = asked(capsys, config, "--split", "n1/n2", "--seeing", "n2")
     assert told[0].startswith("n1: NOT quorate")
