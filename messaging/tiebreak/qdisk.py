@@ -32,6 +32,7 @@ from typing import Any, TypeVar
 from messaging.config import MessagingConfig
 from messaging.errors import SetupError
 from messaging.tiebreak import Surroundings, Tell
+from messaging.tiebreak.heuristics import Heuristics
 from messaging.tiebreak.qdisk_blocks import (
     BLOCK_SIZE,
     BLOCKS,
@@ -255,6 +256,7 @@ class QuorumDisk:
         self._disk: Disk | None = None
         self._thread: _Thread | None = None
         self._task: asyncio.Task[None] | None = None
+        self._heuristics = Heuristics(self._rules.heuristics, self._rules.min_score)
         self._trouble = ""
         self._resigning = False
         self._was_master = False
@@ -277,6 +279,7 @@ class QuorumDisk:
         self._on_change = on_change
         if self._task is not None:
             return
+        self._heuristics.start()
         self._task = asyncio.get_running_loop().create_task(self._run())
         self._task.add_done_callback(lambda task: None if task.cancelled() else task.result())
 
@@ -314,7 +317,7 @@ class QuorumDisk:
     def ask(self) -> None:
         """What is known is never older than it may be: say it again."""
         if self._core is not None and self._core.status(now_ms())["holds"]:
-            self._emit([Evidence(self._core.held_until_ms)])
+            self._emit([Evidence(self._core.evidence_until_ms())])
         else:
             self._emit([NoEvidence()])
 
@@ -328,9 +331,10 @@ class QuorumDisk:
         if self._core is None:
             return {**answer, "holds": False, "error": self._trouble or "not read yet"}
         status = self._core.status(now_ms())
-        return {**answer, **status, "error": self._trouble or status["error"]}
+        return {**answer, **status, **self._heuristics.status(), "error": self._trouble or status["error"]}
 
     def close(self) -> None:
+        self._heuristics.close()
         if self._task is not None:
             self._task.cancel()
         if self._thread is not None:
@@ -359,7 +363,10 @@ class QuorumDisk:
         if not disk.direct:
             log.info("quorum disk %s: no direct I/O; good only for nodes of one machine", self._rules.device)
         names = {node.node_id: node.name for node in config.nodes}
-        self._core = QuorumDiskCore(self._me, label.uuid, names, self._rules.interval_ms, self._rules.tko)
+        rules = self._rules
+        self._core = QuorumDiskCore(
+            self._me, label.uuid, names, rules.interval_ms, rules.tko, master_wins=rules.master_wins
+        )
         self._trouble = ""
 
     def _absent(self, why: str) -> None:
@@ -394,7 +401,8 @@ class QuorumDisk:
             return
         disk = self._disk
         around = self._surroundings()
-        effects, cycle = core.begin(replace(around, may_win=around.may_win and not self._resigning), now_ms())
+        may_win = around.may_win and not self._resigning and self._heuristics.fit()
+        effects, cycle = core.begin(replace(around, may_win=may_win), now_ms())
         self._emit(effects)
         job = self._thread.call(lambda: perform(disk, cycle))
         done, _ = await asyncio.wait([job], timeout=core.hold_ms / 1000)

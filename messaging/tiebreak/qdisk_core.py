@@ -24,6 +24,9 @@ do not run alike. The evidence is given to the node together with its end: a nod
 What cannot be read or does not pass its checksum is a claim of nobody knows whom, until it is stale. A disk that fails or does
 not return is absence: the claim runs out.
 
+Without `master_wins` every node that has just written and read, and could win, has evidence, until `hold_ms` after the write began. That excludes
+nobody: both halves may win, and fencing decides, so nobody is marked either.
+
 The master marks each node that its view lost without a goodbye. A node that finds a mark against its present life stops
 relying on what it believed: it stands alone, without quorum. A mark counts only while its writer is master.
 """
@@ -118,14 +121,25 @@ class Peer:
 class QuorumDiskCore:
     """See the module's text. Calls alternate: `begin`, then `finish` with the outcome of the cycle that it returned."""
 
-    def __init__(self, me: Member, uuid: str, nodes: Mapping[int, str], interval_ms: int, tko: int) -> None:
+    def __init__(
+        self,
+        me: Member,
+        uuid: str,
+        nodes: Mapping[int, str],
+        interval_ms: int,
+        tko: int,
+        *,
+        master_wins: bool = True,
+    ) -> None:
         invariant(tko >= 3, "tko of a quorum disk is at least 3")
         self.me = me
+        self.master_wins = master_wins
         self.uuid = uuid
         self.stale_ms = tko * interval_ms
         self.hold_ms = (tko - 1) * interval_ms
         self.claim = Claim.NONE
         self.held_until_ms = 0
+        self._evidence_until_ms = 0
         self.evicted_by = ""
         self.error = ""
         self.peers: dict[int, Peer] = {}
@@ -162,7 +176,9 @@ class QuorumDiskCore:
         self._note_losses(surroundings)
         self._surroundings = surroundings
         if self.claim is not Claim.NONE and not (surroundings.may_win and not self.evicted_by and not self._foreign):
-            effects += self._give_up("ends: this node leaves, or its part of the cluster cannot win", trouble=False)
+            effects += self._give_up(
+                "ends: this node leaves, is not fit, or its part of the cluster cannot win", trouble=False
+            )
         if self.may_bid(now_ms):
             self.claim = Claim.BID
             self.held_until_ms = 0
@@ -210,9 +226,18 @@ class QuorumDiskCore:
             effects += self._observe(outcome.blocks, outcome.read_began_ms, outcome.read_ms)
             if self.claim is Claim.BID and self._written_claim is Claim.BID and now_ms < self.held_until_ms:
                 effects += self._compare()
-        if self.claim is Claim.MASTER:
+            if not self.master_wins and self._able(now_ms):
+                self._evidence_until_ms = outcome.write_began_ms + self.hold_ms
+                return [*effects, Evidence(self._evidence_until_ms)]
+        if self.claim is Claim.MASTER and self.master_wins:
             effects.append(Evidence(self.held_until_ms))
         return effects
+
+    def evidence_until_ms(self) -> int:
+        """0: there is none."""
+        if not self.master_wins:
+            return self._evidence_until_ms
+        return self.held_until_ms if self.claim is Claim.MASTER else 0
 
     def expire(self, now_ms: int) -> list[Effect]:
         """A claim that was not extended in time is void."""
@@ -222,11 +247,10 @@ class QuorumDiskCore:
 
     def _give_up(self, why: str, *, trouble: bool = True) -> list[Effect]:
         was, self.claim, self.held_until_ms = self.claim, Claim.NONE, 0
-        return (
-            [NoEvidence(), Say(f"this node's mastership on the quorum disk {why}", trouble)]
-            if was is Claim.MASTER
-            else []
-        )
+        if was is not Claim.MASTER:
+            return []
+        said = Say(f"this node's mastership on the quorum disk {why}", trouble)
+        return [NoEvidence(), said] if self.master_wins else [said]
 
     # --- the own claim
 
@@ -341,7 +365,7 @@ class QuorumDiskCore:
     def _mark_writes(self) -> list[tuple[int, bytes]]:
         """Marks that are missing, and marks against nodes that are back."""
         around = self._surroundings
-        if self.claim is not Claim.MASTER or not around.quorate:
+        if self.claim is not Claim.MASTER or not around.quorate or not self.master_wins:
             return []
         writes = []
         for node_id, incarnation in sorted(self._lost.items()):
@@ -380,7 +404,8 @@ class QuorumDiskCore:
                 master = master or self._nodes[node_id]
         return {
             "master": master,
-            "holds": self.claim is Claim.MASTER and now_ms < self.held_until_ms,
+            "holds": now_ms < self.evidence_until_ms(),
+            "master_wins": self.master_wins,
             "nodes": nodes,
             "evicted_by": self.evicted_by,
             "error": self._foreign or self.error,
