@@ -69,6 +69,17 @@ class FailureDetector:
             return Change(peer_id, Liveness.BACK, silent_ms)
         return None
 
+    def heard_in_time(self, peer_id: int, incarnation: int, link: int, now_ms: int) -> bool:
+        """`heard` for a peer that is alive and not late. False, and nothing done, when this is not so."""
+        peer = self.alive.get(peer_id)
+        if peer is None or peer.late or peer.incarnation != incarnation:
+            return False
+        peer.heard_ms = now_ms
+        peer.deadline_ms = now_ms + self._deadtime_ms
+        peer.warn_ms = now_ms + self._warntime_ms
+        peer.links[link] = now_ms
+        return True
+
     def forget(self, peer_id: int) -> None:
         """This life of the peer is over."""
         self.alive.pop(peer_id, None)
@@ -89,7 +100,7 @@ class FailureDetector:
     def expire(self, now_ms: int) -> list[Change]:
         """Who became late or dead; the dead are forgotten. Sets the next `due_ms`."""
         changes: list[Change] = []
-        due: list[int] = []
+        soonest_ms: int | None = None
         for peer_id, peer in list(self.alive.items()):
             silent_ms = now_ms - peer.heard_ms
             if now_ms >= peer.deadline_ms:
@@ -101,6 +112,10 @@ class FailureDetector:
             if not peer.late and now_ms >= peer.warn_ms:
                 peer.late = True
                 changes.append(Change(peer_id, Liveness.LATE, silent_ms))
-            due.append(peer.deadline_ms if peer.late else min(peer.deadline_ms, peer.warn_ms))
-        self.due_ms = min(due, default=None)
+            due_ms = peer.warn_ms
+            if peer.late or peer.deadline_ms < due_ms:
+                due_ms = peer.deadline_ms
+            if soonest_ms is None or due_ms < soonest_ms:
+                soonest_ms = due_ms
+        self.due_ms = soonest_ms
         return changes

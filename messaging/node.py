@@ -160,7 +160,7 @@ class Node:
             self._take_evidence(False, None)  # first of all: this node may have been stopped meanwhile
         if self.due_ms is not None and now_ms - self.due_ms > self._late_timer_ms:
             self._was_stopped(now_ms)
-        elif isinstance(event, DatagramReceived) and self._nothing_new(event, now_ms):
+        elif isinstance(event, DatagramReceived) and self.heard_again(event, now_ms):
             return []
         self._dispatch(event, now_ms)
         self._run_timers(now_ms)
@@ -174,21 +174,15 @@ class Node:
         self._set_due(now_ms)
         return effects
 
-    def _nothing_new(self, event: DatagramReceived, now_ms: int) -> bool:
-        """The everyday case, kept short: a heartbeat in time that says what the last one of that node said."""
-        sender = event.sender
-        peer = self.detector.alive.get(sender)
-        if (
-            peer is None
-            or peer.late
-            or peer.incarnation != event.incarnation
-            or self._last_payload.get(sender) != event.payload
-            or self.due_ms is None
-            or now_ms >= self.due_ms
-        ):
+    def heard_again(self, event: DatagramReceived, now_ms: int) -> bool:
+        """The everyday case, kept short: a heartbeat in time that says what the last one of that node said.
+
+        True when that is all there is to it: nothing follows, and `due_ms` stays as it is.
+        """
+        due_ms = self.due_ms
+        if due_ms is None or now_ms >= due_ms or self._last_payload.get(event.sender) != event.payload:
             return False
-        self.detector.heard(sender, event.incarnation, event.link, now_ms)
-        return True
+        return self.detector.heard_in_time(event.sender, event.incarnation, event.link, now_ms)
 
     def _dispatch(self, event: Event, now_ms: int) -> None:
         match event:
@@ -547,7 +541,7 @@ class Node:
         """The effects of this event: what must be on disk first, then the news of this node's row, then the rest."""
         effects: list[Effect] = []
         persists: list[Effect] = []
-        for entry in self._out.take():
+        for entry in self._out.take() if self._out.any else ():
             if isinstance(entry, ToMember):
                 self._send(entry, effects, now_ms)
             elif isinstance(entry, Persist):
@@ -561,6 +555,8 @@ class Node:
             self._holding = full
             self.crm.hold(self._holding, now_ms)
             effects.append(HoldCrm(self._holding))
+        if not self.matrix.changed and now_ms < self._beat_due_ms:
+            return persists + effects
         return persists + self._beat(now_ms) + effects
 
     def _send(self, entry: ToMember, effects: list[Effect], now_ms: int) -> None:
@@ -599,11 +595,12 @@ class Node:
 
     def _streamless(self) -> tuple[int, ...]:
         """Who is heard and would have to dial this node."""
-        return tuple(
+        found = [
             peer_id
-            for peer_id, state in sorted(self._peers.items())
-            if peer_id < self.me.node_id and not state.channel.open and peer_id in self.detector.alive
-        )
+            for peer_id, state in self._peers.items()
+            if not state.channel.open and peer_id < self.me.node_id and peer_id in self.detector.alive
+        ]
+        return tuple(sorted(found))
 
     # --- nodes that come and go
 

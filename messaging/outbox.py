@@ -33,6 +33,10 @@ class Outbox:
         self.in_group = False
         self._entries: list[Effect | ToMember] = []
 
+    @property
+    def any(self) -> bool:
+        return bool(self._entries)
+
     def send(self, target: int, message: Message) -> None:
         self._entries.append(ToMember(target, message))
 
