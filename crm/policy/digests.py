@@ -24,7 +24,8 @@ _NOT_PARAMETERS: Final = frozenset(
     ("id", "crm_feature_set", "op-digest", "on_node", "on_node_uuid", "pcmk_external_ip")
 )
 _TRACING: Final = frozenset(("trace_ra", "trace_dir", "trace_file"))
-"""Tracing changes nothing of a resource: no reason to restart it. Recurring operations are ordered anew, and traced from then on."""
+"""Tracing changes nothing of a resource: our own executor leaves it out of its digests, so that it is no reason to restart. Recurring operations
+are ordered anew, and traced from then on. Pacemaker's digests contain it, and it restarts."""
 _PRIVATE_OF_DEVICES: Final = frozenset(("passwd", "password", "user"))
 _FENCING_ONLY: Final = frozenset(("provides", "stonith-timeout"))
 _ESCAPES: Final = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;"}
@@ -63,8 +64,9 @@ def _escape(value: str) -> str:
     return _SPECIAL.sub(lambda m: _ESCAPES.get(m[0]) or f"&#x{ord(m[0]):02X};", value)
 
 
-def _main_set(parameters: Mapping[str, str], timeout: str | None, recurring: bool = False) -> dict[str, str]:
-    left_out = _NOT_PARAMETERS if recurring else _NOT_PARAMETERS | _TRACING
+def _main_set(
+    parameters: Mapping[str, str], timeout: str | None, left_out: frozenset[str] = _NOT_PARAMETERS
+) -> dict[str, str]:
     values = {
         name: value for name, value in parameters.items() if not name.startswith("CRM_meta_") and name not in left_out
     }
@@ -86,6 +88,8 @@ class DigestStore:
     def __init__(self, state: ClusterState, masked: bool = True) -> None:
         self.state = state
         self.masked = masked
+        # What is not masked is the cluster's own CIB, and its histories are those of our executor.
+        self._left_out = _NOT_PARAMETERS if masked else _NOT_PARAMETERS | _TRACING
         self._known: dict[tuple[Node | None, str, str, int], Digests] = {}
         self._digest_of: dict[tuple[tuple[str, str], ...], str] = {}
 
@@ -119,7 +123,8 @@ class DigestStore:
         own = connection_address(rsc, operations.parameters(rsc, node), host)
         extra = operations.extra(op, node)
         timeout = meta.get("timeout") if interval_ms else None
-        values = _main_set({**extra, **own} if extra else own, timeout, bool(interval_ms))
+        left_out = _NOT_PARAMETERS if interval_ms else self._left_out
+        values = _main_set({**extra, **own} if extra else own, timeout, left_out)
         restart = secure = None
         xml = entry.xml if entry is not None else None
         if xml is not None and xml.get("op-restart-digest") is not None:
@@ -147,7 +152,7 @@ class DigestStore:
         """Without the parameters that must not be shown; before feature set 3.16.0 over the resource's own only (24.3)."""
         feature_set = feature_set or self.state.cib.get("crm_feature_set") or ""
         if compare_versions(feature_set, "3.16.0") < 0:
-            values = _main_set(own, None)
+            values = _main_set(own, None, self._left_out)
             if rsc.standard.lower() == "stonith":
                 values = {
                     name: value

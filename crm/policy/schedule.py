@@ -154,7 +154,8 @@ def schedule(
 ) -> Transition:
     """Decide what runs where and what gets it there. `now` in epoch seconds.
 
-    `masked`: private parameters (passwords) may be hidden in this CIB, so that a difference in them alone is none. The cluster's own CIB hides nothing.
+    `masked`: private parameters (passwords) may be hidden in this CIB, so that a difference in them alone is none. The cluster's own CIB hides nothing,
+    and its histories are those of our own executor, which leaves tracing out of its digests.
     """
     with _no_collection():
         state = unpack(cib, now, masked)

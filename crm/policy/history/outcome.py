@@ -1,6 +1,6 @@
 """What the whole history of a resource on a node leads to.
 
-Theory of operation. `read_resource` interprets the entries, then settles: which recurring operations are running, whether the node must be
+Theory of operation. `read_resources` interprets the entries, then settles: which recurring operations are running, whether the node must be
 fenced because the resource may be active there, what the pending reaction to failures demands, and whether the resource is active on
 the node. The steps and their order are the specification's.
 
@@ -39,7 +39,27 @@ if TYPE_CHECKING:
     from crm.policy.history.reader import Reader
 
 
-def read_resource(reader: Reader, node: Node, element: _Element) -> None:
+def read_resources(reader: Reader, node: Node, element: _Element) -> None:
+    """All histories of a `node_state`.
+
+    Nearly all of a large cluster's are plain probes of resources that are no instances of anything: these go by a way of their own, since
+    their number is that of the nodes times that of the resources.
+    """
+    locks = reader.state.options.shutdown_lock
+    own_names = reader.own_names
+    found = reader.lrm.setdefault(node, [])
+    for history in element.iterfind("lrm/lrm_resources/lrm_resource"):
+        name = history.get("id", "")
+        rsc = own_names.get(name)
+        if rsc is None or locks or rsc.failure_timeout_s or not is_plain_probe(history):
+            _read_resource(reader, node, history)
+        else:
+            rsc.history[node] = record = LrmResource(name, node, history, sorted_entries, rsc)
+            found.append(record)
+            _take_plain_probe(reader, rsc, node)
+
+
+def _read_resource(reader: Reader, node: Node, element: _Element) -> None:
     """One `lrm_resource`."""
     name = element.get("id")
     if not name:
@@ -58,7 +78,7 @@ def read_resource(reader: Reader, node: Node, element: _Element) -> None:
             return
     history = LrmResource(name, node, element, sorted_entries, rsc)
     rsc.history[node] = history
-    reader.lrm.setdefault(node, []).append(history)
+    reader.lrm[node].append(history)
     if state.options.shutdown_lock:
         _read_lock(reader, rsc, node, element)
     if plain and not rsc.failure_timeout_s:
@@ -85,9 +105,13 @@ def _take_entries(reader: Reader, rsc: Primitive, history: LrmResource) -> None:
 
 def _take_plain_probe(reader: Reader, rsc: Primitive, node: Node) -> None:
     """What the long way comes to for a plain probe."""
-    _note_known(rsc, node)
+    if rsc.unique:
+        rsc.known_on.add(node)
+    else:
+        _note_known(rsc, node)
     rsc.next_role = target_role(reader.state, rsc) if "target-role" in rsc.meta else Role.UNKNOWN
-    _settle_inactive(reader, rsc, node)
+    if rsc.history_name is not None or reader.demands_stops:
+        _settle_inactive(reader, rsc, node)
     if rsc.role is Role.UNKNOWN:
         rsc.role = Role.STOPPED
 

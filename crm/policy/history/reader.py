@@ -63,6 +63,10 @@ class Reader:
         self._stops.setdefault(rsc, []).append(len(self.state.requests))
         self.state.requests.append(ForceStop(rsc, node))
 
+    @property
+    def demands_stops(self) -> bool:
+        return bool(self._stops)
+
     def relax_stops(self, rsc: Primitive, node: Node) -> None:
         """The resource turned out not to be active there: a stop is not required any more (18.8)."""
         if rsc not in self._stops:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from crm.policy.history.fencing import container_of
 from crm.policy.history.instances import attach_leftovers
 from crm.policy.history.nodestate import compute_remote_status, note_fenced, read_cluster_node, read_remote_node
-from crm.policy.history.outcome import read_resource
+from crm.policy.history.outcome import read_resources
 from crm.policy.history.reader import Reader
 from crm.policy.model import Node, NodeKind, Role
 from crm.policy.nodes import find_node
@@ -109,8 +109,7 @@ def _read_history(reader: Reader, node: Node, element: _Element) -> None:
         read_remote_node(state, node, element)
         reader.fail_counts.forget(node)
         reader.remote_done.add(node)
-    for lrm in element.iterfind("lrm/lrm_resources/lrm_resource"):
-        read_resource(reader, node, lrm)
+    read_resources(reader, node, element)
     attach_leftovers(reader)
 
 

@@ -153,6 +153,14 @@ def test_a_difference_in_private_parameters_counts_only_where_nothing_is_hidden(
     assert not schedule(parsed(text), NOW, masked=False).idle
 
 
+def test_tracing_restarts_nothing_in_the_cluster_whose_executor_leaves_it_out_of_its_digests() -> None:
+    """For a CIB file nobody knows whose executor wrote its histories; Pacemaker's digests contain the parameter, and it restarts."""
+    resource = with_parameters(primitive("A"), "A", trace_ra="1")
+    text = cib(resource, options=NO_PROBES, active={"n1": ("A",)})
+    assert schedule(parsed(text), NOW, masked=False).idle
+    assert not schedule(parsed(text), NOW, masked=True).idle
+
+
 # --- removed, failed, active twice ---------------------------------------------------------------------------------------
 
 
