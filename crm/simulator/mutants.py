@@ -275,8 +275,8 @@ def _one_step() -> tuple[Patch, ...]:
 def _evidence_for_ever() -> tuple[Patch, ...]:
     take = Node._take_evidence
 
-    def believe(self: Node, holds: bool, until_ms: int | None) -> None:
-        take(self, holds or self._evidence, None)
+    def believe(self: Node, holds: bool, until_ms: int | None, *rest: Any) -> None:
+        take(self, holds or self._evidence, None, *rest)
 
     return ((Node, "_take_evidence", believe),)
 

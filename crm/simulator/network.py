@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from crm.simulator.clock import Clock
+from crm.simulator.clock import PPM, Clock
 from crm.simulator.machine import Machine
 from messaging.effects import DatagramReceived, Event, StreamClosed, StreamOpened, StreamReceived
 from messaging.frame import FrameCodec, Packet
@@ -131,6 +131,10 @@ class Network:
                     moments[delay].append(target)
                 else:
                     moments[delay] = [target]
+        self._send_out(moments, event, frame)
+
+    def _send_out(self, moments: dict[int, list[int]], event: DatagramReceived, frame: bytes | None) -> None:
+        """To whom it comes, by delay."""
         now = self._clock.now
         for delay, targets in moments.items():
             self.datagrams += len(targets)
@@ -138,6 +142,7 @@ class Network:
 
     def _with_faults(self, sender: int, link: Link, event: DatagramReceived, frame: bytes | None) -> None:
         rng, loss = self._rng, max(self.loss, link.loss)
+        now, moments = self._clock.now, dict[int, list[int]]()
         for target in self._machines:
             way = (sender, target)
             if target == sender or way in self.cut or way in link.cut:
@@ -146,24 +151,31 @@ class Network:
             for _ in range(copies):
                 if loss and rng.random() < loss:
                     continue
-                when = self._clock.now + int(rng.random() * (self.max_delay_ms + 1))
+                delay = int(rng.random() * (self.max_delay_ms + 1))
                 if link.clog_ms:
-                    when = max(when, link.free_at.get(way, 0)) + link.clog_ms
-                    if when > self._clock.now + MAX_CLOGGED_MS:
+                    when = max(now + delay, link.free_at.get(way, 0)) + link.clog_ms
+                    if when > now + MAX_CLOGGED_MS:
                         continue
                     link.free_at[way] = when
-                self.datagrams += 1
-                self._clock.at(when, self._arrive, [target], event, frame)
+                    delay = when - now
+                moments.setdefault(delay, []).append(target)
+        self._send_out(moments, event, frame)
 
     def replay(self, number: int, frame: bytes, target: int) -> None:
         """The attacker sends something to a node."""
         self._clock.after(self._rng.randint(0, 5), self._unpack, target, number, frame)
 
     def _arrive(self, targets: list[int], event: DatagramReceived, frame: bytes | None) -> None:
+        now = self._clock.now
         for target in targets:
             machine = self._machines[target]
-            if machine.core is None:
+            core = machine.core
+            if core is None:
                 continue
+            if frame is None and not machine.writing and now >= machine.paused_until:
+                local_ms = machine.offset_ms + now * (PPM + machine.drift_ppm) // PPM
+                if core.heard_again(event, local_ms):
+                    continue  # by far the most, and what `give` would come to
             if frame is not None:
                 self._unpack(target, event.link, frame)
                 continue
