@@ -276,6 +276,10 @@ class Daemon:
                 return answer
             case "keys":
                 return self._keys.status()
+            case "doctor":
+                return self._network.doctor.status()
+            case "doctor.start":
+                return {"run": self._network.doctor.start()}
             case "keys.rotate":
                 return self._keys.rotate()
             case "nodes.reload":

@@ -37,6 +37,10 @@ MAGIC = b"VG"
 VERSION = 2
 HEADER = struct.Struct(">2sBBHHQQQHB")
 ENCRYPTED = 1
+LINK_AT = 3
+FIRST_PROBE = 128
+"""Link numbers from here on belong to those who try the network: see `messaging.doctor`."""
+
 OVERHEAD = HEADER.size + MAC_BYTES
 MAX_DATAGRAM_BYTES = 8192
 WINDOW = 1024

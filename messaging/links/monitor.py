@@ -63,6 +63,8 @@ class _Path:
     loss_there: int | None = None
     state: LinkState = LinkState.NEVER
     by_unicast: bool = False
+    up_us: int = 0
+    """When it came up; the reports that tell of a group need a moment after that."""
 
 
 class LinkMonitor:
@@ -189,7 +191,8 @@ class LinkMonitor:
             for peer in peers:
                 path = self._paths[link, peer]
                 told += self._note(link, peer, path, now_us, peer in alive)
-                by_unicast = peer in beside and path.state is LinkState.UP
+                settled = path.state is LinkState.UP and now_us - path.up_us > 2 * self._warntime_us
+                by_unicast = peer in beside and settled
                 if by_unicast != path.by_unicast:
                     path.by_unicast = by_unicast
                     told.append(self._fallback_report(link, peer, by_unicast))
@@ -208,6 +211,8 @@ class LinkMonitor:
         if before is path.state:
             return []
         name = self._names[peer]
+        if path.state is LinkState.UP and before is not LinkState.LATE:
+            path.up_us = now_us
         if path.state is LinkState.DOWN and alive:  # of a node that is silent everywhere, the membership tells
             silent_ms = (now_us - path.heard_us) // 1000
             text = f"link {link} to node {name} is down: silent for {silent_ms} ms; other links go on"

@@ -11,7 +11,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from messaging.config import LinkConfig, LinkMode, MessagingConfig
 from messaging.effects import DatagramReceived, Event
@@ -20,7 +20,10 @@ from messaging.frame import LOSS_SPAN, FrameCodec, Packet, Rejection
 from messaging.links.monitor import LinkMonitor
 from messaging.links.serial import ABSENT, HEARTBEAT, PIECE, SerialLink
 from messaging.links.tcp import Streams
-from messaging.links.udp import UdpLink
+from messaging.links.udp import Beside, UdpLink
+
+if TYPE_CHECKING:
+    from messaging.doctor import Doctor
 
 CHECK_US = 200_000
 RENEW_US = 1_000_000
@@ -58,11 +61,15 @@ class Network:
         self.streams = Streams(config, frames, incarnation, emit, self._ways, on_control)
         self.streams.lines = {link.number: link for link in self.links if isinstance(link, SerialLink)}
         self._check_due_us = self._renew_due_us = 0
+        self._incarnation = incarnation
+        self._doctor: Doctor | None = None
 
     def _make(self, link: LinkConfig) -> UdpLink | SerialLink:
         if link.mode is LinkMode.SERIAL:
             return SerialLink(self._config, link, self.frames.pack, self._on_frame)
-        return UdpLink(self._config, link, self._on_datagram)
+        made = UdpLink(self._config, link, self._on_datagram)
+        made.on_probe = self._on_probe
+        return made
 
     async def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Listen for streams, begin to receive. SetupError when an address cannot be used."""
@@ -79,12 +86,29 @@ class Network:
         self._on = [_ends(config, link) for link in config.links]
         self.monitor.relist({node.node_id: node.name for node in config.nodes}, self._on)
         self.streams.relist(config)
+        if self._doctor is not None:
+            self._doctor.relist(config)
         self.frames.listed = frozenset(node.node_id for node in config.nodes)
 
     def shut(self) -> None:
         for link in self.links:
             link.close()
         self.streams.shut()
+        if self._doctor is not None:
+            self._doctor.close()
+
+    # --- trying the network
+
+    @property
+    def doctor(self) -> Doctor:
+        if self._doctor is None:
+            from messaging.doctor import Doctor  # most nodes never need one
+
+            self._doctor = Doctor(self._config, self.frames, self._incarnation, running=True)
+        return self._doctor
+
+    def _on_probe(self, data: bytes, beside: Beside) -> None:
+        self.doctor.heard(data, beside)
 
     # --- heartbeats
 

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 
 from messaging.config import Endpoint, LinkConfig, LinkMode, MessagingConfig
 from messaging.errors import SetupError
-from messaging.frame import MAX_DATAGRAM_BYTES
+from messaging.frame import FIRST_PROBE, LINK_AT, MAX_DATAGRAM_BYTES
 
 IP_FREEBIND = 15
 IPV6_FREEBIND = 78
@@ -37,11 +37,21 @@ IPV6_MIN_MTU = 1280
 FALLBACK_TTL = 64
 RECEIVE_BUFFER_BYTES = 1024 * 1024
 READS_PER_WAKE = 64
+BESIDE_BYTES = 64
 _AWAY = (errno.ENODEV, errno.EADDRNOTAVAIL, errno.ENETDOWN, errno.ENETUNREACH, errno.EHOSTUNREACH)
 """The interface or its address is not there (yet): no reason not to start."""
 
 OnDatagram = Callable[[int, bytes, bool], None]
 """Link number, data, and whether it came by the link's own mode (False: as a fallback)."""
+
+
+Beside = list[tuple[int, int, bytes]]
+OnProbe = Callable[[bytes, Beside], None]
+"""A frame of somebody who tries the network (`messaging.doctor`), and what came beside it."""
+
+
+def _ignore(_: bytes, __: Beside) -> None:
+    """Until somebody wants them."""
 
 
 @dataclass(slots=True)
@@ -60,6 +70,7 @@ class UdpLink:
     def __init__(self, config: MessagingConfig, link: LinkConfig, on_datagram: OnDatagram) -> None:
         self.counters = LinkCounters()
         self.number = link.number
+        self.on_probe: OnProbe = _ignore
         self._link = link
         self._own = config.node(config.node_id).endpoints[link.number]
         self._on_datagram = on_datagram
@@ -137,6 +148,7 @@ class UdpLink:
         made.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, tos)
         made.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DONT)
         made.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, ttl)
+        made.setsockopt(socket.IPPROTO_IP, socket.IP_RECVTOS, 1)
 
     def _set_group_options(self, made: socket.socket) -> None:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -226,13 +238,16 @@ class UdpLink:
     def _readable(self, through: socket.socket, by_group: bool) -> None:
         for _ in range(self._reads):
             try:
-                data = through.recv(MAX_DATAGRAM_BYTES + 1)
+                data, beside, _, _ = through.recvmsg(MAX_DATAGRAM_BYTES + 1, BESIDE_BYTES)
             except BlockingIOError:
                 return
             except OSError as error:  # an ICMP error of an earlier send; reading it clears it
                 self.counters.last_error = error.strerror or str(error)
                 continue
             self.counters.received += 1
+            if len(data) > LINK_AT and data[LINK_AT] >= FIRST_PROBE:
+                self.on_probe(data, beside)
+                continue
             self._on_datagram(self.number, data, by_group)
 
     def close(self) -> None:

@@ -24,6 +24,7 @@ sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parents[1] / 
 from messaging_nodes import KEY, Cable, Crm, RealNode  # noqa: E402
 
 from crm import config as vigil_toml  # noqa: E402
+from crm.shell import doctor  # noqa: E402
 from messaging.types import Delivered  # noqa: E402
 
 COUNT = 3
@@ -414,6 +415,76 @@ async def load(folder: Path) -> None:
         assert network.views() == views, network.crms[1].views
 
 
+def doctor_on(network: Network, node: int, *words: str) -> subprocess.Popen[str]:
+    """`crm cluster doctor` in the namespace of a node."""
+    folder = network.nodes[node].folder
+    (folder / "vigil.toml").write_text(vigil_toml.render(network.nodes[node].config), encoding="utf-8")
+    run_dir = network.nodes[node].config.run_dir
+    command = f"ip netns exec n{node} env VIGIL_RUN_DIR={run_dir} {sys.executable} -m crm.shell.main cluster doctor"
+    return subprocess.Popen(
+        [*command.split(), "--config", str(folder / "vigil.toml"), *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd=Path(__file__).parents[2],
+    )
+
+
+def findings(answer: dict[str, Any]) -> str:
+    lines, _ = doctor.describe(answer)
+    return "\n".join(lines)
+
+
+async def tried(network: Network, node: int) -> str:
+    """What the doctor says who is asked beside the running cluster."""
+    client = network.crms[node].client
+    await client.query("doctor.start")
+    answer: dict[str, Any] = {"busy": True}
+    while answer["busy"]:
+        await asyncio.sleep(0.5)
+        answer = await client.query("doctor")
+    return findings(answer)
+
+
+async def doctor_before(folder: Path) -> None:
+    """The daemons do not run yet: the command itself, on all nodes at once, finds what the network lets through."""
+    network = Network(folder, ["multicast"])
+    on(2, "nft add table inet t")
+    on(2, "nft add chain inet t in { type filter hook input priority 0 ; }")
+    on(2, "nft add rule inet t in ip daddr 239.192.7.1 drop")
+    on(3, "nft add table inet t")
+    on(3, "nft add chain inet t in { type filter hook input priority 0 ; }")
+    on(3, "nft add rule inet t in tcp dport 5410 drop")
+    runs = [doctor_on(network, node, "--seconds", "12") for node in network.nodes]
+    told = [(await asyncio.to_thread(run.communicate))[0] for run in runs]
+    tell(told[0])
+    assert "! link 0: multicast to 239.192.7.1 does not pass both ways to n2: switches with IGMP" in told[0], told[0]
+    assert "! link 0: no TCP connection to n3 (no answer): open TCP port 5410" in told[0], told[0]
+    assert "TCP             connects" in told[0], told[0]
+    assert [run.returncode for run in runs] == [1, 1, 1]
+
+
+async def doctor_beside(folder: Path) -> None:
+    """The cluster runs: it tries everything beside its own work, which goes on."""
+    async with Network(folder, ["unicast", "multicast"]) as network:
+        views = network.views()
+        told = await tried(network, 1)
+        assert "all that the cluster uses gets through" in told, told
+        assert told.count("both ways") == 12, told  # three ways on two links to two nodes
+        assert told.count("1500 bytes (own MTU)") == 4, told
+        assert told.count("kept") == 4, told
+        on(2, "nft add table inet t")
+        on(2, "nft add chain inet t in { type filter hook prerouting priority -150 ; }")
+        on(2, "nft add rule inet t in iif eth0 udp dport 5410 ip dscp set cs0")
+        on(2, "nft add rule inet t in iif eth0 ip length 1281-1500 udp dport 5410 drop")
+        told = await tried(network, 1)
+        assert told.count("kept") == 3, told
+        assert "! link 0: packets of 1500 bytes do not reach n2 in one piece" in told, told
+        assert "! link 0: the network changes the DSCP on the way to n2" in told, told
+        assert network.views() == views
+        tell(told)
+
+
 SCENARIOS: dict[str, Any] = {
     "death-unicast": lambda folder: death(folder, "unicast"),
     "death-multicast": lambda folder: death(folder, "multicast"),
@@ -421,6 +492,8 @@ SCENARIOS: dict[str, Any] = {
     "loss": loss,
     "one-way": one_way,
     "interface-gone": interface_gone,
+    "doctor-before": doctor_before,
+    "doctor-beside": doctor_beside,
     "serial-only": serial_only,
     "blocked-multicast": lambda folder: blocked_group(folder, "multicast"),
     "blocked-broadcast": lambda folder: blocked_group(folder, "broadcast"),

@@ -23,6 +23,8 @@ DRIVER = Path(__file__).with_name("messaging_network.py")
         "one-way",
         "two-links",
         "interface-gone",
+        "doctor-before",
+        "doctor-beside",
         "serial-only",
         "blocked-multicast",
         "blocked-broadcast",

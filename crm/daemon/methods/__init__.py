@@ -49,6 +49,7 @@ def register(node: Node) -> None:
         "quorum.change": QuorumMethods(node).change,
         "nodes.change": NodesMethods(node).change,
         "keys.rotate": NetworkMethods(node).rotate_key,
+        "links.try": NetworkMethods(node).try_links,
         "shutdown": cluster.shutdown,
     }
     for name, handler in table.items():

@@ -17,3 +17,8 @@ class NetworkMethods(NodeMethods):
         answer = await self.ask_messaging("keys.rotate", {})
         self.node.journal.record("key_rotation_begun", {"by": f"uid-{call.peer.uid}"})
         return answer
+
+    async def try_links(self, call: Call) -> dict[str, Any]:
+        """Try every way on every link, on all nodes, for some seconds: `messaging.query name=doctor` tells what is found."""
+        call.only()
+        return await self.ask_messaging("doctor.start", {})

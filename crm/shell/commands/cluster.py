@@ -455,6 +455,35 @@ def links(context: typer.Context) -> None:
         shell.say(line)
 
 
+@app.command()
+def doctor(
+    context: typer.Context,
+    config: ConfigPath = CONFIG,
+    seconds: Annotated[
+        int,
+        typer.Option(
+            "--seconds", help="How long to try where the daemons do not run; start it on all nodes meanwhile."
+        ),
+    ] = 30,
+) -> None:
+    """Try every way on every link to every node, and say what gets through and what to do; exit code 1 when something does not."""
+    from crm.shell import doctor as trial
+
+    shell = shell_of(context)
+    shell.say("trying the network; this takes some seconds...")
+    findings = trial.by_daemon(shell.live)
+    if findings is None:
+        shell.say(
+            f"the daemons of this node do not run: run crm cluster doctor on the other nodes too, within {seconds} s"
+        )
+        findings = trial.alone(config, seconds, shell.say)
+    lines, good = trial.describe(findings)
+    for line in lines:
+        shell.say(line)
+    if not good:
+        raise typer.Exit(1)
+
+
 @app.command("rotate-key")
 def rotate_key(context: typer.Context) -> None:
     """Replace the cluster's key on all nodes, without an outage; run again, it goes on where it was interrupted."""
