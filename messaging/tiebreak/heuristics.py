@@ -14,6 +14,7 @@ import os
 import shlex
 import signal
 import subprocess
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -91,24 +92,34 @@ class Heuristics:
 
 
 async def run(program: str, timeout_ms: int) -> bool:
-    """Whether the program ends with 0 in time. All of its processes are gone afterwards."""
+    """Whether the program ends with 0 in time. Its processes are killed afterwards; nobody waits for one that does not die."""
+    nothing = subprocess.DEVNULL
     try:
-        process = await asyncio.create_subprocess_exec(
-            *shlex.split(program),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-    except (OSError, ValueError) as error:
+        words = shlex.split(program)
+        process = subprocess.Popen(words, stdin=nothing, stdout=nothing, stderr=nothing, start_new_session=True)  # noqa: ASYNC220
+    except (OSError, ValueError, IndexError) as error:
         log.warning("heuristic %r cannot be run: %s", program, error)
         return False
     try:
         async with asyncio.timeout(timeout_ms / 1000):
-            return await process.wait() == 0
+            await _end_of(process.pid)
+        return process.wait() == 0
     except TimeoutError:
         return False
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-        await process.wait()
+        if process.poll() is None:
+            threading.Thread(target=process.wait, name="heuristic", daemon=True).start()
+
+
+async def _end_of(pid: int) -> None:
+    loop = asyncio.get_running_loop()
+    ended = loop.create_future()
+    descriptor = os.pidfd_open(pid)
+    loop.add_reader(descriptor, lambda: None if ended.done() else ended.set_result(None))
+    try:
+        await ended
+    finally:
+        loop.remove_reader(descriptor)
+        os.close(descriptor)
