@@ -1,12 +1,14 @@
-"""The ping tie-breaker: a half of the cluster has evidence while at least one target answers it.
-
-A target is a host (ICMP echo) or `host:port` (TCP connect; a refusal is an answer too). Choose something that a half
-which is cut off cannot reach, and that is up when the cluster is: the router towards the clients.
+"""The ping tie-breaker: a half of the cluster has evidence while at least one target, or one group of targets, answers it.
 
 This alone cannot exclude two winners: when only the way between the two halves is cut, both reach the target. Fencing
 then decides which of them lives, so this tie-breaker must not be used without it.
 
-A round sends one request to every target and ends with the first answer, or after `timeout_ms`. An urgent round repeats
+A target is a host (ICMP echo) or `host:port` (TCP connect; a refusal is an answer too). Choose something that a half
+which is cut off cannot reach, and that is up when the cluster is: the router towards the clients.
+
+A group is targets that count as one: it answers when one of them does, or (`need = "all"`) when all do in one round.
+
+A round sends one request to every target and ends with the first that is evidence, or after `timeout_ms`. An urgent round repeats
 the requests within its time, so that one lost packet does not decide anything.
 """
 
@@ -117,7 +119,7 @@ class PingTieBreaker:
     def start(self, on_change: Tell) -> None:
         """Begin to look. SetupError when ICMP is not permitted here or a target does not resolve."""
         self._on_change = on_change
-        for target in self._config.targets:
+        for target in self._all_targets():
             host, port = split_target(target)
             family, address = resolve(Endpoint(host, port or 0))
             self._answered[target] = False
@@ -196,8 +198,26 @@ class PingTieBreaker:
             return  # an answer to an earlier round says nothing about now
         for _, address, target in self._icmp_targets:
             if address == source:
-                self._answered[target] = True
-                self._fresh.set()
+                self._note(target)
+
+    def _note(self, target: str) -> None:
+        """It has answered in this round."""
+        self._answered[target] = True
+        if self._is_evidence():
+            self._fresh.set()
+
+    def _is_evidence(self) -> bool:
+        if any(self._answered[target] for target in self._config.targets):
+            return True
+        return any(
+            (all if group.every else any)(self._answered[target] for target in group.targets)
+            for group in self._config.groups
+        )
+
+    def _all_targets(self) -> list[str]:
+        """Each once, also one that several groups name."""
+        grouped = (target for group in self._config.groups for target in group.targets)
+        return list(dict.fromkeys((*self._config.targets, *grouped)))
 
     async def _connect(self, family: socket.AddressFamily, address: tuple[str, int], target: str) -> None:
         made = socket.socket(family, socket.SOCK_STREAM)
@@ -210,5 +230,4 @@ class PingTieBreaker:
             return
         finally:
             made.close()
-        self._answered[target] = True
-        self._fresh.set()
+        self._note(target)

@@ -7,10 +7,11 @@ import os
 import socket
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
-from messaging.config import TieBreakerConfig, TieBreakerType
+from messaging.config import PingGroupConfig, TieBreakerConfig, TieBreakerType
 from messaging.errors import SetupError
 from messaging.tiebreak import Evidence
 from messaging.tiebreak.ping import PingTieBreaker, checksum, split_target
@@ -149,3 +150,46 @@ def test_a_name_that_does_not_resolve_is_told() -> None:
             PingTieBreaker(config("no-such-host.invalid:1")).start(lambda _: None)
 
     asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(("every", "holds"), [(False, True), (True, False)])
+def test_a_group_answers_when_one_of_its_targets_does_or_when_all_do(every: bool, holds: bool) -> None:
+    async def run() -> None:
+        up, silent = listener(), Silent()
+        targets = (f"127.0.0.1:{up.getsockname()[1]}", f"127.0.0.1:{silent.port}")
+        rules = replace(config(), groups=(PingGroupConfig(targets, every),))
+        breaker = PingTieBreaker(rules)
+        told: list[bool] = []
+        breaker.start(lambda now, *_: told.append(now))
+        try:
+            breaker.ask()
+            await until(lambda: bool(told))
+            assert told[-1] is holds
+            if every:
+                silent.close()  # a port that refuses answers too
+                await until(lambda: told[-1])
+        finally:
+            breaker.close()
+            up.close()
+            silent.close()
+
+    asyncio.run(run())
+
+
+def test_one_target_or_one_group_is_enough_and_a_target_of_several_groups_is_asked_once() -> None:
+    async def run() -> None:
+        up, silent = listener(), Silent()
+        here, nobody = f"127.0.0.1:{up.getsockname()[1]}", f"127.0.0.1:{silent.port}"
+        groups = (PingGroupConfig((nobody, here), every=True), PingGroupConfig((here,), every=True))
+        breaker = PingTieBreaker(replace(config(nobody), groups=groups))
+        told: list[bool] = []
+        breaker.start(lambda now, *_: told.append(now))
+        try:
+            await until(lambda: bool(told) and told[-1])
+            assert set(breaker.status()["targets"]) == {here, nobody}
+        finally:
+            breaker.close()
+            up.close()
+            silent.close()
+
+    asyncio.run(run())
