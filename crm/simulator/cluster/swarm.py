@@ -74,7 +74,7 @@ def draw(rng: random.Random) -> ClusterSwarm:
         [Mode.MAJORITY, Mode.MAJORITY, Mode.WAIT_FOR_ALL] if size > 2 else [Mode.TWO_NODE, Mode.TWO_NODE, Mode.MAJORITY]
     )
     timers = Timers(keepalive_ms=200, warntime_ms=500, deadtime_ms=1000, initdead_ms=2000, vouch_ms=2000)
-    base = membership.draw(rng)
+    base = membership.draw(random.Random(rng.getrandbits(32)))
     messaging = replace(
         base,
         size=size,
@@ -84,6 +84,8 @@ def draw(rng: random.Random) -> ClusterSwarm:
         max_delay_ms=rng.choice([1, 3, 20]),
         loss=rng.choice([0.0, 0.0, 0.05, 0.2]),
         duplication=rng.choice([0.0, 0.1]),
+        links=1,
+        codec=False,
     )
     faults = (*ALWAYS, *(fault for fault in Fault if fault not in ALWAYS and rng.random() < 0.4))
     bad = rng.random() < 0.6

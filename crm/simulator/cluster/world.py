@@ -74,6 +74,7 @@ class ClusterWorld(World):
         wire = Wire(self.swarm, self.machines)
         wire.boxes = self.boxes
         self.checkers = wire
+        self.network.admitted, wire.frames = wire.admitted, self.network.sent
 
     def wall_s(self) -> float:
         return EPOCH_S + self.clock.now / 1000
