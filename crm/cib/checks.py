@@ -30,6 +30,8 @@ _META_OF: Final[dict[str, dict[str, Option]]] = {
     "rsc_defaults": _DEFAULTS,
     "op_defaults": options.OPERATION_META,
     "op": options.OPERATION_META,
+    "alert": options.ALERT_META,
+    "recipient": options.ALERT_META,
 }
 
 

@@ -238,6 +238,21 @@ OPERATION_META: Final = _table(
     Option("name", TEXT, "", "Name of the action."),
 )
 
+ALERT_META: Final = _table(
+    Option("enabled", BOOLEAN, "true", "Whether the alert is used, or its recipient told."),
+    Option("timeout", INTERVAL, "30s", "How long the agent may take; then it is ended."),
+    Option("timestamp-format", TEXT, "%H:%M:%S.%06N", "Of the time that the agent is told, as for date(1)."),
+)
+
+WITHOUT_EFFECT: Final = frozenset(
+    {
+        *("fencing-reaction", "load-threshold", "node-action-limit", "remove-after-stop", "election-timeout"),
+        *("join-integration-timeout", "join-finalization-timeout", "transition-delay"),
+        *("pe-error-series-max", "pe-warn-series-max", "pe-input-series-max"),
+    }
+)
+"""Taken without complaint, since configurations that come from elsewhere have them; Vigil does not need them, or does it in its own way."""
+
 
 def known(table: dict[str, Option], name: str) -> Option | None:
     """The option with this name or older spelling; underscores count as dashes, as they once did."""

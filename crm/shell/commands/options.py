@@ -19,18 +19,27 @@ TABLES: Final = {
     "clone": known.CLONE_META,
     "group": known.GROUP_META,
     "op": known.OPERATION_META,
+    "alert": known.ALERT_META,
 }
+NO_EFFECT: Final = "Accepted; has no effect in Vigil."
 
 
 @app.command()
 def options(
     context: typer.Context,
     words: Annotated[
-        list[str] | None, typer.Argument(metavar="[property|resource|clone|group|op] [NAME]", help="Which to explain.")
+        list[str] | None,
+        typer.Argument(metavar="[property|resource|clone|group|op|alert] [NAME]", help="Which to explain."),
     ] = None,
+    markdown: Annotated[bool, typer.Option("--markdown", help="The page of the reference documentation.")] = False,
 ) -> None:
-    """Explain options: those of the cluster (property), or of resources, clones, groups and operations."""
+    """Explain options: those of the cluster (property), or of resources, clones, groups, operations and alerts."""
     shell = shell_of(context)
+    if markdown:
+        from crm.shell import optionspage
+
+        print(optionspage.render(), end="")
+        return
     given = list(words or ())
     tables = {given.pop(0): TABLES[words[0]]} if words and words[0] in TABLES else TABLES
     if len(given) > 1:
@@ -45,6 +54,8 @@ def options(
             default = f", default {option.default}" if option.default else ""
             shell.say(f"  {option.name}: {option.type.expected}{default}")
             also = f" Also: {', '.join(option.aliases)}." if option.aliases else ""
-            shell.say(textwrap.fill(option.effect + also, 96, initial_indent="      ", subsequent_indent="      "))
+            none = f" {NO_EFFECT}" if option.name in known.WITHOUT_EFFECT and table is known.CLUSTER_PROPERTIES else ""
+            text = option.effect + also + none
+            shell.say(textwrap.fill(text, 96, initial_indent="      ", subsequent_indent="      "))
     if not found:
         raise ShellError(f"there is no option {given[0]!r}; crm options prints all")
