@@ -7,16 +7,20 @@ what each side installs is compared. Afterwards all must come together again, wi
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+import random
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 
 import pytest
 from messaging_world import TIMERS, World
 
+from crm.simulator.swarm import Mode, Swarm
+from crm.simulator.world import World as DiskWorld
 from messaging.config import QuorumConfig, TieBreakerConfig, TieBreakerType
 from messaging.forecast import Side, forecast
 from messaging.quorum import configured
+from messaging.tiebreak.qdisk_blocks import Claim
 
 WINDOW_MS = 1500
 LIMIT_MS = 4 * TIMERS.deadtime_ms
@@ -144,3 +148,88 @@ def test_what_if_agrees_with_what_the_cluster_then_does(mode: str, count: int) -
                 world.crash(node_id)
             compare(world, foretold, f"{mode}: {dead} down")
             restore(world)
+
+
+# --- the quorum disk, with the simulator's
+
+
+def disk_world(count: int) -> DiskWorld:
+    swarm = Swarm(
+        size=count,
+        mode=Mode.QDISK,
+        timers=TIMERS,
+        faults=(),
+        weights=(),
+        drift_ppm=(0,) * count,
+        loss=0.0,
+        duplication=0.0,
+        max_delay_ms=3,
+        safety_ms=0,
+        fault_gap_ms=1,
+        multicast_gap_ms=1,
+        core_only=False,
+    )
+    world = DiskWorld(swarm, random.Random(1))
+    assert world.disk is not None
+    world.disk.calm = True
+    for node_id in world.machines:
+        world.boot(node_id)
+        world.attach(node_id)
+    return world
+
+
+def run_until(world: DiskWorld, condition: Callable[[], bool], what: str) -> None:
+    end = world.now + 2 * LIMIT_MS
+    while not condition():
+        assert world.now < end, f"{what}; {world.pending()}"
+        world.clock.run_until(world.now + 20)
+
+
+def restart(world: DiskWorld) -> None:
+    """Everybody is up, hears everybody, and there is a master."""
+    world.network.cut.clear()
+    for node_id, machine in world.machines.items():
+        if machine.core is None:
+            world.boot(node_id)
+
+    def whole() -> bool:
+        for node_id, machine in world.machines.items():
+            if machine.session is None:
+                world.attach(node_id)  # a new life enters when another has followed it on the disk
+        return world.agree(set(world.machines), fates=False) and master(world) is not None
+
+    run_until(world, whole, "all together")
+    world.clock.run_until(world.now + 2 * TIMERS.deadtime_ms)
+
+
+def master(world: DiskWorld) -> int | None:
+    assert world.disk is not None
+    claims = {node_id: access.core.claim for node_id, access in world.disk._accesses.items()}
+    return next((node_id for node_id, claim in claims.items() if claim is Claim.MASTER), None)
+
+
+@pytest.mark.parametrize("count", [2, 3, 4, 5])
+def test_what_if_agrees_with_what_a_cluster_with_a_quorum_disk_then_does(count: int) -> None:
+    world = disk_world(count)
+    nodes = sorted(world.machines)
+    splits = [(sides, ()) for sides in partitions(nodes)]
+    deaths = [([], dead) for size in range(1, count) for dead in itertools.combinations(nodes, size)]
+    for given, dead in [*splits, *deaths]:
+        restart(world)
+        sides = given or [set(nodes) - set(dead)]
+        core = world.machines[1].core
+        assert core is not None
+        holder = master(world)
+        foretold = forecast(replace(core.standing(), holder=holder), [frozenset(side) for side in sides])
+        home = {node_id: number for number, side in enumerate(sides) for node_id in side}
+        world.network.cut = {(a, b) for a in home for b in home if home[a] != home[b]}
+        for node_id in dead:
+            world.crash(node_id)
+        for side in sides:
+            run_until(world, partial(world.agree, side, fates=False), f"a view of {side}")
+        world.clock.run_until(world.now + 2 * TIMERS.deadtime_ms)
+        for answer in foretold:
+            for node_id in answer.members:
+                view = world.machines[node_id].installed
+                assert view is not None
+                assert view.quorate == answer.quorate, (given, dead, holder, node_id, view.reason, answer.reason)
