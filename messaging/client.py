@@ -97,6 +97,8 @@ class MessagingClient:
         self.node_name: str = welcome["name"]
         self.cluster: str = welcome["cluster"]
         self.vouch_interval_ms: int = welcome["vouch_interval_ms"]
+        self.weighs: bool = bool(welcome.get("weighs"))
+        """Whether the tie-breaker wants to know what this node runs (`weight.set`)."""
         self.lost_reason = ""
         self._reader = reader
         self._writer = writer

@@ -52,6 +52,7 @@ from messaging.local import LocalServer
 from messaging.node import Node
 from messaging.persist import StateStore
 from messaging.tiebreak import kinds
+from messaging.tiebreak.preference import Prefer
 from messaging.watchdog import Watchdog
 from messaging.watchdog_core import Health, presumed_ms
 
@@ -89,6 +90,7 @@ class Daemon:
             "name": me.name,
             "cluster": config.cluster,
             "vouch_interval_ms": config.timers.vouch_ms,
+            "weighs": config.quorum.tie_breaker.prefer == Prefer.RESOURCES,
         }
         self._local = LocalServer(config.socket_path, welcome, self._handle, self._answer, log.warning)
         self._tie_breaker = kinds.make(config, self._node.me, self._node.surroundings, self._on_evicted)
@@ -286,6 +288,9 @@ class Daemon:
                 return self._reload_nodes()
             case "quorum.change":
                 return self._change_quorum(parameters)
+            case "weight.set":
+                self._node.weight = max(0, int(parameters.get("weight", 0)))
+                return {}
             case "watchdog":
                 return self._watchdog_answer()
             case "watchdog.starve":

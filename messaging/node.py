@@ -122,6 +122,8 @@ class Node:
         self.me = Member(me.node_id, me.name, incarnation)
         self.due_ms: int | None = None
         self.malformed = 0
+        self.weight = 0
+        """What this node's crm says that it runs, for a tie-breaker that prefers who runs more."""
         self._timers = config.timers
         self._late_timer_ms = min(LATE_TIMER_MS, max(LEAST_LATE_TIMER_MS, self._timers.keepalive_ms))
         self._hurry_ms = max(BEAT_SPACING_MS, self._timers.keepalive_ms // HURRY)
@@ -661,6 +663,7 @@ class Node:
             graceful=view.graceful,
             part=frozenset(staying),
             needs=present and (rests or self._needs(staying)),
+            weight=self.weight,
         )
 
     def _needs(self, flags: dict[int, int]) -> bool:

@@ -59,6 +59,7 @@ from crm.daemon.replication import Replication
 from crm.daemon.selffence import SelfFencing
 from crm.daemon.settings import DaemonSettings
 from crm.daemon.surroundings import Surroundings
+from crm.daemon.weighing import Weighing, weight
 from crm.events import causes as causal
 from crm.events.causes import Causes
 from crm.events.clock import STAMP_BYTES
@@ -131,6 +132,7 @@ class Node:
         self.fencing.fenced_for_peer = self._on_fenced_for_peer
         self.fencing.record = self.journal.record
         self.self_fencing = SelfFencing(self)
+        self._weighing = Weighing()
         self.fencing.ask_watchdog = self.self_fencing.ask
         self.cib.broken = self.executing.broken = self.fencing.broken = self.broken
         self.inputs = InputSeries(settings.state_dir / "pengine")
@@ -201,6 +203,7 @@ class Node:
                 continue
             pause = RECONNECT_S
             self.client = client
+            self._weigh()
             vouching = asyncio.create_task(self._vouch(client))
             try:
                 async for event in client.events():
@@ -321,7 +324,14 @@ class Node:
 
     # --- the other sources of events ---------------------------------------------------------------------------------
 
+    def _weigh(self) -> None:
+        client = self.client
+        if client is not None and client.weighs:
+            now = weight(self.cib.document, self.executing.core.active_resources())
+            self._spawn(self._weighing.tell(client, now))
+
     def _on_report(self, report: OperationReport) -> None:
+        self._weigh()
         self._perform(self.controller.on_operation(report, epoch_s(), now_ms()))
         self._after()
 
@@ -337,6 +347,7 @@ class Node:
         if changed.configuration:
             self.executing.on_configuration(self.cib.document)
             self.fencing.on_configuration(self.cib.document)
+            self._weigh()
         if changed.everything:
             return  # part of a join; the decision that follows it sees the new document
         what = ",".join(sorted(changed.sections)) or "cib"
