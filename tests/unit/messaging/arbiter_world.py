@@ -69,6 +69,7 @@ class Machine:
     counts_until: float = -1.0
     counts_for: frozenset[int] = frozenset()
     wins: int = 0
+    weight: int = 0
 
     def clock(self, now: float) -> int:
         return int(self.offset + now * self.rate)
@@ -266,7 +267,7 @@ class World:
         part = machine.part - machine.core.others_leaving
         half = len(part) < self.count if self.last else 2 * len(part) == self.count
         members = tuple(Member(node_id, f"n{node_id}", 1) for node_id in sorted(machine.part))
-        return Surroundings(half, part=part, needs=half, members=members)
+        return Surroundings(half, part=part, needs=half, members=members, weight=machine.weight)
 
     def tick(self, machine: Machine, life: int) -> None:
         def go() -> None:

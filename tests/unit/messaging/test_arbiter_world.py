@@ -12,6 +12,7 @@ from messaging.arbiter.core import Answer, Arbiter, Effect, Grant
 from messaging.arbiter.protocol import Hello, Report, Verdict
 from messaging.tiebreak.arbiter_core import ArbiterClient
 from messaging.tiebreak.arbiter_core import Effect as ClientEffect
+from messaging.tiebreak.preference import Contender, Prefer, preferred
 
 LIFE_MS = 60_000
 
@@ -42,6 +43,27 @@ def test_of_two_halves_that_reach_the_arbiter_the_preferred_one_wins(seed: int, 
     for _ in range(30):
         world.run(INTERVAL_MS)
         assert {m.node_id for m in world.counting()} == ({1, 2} if prefer == "lowest" else {3, 4})
+
+
+def test_the_half_that_runs_more_wins_where_that_is_preferred() -> None:
+    world = quiet(4, 3, prefer="resources")
+    for machine in world.machines[2:]:
+        machine.side = 1
+        machine.weight = 5
+    world.machines[0].weight = 9
+    world.run(DEADTIME_MS)
+    assert {m.node_id for m in world.counting()} == {3, 4}
+
+
+def test_the_rule_at_equal_evidence() -> None:
+    low, high = Contender(frozenset({1, 4}), 2, 3), Contender(frozenset({2, 3}), 2, 7)
+    assert preferred([low, high], Prefer.LOWEST) is low
+    assert preferred([low, high], Prefer.HIGHEST) is low
+    assert preferred([low, high], Prefer.RESOURCES) is high
+    more = Contender(frozenset({5, 6, 7}), 3)
+    for prefer in Prefer:
+        assert preferred([low, high, more], prefer) is more
+    assert preferred([], Prefer.LOWEST) is None
 
 
 @pytest.mark.parametrize("dead", [1, 2])
