@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from crm.config.check import Check
-from crm.config.model import DEFAULT_DEADTIME_MS, Config, Link, Paths, TieBreaker
+from crm.config.model import DEFAULT_DEADTIME_MS, Config, Link, Paths, TieBreaker, Watchdog
 from crm.config.places import key_lines, syntax_problem
 from crm.config.problems import ConfigError, Problem
 
@@ -46,6 +46,7 @@ def example(
     links: Sequence[Link] = (),
     deadtime_ms: int = DEFAULT_DEADTIME_MS,
     tie_breaker: TieBreaker | None = None,
+    watchdog: Watchdog | None = None,
     key_file: str = "/etc/vigil/keys",
     paths: Paths | None = None,
     ocf_root: str = "/usr/lib/ocf",
@@ -66,6 +67,8 @@ def example(
         document["links"] = [_link_as_written(link) for link in links]
     if tie_breaker is not None:
         document["quorum"] = {"tie_breaker": _as_written(tie_breaker)}
+    if watchdog is not None and watchdog.device:
+        document["watchdog"] = asdict(watchdog)
     if paths is not None:
         document["paths"] = asdict(paths)
     check = Check({})

@@ -153,6 +153,9 @@ class Wanted:
     tie_breaker: str = "none"
     ping: tuple[str, ...] = ()
     qdisk: str = ""
+    arbiter: str = ""
+    arbiter_certificate: str = ""
+    watchdog: str = ""
     mode: str = "unicast"
     group: str = ""
     port: int = configuration.DEFAULT_PORT
@@ -180,10 +183,16 @@ def build(wanted: Wanted) -> configuration.Config:
         configuration.Link(wanted.mode, wanted.port + 2 * number, wanted.group if number == 0 else "", "", 1)
         for number in range(max(len(addresses) for _, addresses in nodes))
     ]
-    if wanted.ping and wanted.qdisk:
-        raise ShellError("--ping and --qdisk: a cluster has one tie-breaker")
-    kind = "ping" if wanted.ping else "qdisk" if wanted.qdisk else wanted.tie_breaker
-    tie_breaker = configuration.TieBreaker(type=kind, targets=wanted.ping, device=wanted.qdisk)
+    given = [kind for kind in ("ping", "qdisk", "arbiter") if getattr(wanted, kind)]
+    if len(given) > 1:
+        raise ShellError(f"--{' and --'.join(given)}: a cluster has one tie-breaker")
+    tie_breaker = configuration.TieBreaker(
+        type=given[0] if given else wanted.tie_breaker,
+        targets=wanted.ping,
+        device=wanted.qdisk,
+        address=wanted.arbiter,
+        certificate=wanted.arbiter_certificate if wanted.arbiter else "",
+    )
     default = configuration.Paths("/var/lib/vigil", "/run/vigil", "", "info")
     paths = configuration.Paths(wanted.state_dir or default.state_dir, wanted.run_dir or default.run_dir, "", "info")
     try:
@@ -194,6 +203,7 @@ def build(wanted: Wanted) -> configuration.Config:
             links=links,
             deadtime_ms=wanted.deadtime_ms,
             tie_breaker=tie_breaker,
+            watchdog=configuration.Watchdog(wanted.watchdog),
             key_file=str(wanted.keys),
             paths=paths,
         )

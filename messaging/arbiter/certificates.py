@@ -85,6 +85,16 @@ def clusters(folder: Path) -> dict[bytes, str]:
     return found
 
 
+def cluster_of(path: Path) -> str:
+    """For which cluster a file is that `add_cluster` made. SetupError when it is none."""
+    try:
+        certificate = x509.load_pem_x509_certificate(path.read_bytes())
+        (name,) = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    except (OSError, ValueError) as error:
+        raise SetupError(f"{path} is not a file that vigil-arbiter add made: {error}") from None
+    return str(name.value)
+
+
 def server_context(folder: Path) -> ssl.SSLContext:
     """For the arbiter. SetupError when it was not made yet."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

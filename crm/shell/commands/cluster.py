@@ -98,9 +98,14 @@ def init(
     this: Annotated[str, typer.Option("--as", help="Which node this machine is; by its host name unless given.")] = "",
     config: ConfigPath = CONFIG,
     key_file: KeyPath = None,
-    tie_breaker: Annotated[str, typer.Option("--tie-breaker", help="none, ping or qdisk.")] = "none",
+    tie_breaker: Annotated[str, typer.Option("--tie-breaker", help="none, ping, qdisk or arbiter.")] = "none",
     ping: Annotated[list[str] | None, typer.Option("--ping", help="Who is asked in a tie: HOST or HOST:PORT.")] = None,
     qdisk: Annotated[str, typer.Option("--qdisk", help="The shared device that is the quorum disk.")] = "",
+    arbiter: Annotated[str, typer.Option("--arbiter", help="Where vigil-arbiter runs: HOST or HOST:PORT.")] = "",
+    arbiter_certificate: Annotated[
+        str, typer.Option("--arbiter-certificate", help="The file that vigil-arbiter add made.")
+    ] = "/etc/vigil/arbiter.pem",
+    watchdog: Annotated[str, typer.Option("--watchdog", help="The device that resets this node.")] = "",
     mode: Annotated[str, typer.Option("--mode", help="unicast, multicast or broadcast.")] = "unicast",
     group: Annotated[str, typer.Option("--group", help="The multicast group, or the broadcast address.")] = "",
     port: Annotated[int | None, typer.Option("--port", help="UDP and TCP.")] = None,
@@ -125,6 +130,9 @@ def init(
         tie_breaker=tie_breaker,
         ping=tuple(ping or ()),
         qdisk=qdisk,
+        arbiter=arbiter,
+        arbiter_certificate=arbiter_certificate,
+        watchdog=watchdog,
         mode=mode,
         group=group,
         state_dir=state_dir,
@@ -181,9 +189,29 @@ def check(context: typer.Context, config: ConfigPath = CONFIG) -> None:
         except SetupError as error:
             problems.extend(str(error).splitlines())
         problems.extend(_without_fencing(loaded))
+        problems.extend(_at_the_arbiter(loaded))
     if problems:
         raise ShellError(f"{len(problems)} problem{'' if len(problems) == 1 else 's'}", tuple(problems))
     shell_of(context).say(f"{config}: good")
+
+
+def _at_the_arbiter(config: Config) -> list[str]:
+    """Whether the arbiter's file can be used, and is for this cluster."""
+    from messaging.arbiter import certificates
+    from messaging.errors import SetupError
+    from messaging.tiebreak.arbiter import client_context
+
+    path = config.quorum.tie_breaker.certificate
+    if not path:
+        return []
+    try:
+        client_context(path)
+        cluster = certificates.cluster_of(Path(path))
+    except SetupError as error:
+        return [str(error)]
+    if cluster != config.cluster_name:
+        return [f"{path} is for cluster {cluster}, and the configuration says {config.cluster_name}"]
+    return []
 
 
 def _without_fencing(config: Config) -> list[str]:

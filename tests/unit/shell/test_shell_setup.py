@@ -13,6 +13,7 @@ from crm.shell import setup
 from crm.shell.main import start
 from crm.shell.session import ShellError
 from messaging import keyring
+from messaging.arbiter import certificates
 
 
 def init(folder: Path, *more: str) -> int:
@@ -206,3 +207,30 @@ def test_a_quorum_disk_is_made_for_the_cluster_of_the_configuration(
     assert start(words) == 1
     assert "--force replaces it" in capsys.readouterr().err
     assert start([*words, "--force"]) == 0
+
+
+def test_init_with_an_arbiter_and_a_watchdog_writes_both_and_check_looks_at_the_arbiters_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept, config = tmp_path / "arbiter", tmp_path / "vigil.toml"
+    certificate = kept / "clusters" / "demo.pem"
+    words = ["--arbiter", "10.0.0.9", "--arbiter-certificate", str(certificate), "--watchdog", "/dev/watchdog"]
+    assert init(tmp_path, *words) == 0
+    loaded = configuration.load(config)
+    assert (loaded.quorum.tie_breaker.type, loaded.quorum.tie_breaker.address) == ("arbiter", "10.0.0.9")
+    assert (loaded.watchdog.device, loaded.watchdog.on_quorum_loss) == ("/dev/watchdog", "reset")
+
+    def check() -> str:
+        code = start(["cluster", "check", "--config", str(config)])
+        said = capsys.readouterr()
+        assert (code == 0) == ("good" in said.out)
+        return said.out + said.err
+
+    assert "cannot be read" in check()
+    certificates.make_authority(kept)
+    certificates.add_cluster(kept, "demo")
+    assert "good" in check()
+    certificates.add_cluster(kept, "other").rename(certificate)
+    assert "is for cluster other" in check()
+    assert init(tmp_path, *words, "--qdisk", "/dev/x", "--force") == 1
+    assert "a cluster has one tie-breaker" in capsys.readouterr().err
