@@ -227,6 +227,23 @@ async def one_way(folder: Path) -> None:
         await network.deliver()
 
 
+async def one_way_link(folder: Path) -> None:
+    """One of two links works in one direction only: messages go over the other, nothing else happens."""
+    async with Network(folder, ["unicast", "unicast"]) as network:
+        views = network.views()
+        for receiver, sender in ((2, 1), (1, 2)):
+            on(receiver, "nft add table inet t")
+            on(receiver, "nft add chain inet t in { type filter hook input priority 0 ; }")
+            on(receiver, f"nft add rule inet t in ip saddr 10.77.0.{sender} drop")
+            await network.deliver()
+            await network.until_link(receiver, 0, sender, state="down")
+            await network.until_link(sender, 0, receiver, state="up", loss_out=100.0)
+            await network.deliver()
+            on(receiver, "nft flush ruleset")
+            await network.until_link(receiver, 0, sender, state="up")
+        assert network.views() == views, [view.reason for view in network.crms[1].views]
+
+
 async def two_links(folder: Path, first: str, second: str) -> None:
     """One of two links goes down: shown, and nothing else; messages go on over the other; and it comes back."""
     async with Network(folder, [first, second]) as network:
@@ -491,6 +508,7 @@ SCENARIOS: dict[str, Any] = {
     "death-broadcast": lambda folder: death(folder, "broadcast"),
     "loss": loss,
     "one-way": one_way,
+    "one-way-link": one_way_link,
     "interface-gone": interface_gone,
     "doctor-before": doctor_before,
     "doctor-beside": doctor_beside,

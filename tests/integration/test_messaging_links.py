@@ -22,6 +22,7 @@ DRIVER = Path(__file__).with_name("messaging_network.py")
         "loss",
         "one-way",
         "two-links",
+        "one-way-link",
         "interface-gone",
         "doctor-before",
         "doctor-beside",

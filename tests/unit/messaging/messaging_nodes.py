@@ -236,6 +236,12 @@ class Cable:
         for place, master in enumerate(self._masters):
             loop.add_reader(master, self._relay, master, self._masters[1 - place])
 
+    def noise(self, data: bytes) -> None:
+        """What a bad cable makes, at both ends."""
+        for master in self._masters:
+            with contextlib.suppress(BlockingIOError):
+                os.write(master, data)
+
     def _relay(self, source: int, target: int) -> None:
         data = os.read(source, 65536)
         if self.plugged:

@@ -146,6 +146,12 @@ def test_a_line_beside_a_network_carries_heartbeats_and_no_messages_and_may_be_p
             await until("down")
             line.plugged = True
             await until("up")
+            rng = random.Random(7)
+            for _ in range(50):
+                line.noise(rng.randbytes(2000))
+                await asyncio.sleep(0.01)
+            line.noise(b"\xc0")
+            await until("up")
             crm.client.multicast(b"x" * 50_000)
             await cluster.crms[2].until(
                 lambda: any(isinstance(event, Delivered) for event in cluster.crms[2].seen), "the message"
