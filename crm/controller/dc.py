@@ -26,6 +26,7 @@ from crm.controller.effects import AddNodes, CibPort, Decide, Effect, Record
 from crm.controller.election import Facts
 from crm.controller.graph import INFINITY, Action, ActionKind, Graph
 from crm.controller.messages import Changes, Order, Orders, Result
+from crm.controller.plan import plan
 from crm.controller.status import (
     Attributes,
     ForgetOperation,
@@ -48,8 +49,6 @@ OPEN_LIMIT_MS: Final = 15_000
 """How long the configuration may stay closed because the DC is not done with what the view means."""
 TIMED_OUT: Final = 2
 UNKNOWN_ERROR: Final = 1
-PLAN_LINES: Final = 8
-"""Actions of a transition that its record names."""
 
 
 class Hands(Protocol):
@@ -78,6 +77,8 @@ class Memory:
     absent_since: dict[int, int] = field(default_factory=dict)
     """Nodes that were at work and are missed, and since when."""
     fencing_failures: dict[str, int] = field(default_factory=dict)
+    loads: dict[str, int] = field(default_factory=dict)
+    """How busy the cores of a node were, in percent, when it reported last."""
     lost_since: dict[int, int] = field(default_factory=dict)
     """Nodes that went without a goodbye and have not been seen since, and when that was; kept by every member, for whoever is DC next."""
     _last_cause: int = 0
@@ -217,6 +218,11 @@ class Coordinator:
         """Updates were delivered and applied; `effective` are those that changed something."""
         matched: set[str] = set()
         effects: list[Effect] = []
+        name = self.facts[sender].name if sender in self.facts else ""
+        if changes.load_percent and name and changes.load_percent != self.memory.loads.get(name):
+            self.memory.loads[name] = changes.load_percent
+            if self.transition is not None:
+                self.transition.node_limits = self._node_limits()
         for result in changes.results:
             self.memory.forget(result.transition_key)
             number = self._bound.pop(result.transition_key, None)
@@ -288,9 +294,9 @@ class Coordinator:
         if graph.recheck_by is not None:
             # One second later than the change itself: conditions compare whole seconds.
             self._recheck_ms = min(self._recheck_ms, now_ms + max(1, graph.recheck_by + 1 - epoch_s) * 1000)
-        limits = Limits(graph.batch_limit, graph.migration_limit, self._action_limit())
+        limits = Limits(graph.batch_limit, graph.migration_limit)
         absent = frozenset(status.node_name(self.cib.document, str(node)) for node in self._patience)
-        self.transition = Transition(graph, number, self.memory.uuid, limits, causes, absent)
+        self.transition = Transition(graph, number, self.memory.uuid, limits, causes, absent, self._node_limits())
         fields = {"number": number, "actions": len(graph.synapses), "plan": plan(graph), "after": list(causes[1:])}
         record = Record("transition", fields, causal.name_of(causes))
         effects: list[Effect] = [record] if graph.synapses else []
@@ -301,10 +307,16 @@ class Coordinator:
                 self.transition.abort(INFINITY, self._need)
         return effects + self.pump(now_ms)
 
-    def _action_limit(self) -> int:
-        """One limit for all nodes: what the weakest member says it can take (0: no limit)."""
-        limits = [facts.action_limit for facts in self.facts.values() if facts.action_limit]
-        return min(limits, default=0)
+    def _node_limits(self) -> dict[str, int]:
+        """Operations at a time, by node: what the option says, else the node itself; half of it where the node is busy."""
+        document = self.cib.document
+        wanted, threshold = properties.node_action_limit(document), properties.load_threshold_percent(document)
+        limits: dict[str, int] = {}
+        for facts in self.facts.values():
+            limit = wanted or facts.action_limit
+            busy = bool(threshold) and self.memory.loads.get(facts.name, 0) > threshold
+            limits[facts.name] = max(1, limit // 2) if busy and limit else limit
+        return limits
 
     def on_fenced(
         self, transition_key: str, target: str, ok: bool, text: str, now_ms: int, cause: str = ""
@@ -528,23 +540,3 @@ class Coordinator:
         update = Operation(operation.node_id, operation.uname, operation.resource, entry)
         lost = Changes((update,), (), f"{action.key} gave no result", causes=causes)
         return [record, *self.hands.publish(lost)]
-
-
-def plan(graph: Graph) -> list[str]:
-    """What a transition does, for people: `fence n2`, `start web on n1`, `4 probes`. At most `PLAN_LINES`."""
-    fencing: list[str] = []
-    operations: list[str] = []
-    probes = 0
-    for synapse in graph.synapses:
-        action = synapse.action
-        if action.task == "stonith":
-            fencing.append(f"fence {action.node}")
-        elif action.kind is ActionKind.RESOURCE and action.resource is not None and action.interval_ms == 0:
-            if action.task == "monitor":
-                probes += 1
-            elif len(operations) <= PLAN_LINES:
-                operations.append(f"{action.task} {action.resource.id} on {action.node}")
-    found = fencing + operations
-    if probes:
-        found.append(f"{probes} probe{'s' if probes > 1 else ''}")
-    return found if len(found) <= PLAN_LINES else [*found[: PLAN_LINES - 1], "..."]

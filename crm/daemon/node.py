@@ -128,6 +128,7 @@ class Node:
             settings.node_name, self.executing.runner, self._on_fenced, self.peers, self._rest_of_the_group
         )
         self.fencing.chance = self.surroundings.chance
+        self.executing.load_percent = self.surroundings.load_percent
         self.fencing.acts = self.controller.on_fencing_acts
         self.fencing.fenced_for_peer = self._on_fenced_for_peer
         self.fencing.record = self.journal.record
@@ -352,7 +353,14 @@ class Node:
             return  # part of a join; the decision that follows it sees the new document
         what = ",".join(sorted(changed.sections)) or "cib"
         cause = causal.of_cib(changed.version)
-        fields = {"version": str(changed.version), "sections": sorted(changed.sections), "by": changed.origin}
+        root = self.cib.document
+        by = "" if changed.automatic else root.get("update-client", "")
+        fields = {
+            "version": str(changed.version),
+            "sections": sorted(changed.sections),
+            "by": by or "the cluster",
+            "on": root.get("update-origin", "") if by else self.name_of(changed.origin),
+        }
         self.journal.record("cib_changed", fields, cause)
         reason = f"{what} changed, version {changed.version}"
         self._perform(self.controller.on_configuration_changed(reason, now_ms(), cause))

@@ -76,7 +76,7 @@ def condensed(records: Sequence[Record]) -> list[tuple[Record, list[str]]]:
         _, nodes = found.setdefault(key, (record, []))
         if record["node"] not in nodes:
             nodes.append(str(record["node"]))
-    return list(found.values())
+    return [(record, sorted(nodes)) for record, nodes in found.values()]
 
 
 _COMMON: Final = frozenset(("view", "dc", "peer_lost", "peer_late", "cib_changed", "fencing_known"))

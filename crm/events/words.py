@@ -158,7 +158,7 @@ _SENTENCES: Final[dict[str, Callable[[Record], str]]] = {
         f"no fencing: leaving {_names(r, 'nodes')} {r['grace_ms']} ms to stop what it runs if it is merely cut off"
     ),
     "crm_absent": lambda r: f"the crm of node {_names(r, 'nodes')} did not come back in {r['grace_ms']} ms",
-    "cib_changed": lambda r: f"configuration {r['version']}: {_names(r, 'sections')} changed",
+    "cib_changed": lambda r: f"configuration {r['version']}: {_names(r, 'sections')} changed by {r['by']} on {r['on']}",
     "cib_taken": lambda r: f"took the configuration of node {r['from']} instead of {r['instead_of']}",
     "change": lambda r: str(r["reason"]),
     "attributes": _attributes,
