@@ -495,7 +495,7 @@ class Controller:
             "exec_ms": _exec_ms(report),
             "text": report.text,
         }
-        changes = Changes(tuple(updates), (result,), causes=(cause,))
+        changes = Changes(tuple(updates), (result,), causes=(cause,), load_percent=report.load_percent)
         return [Record("action_result", fields, cause), *self.publish(changes)]
 
     def _failure(self, report: OperationReport, epoch_s: int) -> Attributes:

@@ -81,6 +81,8 @@ class Changes:
     words: tuple[Word, ...] = ()
     promised: bool = False
     """A client has asked for it and is told when it is done: sent again if it must be. Known to the sender only."""
+    load_percent: int = 0
+    """How busy the sender's cores are; comes with results."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +124,7 @@ def encode(message: Message) -> bytes:
                     "opens": message.opens,
                     "causes": message.causes,
                     **({"a": [encode_word(word) for word in message.words]} if message.words else {}),
+                    **({"load": message.load_percent} if message.load_percent else {}),
                 }
             )
         case Orders():
@@ -156,6 +159,7 @@ def decode(payload: bytes) -> Message:
                     data["opens"],
                     tuple(str(cause) for cause in data["causes"]),
                     tuple(decode_word(word) for word in data.get("a", ())),
+                    load_percent=int(data.get("load", 0)),
                 )
             case "orders":
                 cause = str(data["cause"])

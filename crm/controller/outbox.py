@@ -93,7 +93,7 @@ class Outbox:
         while self._waiting and len(self._in_air) < MAX_IN_AIR:
             first = self._waiting.pop(0)
             updates, results, causes = list(first.updates), list(first.results), first.causes
-            words = list(first.words)
+            words, load_percent = list(first.words), first.load_percent
             while (
                 self._waiting
                 and self._waiting[0].expected == first.expected
@@ -106,7 +106,15 @@ class Outbox:
                 updates += following.updates
                 results += following.results
                 words += following.words
+                load_percent = following.load_percent or load_percent
                 causes = joined(causes, following.causes)
-            message = replace(first, updates=tuple(updates), results=tuple(results), causes=causes, words=tuple(words))
+            message = replace(
+                first,
+                updates=tuple(updates),
+                results=tuple(results),
+                causes=causes,
+                words=tuple(words),
+                load_percent=load_percent,
+            )
             effects.append(self.multicast(message))
         return effects

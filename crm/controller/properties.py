@@ -17,6 +17,7 @@ DC_DEADTIME_MS: Final = 20_000
 RECHECK_INTERVAL_MS: Final = 15 * 60_000
 SHUTDOWN_ESCALATION_MS: Final = 20 * 60_000
 FENCING_MAX_ATTEMPTS: Final = 10
+LOAD_THRESHOLD_PERCENT: Final = 80
 STOP_ALLOWANCE_MS: Final = 1_000
 CRM_RESTART_GRACE_MS: Final = 5_000
 """How long the crm of a member may be absent (it is being restarted) before the node counts as without one."""
@@ -71,6 +72,18 @@ def cut_off_grace_ms(document: etree._Element, deadtime_ms: int) -> int:
 
 def start_failure_is_fatal(document: etree._Element) -> bool:
     return (option(document, "start-failure-is-fatal") or "true").lower() not in FALSE
+
+
+def node_action_limit(document: etree._Element) -> int:
+    """Operations that a node is given at a time; 0: what the node itself says."""
+    text = option(document, "node-action-limit") or ""
+    return int(text) if text.isdigit() else 0
+
+
+def load_threshold_percent(document: etree._Element) -> int:
+    """Above this use of its cores a node is given half as much at a time; 0: never."""
+    text = (option(document, "load-threshold") or "").strip().removesuffix("%")
+    return int(text) if text.isdigit() else LOAD_THRESHOLD_PERCENT
 
 
 def fencing_max_attempts(document: etree._Element) -> int:

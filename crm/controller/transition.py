@@ -87,6 +87,7 @@ class Transition:
         limits: Limits | None = None,
         causes: Causes = (),
         absent: frozenset[str] = frozenset(),
+        node_limits: Mapping[str, int] | None = None,
     ) -> None:
         self.graph = graph
         self.causes = causes
@@ -94,6 +95,8 @@ class Transition:
         self.uuid = uuid
         self.limits = limits or Limits(graph.batch_limit, graph.migration_limit)
         self.aborted: Abort | None = None
+        self.node_limits = dict(node_limits or {})
+        """Of single nodes, where they differ from `limits.node_actions`; may be changed under way."""
         self._absent = absent
         synapses = graph.synapses
         self._state = [State.WAITING] * len(synapses)
@@ -262,7 +265,8 @@ class Transition:
             return True
         if action.kind is not ActionKind.RESOURCE:
             return False
-        if self.limits.node_actions and self._on_node.get(node, 0) >= self.limits.node_actions:
+        limit = self.node_limits.get(node, self.limits.node_actions)
+        if limit and self._on_node.get(node, 0) >= limit:
             return True
         if action.task in MIGRATIONS and self.limits.migration >= 0:
             return self._migrating.get(node, 0) >= self.limits.migration

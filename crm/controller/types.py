@@ -57,6 +57,8 @@ class OperationReport:
     forget: tuple[str, ...] = ()
     forget_resource: bool = False
     text: str = ""
+    load_percent: int = 0
+    """How busy the node's cores are, 0 when unknown."""
 
     @property
     def ok(self) -> bool:

@@ -51,6 +51,7 @@ class Executing:
         self._files = StateFiles(run_dir / "executor", boot)
         self._reported = reported
         self.broken: Callable[[BaseException], None] = lambda error: None
+        self.load_percent: Callable[[], int] = lambda: 0
         self._learning = Learning(Descriptions(self.runner), self.core.on_traits)
         self._learning.broken = lambda error: self.broken(error)
         self._timers: dict[str, asyncio.TimerHandle] = {}
@@ -114,7 +115,7 @@ class Executing:
                 case Persist(resource, text):
                     self._files.keep(resource, text)
                 case Report():
-                    self._reported(_report(effect))
+                    self._reported(_report(effect, self.load_percent()))
                 case SetTimer(name, at_ms):
                     self._cancel(name)
                     delay = max(0, at_ms - now_ms()) / 1000
@@ -145,7 +146,7 @@ class Executing:
         self._perform(self.core.on_result(call_id, result, now_ms(), epoch_s()))
 
 
-def _report(report: Report) -> OperationReport:
+def _report(report: Report, load_percent: int) -> OperationReport:
     agent = report.agent
     return OperationReport(
         task=report.action,
@@ -160,4 +161,5 @@ def _report(report: Report) -> OperationReport:
         forget=report.forget,
         forget_resource=report.forget_resource,
         text=report.text,
+        load_percent=load_percent,
     )

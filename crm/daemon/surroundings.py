@@ -50,6 +50,10 @@ class Surroundings:
     def cores(self) -> int:
         return os.cpu_count() or 1
 
+    def load_percent(self) -> int:
+        """How busy the cores are: processes that run or wait for the disk, of one for each core, over the last minute."""
+        return round(100 * os.getloadavg()[0] / self.cores())
+
     async def serve(self, api: ApiServer) -> None:
         await api.start()
 

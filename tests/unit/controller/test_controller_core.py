@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -557,6 +558,51 @@ def test_a_node_that_is_back_before_the_device_acts_is_fenced_once() -> None:
     world.pass_time(2000)
     assert len(world.nodes[1].fences) == 1
     assert status_of(world.nodes[1], "n2")["expected"] == "down"
+
+
+def start_many(document: etree._Element) -> str:
+    done = {entry.getparent().get("id") for entry in document.iter("lrm_rsc_op") if entry.get("rc-code") == "0"}  # type: ignore[union-attr]
+    return graph(*((rsc_op(n, "start", f"r{n}", 1), ()) for n in range(1, 9) if f"r{n}" not in done))
+
+
+@pytest.mark.parametrize(
+    ("options", "load_percent", "at_a_time"),
+    [
+        ({}, 0, 4),
+        ({}, 300, 2),
+        ({"load-threshold": "400%"}, 300, 4),
+        ({"load-threshold": "0"}, 300, 4),
+        ({"node-action-limit": "3"}, 0, 3),
+    ],
+    ids=["what the node says", "half of it when busy", "a higher threshold", "never", "the option"],
+)
+def test_a_node_is_given_what_it_can_take_and_less_when_it_is_busy(
+    options: dict[str, str], load_percent: int, at_a_time: int
+) -> None:
+    pairs = "".join(f'<nvpair id="o-{name}" name="{name}" value="{value}"/>' for name, value in options.items())
+    cib = (
+        '<cib admin_epoch="0" epoch="1" num_updates="0"><configuration><crm_config><cluster_property_set id="o">'
+        f"{pairs}</cluster_property_set></crm_config><nodes/><resources/><constraints/></configuration><status/></cib>"
+    )
+    world = World(start_many)
+    world.add(1, cib, Settings(action_limit=4))
+    world.install(1)
+    node = world.nodes[1]
+    first = node.orders.pop(0)
+    assert first.action.resource is not None
+    report = OperationReport(
+        "start", first.action.resource, 0, 0, 0, 0, first.transition_key, load_percent=load_percent
+    )
+    world.perform(node, node.controller.on_operation(report, world.epoch_s, world.now_ms))
+    while len(node.orders) > at_a_time:
+        order = node.orders.pop(0)
+        world.perform(
+            node,
+            node.controller.on_operation(
+                replace(report, transition_key=order.transition_key), world.epoch_s, world.now_ms
+            ),
+        )
+    assert len(node.orders) == at_a_time
 
 
 def fence_and_start_elsewhere(document: etree._Element) -> str:

@@ -171,6 +171,22 @@ def test_the_limit_of_a_node_holds_back_only_that_node() -> None:
     assert ids(engine.step(0)) == [2]
 
 
+def test_a_node_may_have_a_limit_of_its_own_which_changes_under_way() -> None:
+    engine = Transition(
+        graph(*(synapse(number, action(number + 1, "start", f"r{number}", "n1")) for number in range(4))),
+        7,
+        "uuid",
+        Limits(node_actions=1),
+        node_limits={"n1": 2},
+    )
+    assert len(engine.step(0)) == 2
+    engine.node_limits = {"n1": 1}
+    engine.confirm(1)
+    assert engine.step(0) == []
+    engine.confirm(2)
+    assert len(engine.step(0)) == 1
+
+
 def test_migrations_of_a_node_have_a_limit_of_their_own() -> None:
     engine = walk(
         graph(
