@@ -112,7 +112,6 @@ _PERIOD: Final = {
 }  # fmt: skip
 
 _RESOURCE_ATTRIBUTES: Final = {"id": _ID, "description": _NOTE}
-_MEMBERS: Final = {"primitive": Child("primitive"), "group": Child("group")}
 _RESOURCE_CHILDREN: Final = {
     name: Child(name) for name in ("primitive", "template", "group", "clone", "master", "bundle")
 }
@@ -156,7 +155,11 @@ _BODY: Final = {
     "utilization": Child("utilization"),
     "operations": Child("operations", most=1),
 }
-_CLONE = Element(dict(_RESOURCE_ATTRIBUTES), {**_SETS, **_MEMBERS}, alternatives=(("<primitive>", "<group>"),))
+_CLONE = Element(
+    dict(_RESOURCE_ATTRIBUTES),
+    {**_SETS, "primitive": Child("primitive", most=1), "group": Child("group", most=1)},
+    alternatives=(("<primitive>", "<group>"),),
+)
 _CONTAINER = Element(
     {
         "image": Attribute(WORD, required=True),

@@ -86,7 +86,9 @@ def test_a_dampened_attribute_is_known_at_once_and_written_later(cluster: Cluste
     assert say(cluster, "n1", "attrd_updater -n ping -Q") == 'name="ping" host="n1" value="300"\n'
     assert run(cluster, "n1", "crm_attribute -N n1 -l reboot -n ping -G").returncode == 105
     say(cluster, "n1", "attrd_updater -n ping -U 200")
-    assert say(cluster, "n2", "crm_attribute -N n1 -l reboot -n ping -Gq") == "200\n"
+    assert run(cluster, "n1", "crm_attribute -N n1 -l reboot -n ping -G").returncode == 105, "the delay is the attribute's"
+    say(cluster, "n1", "attrd_updater -n ping -B 250 -d 0")
+    assert say(cluster, "n2", "crm_attribute -N n1 -l reboot -n ping -Gq") == "250\n"
 
 
 def test_permanent_attributes_options_and_utilization_reach_every_node(cluster: Cluster) -> None:
