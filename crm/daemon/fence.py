@@ -94,6 +94,10 @@ class Fencing:
     def history(self) -> list[dict[str, Any]]:
         return [_record(event) for event in [*self.core.history(), *self.core.pending()]]
 
+    def cause_of(self, target: str) -> str:
+        """What this node was last fenced for, for the event log."""
+        return self._causes.get(target, "")
+
     def listen(self, target: str, done: Callable[[bool, str], None]) -> None:
         """Tell `done` about the next end of a fencing of `target`."""
         self._listeners.setdefault(target, []).append(done)

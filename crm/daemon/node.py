@@ -341,7 +341,10 @@ class Node:
         self._after()
 
     def _on_fenced_for_peer(self, target: str, action: str, incarnation: int | None) -> None:
-        self._perform(self.controller.confirmed_off(target, action, "", incarnation))
+        cause = self.fencing.cause_of(target)
+        text = f"{target} had asked for it itself"
+        self.journal.record("fenced", {"target": target, "action": action, "text": text}, cause)
+        self._perform(self.controller.confirmed_off(target, action, "", incarnation, (cause,) if cause else ()))
         self._after()
 
     def _on_cib_changed(self, changed: Changed) -> None:
