@@ -13,19 +13,19 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from crm.policy.actions.collective import create_actions
 from crm.policy.actions.definitions import DefinitionCheck, clear_removed
 from crm.policy.actions.fencing import create_fencing
-from crm.policy.actions.model import ALWAYS, OPTIONAL, RUNNABLE, Action
+from crm.policy.actions.model import Action
 from crm.policy.actions.plan import Plan
 from crm.policy.actions.probes import create_probes
 from crm.policy.actions.remote import order_remote
 from crm.policy.actions.requested import create_lock_deletions, create_requested
 from crm.policy.assign import assign
 from crm.policy.assign.identity import keep_running_instances
+from crm.policy.causes import Reason, reasons_of
 from crm.policy.constraints.order import declare_constraints
 from crm.policy.constraints.read import Constraints, read_constraints
 from crm.policy.graph import GraphWriter
@@ -40,20 +40,6 @@ from crm.policy.state import unpack
 
 if TYPE_CHECKING:
     from lxml.etree import _Element
-
-
-@dataclass(slots=True, frozen=True)
-class Reason:
-    """Why an action is required, cannot run, or was dropped: the text that people see, and the action that caused it."""
-
-    action: str  # operation key
-    task: str
-    resource: str | None
-    node: str | None
-    required: bool
-    runnable: bool
-    text: str
-    cause: str | None = None  # operation key
 
 
 class Transition:
@@ -126,21 +112,8 @@ class Transition:
         return self._xml
 
     def reasons(self) -> list[Reason]:
-        """Every action that must happen or would if it could, with its reason."""
-        return [
-            Reason(
-                action.key,
-                action.task,
-                action.rsc.id if action.rsc is not None else None,
-                action.node.name if action.node is not None else None,
-                not action.flags & OPTIONAL,
-                bool(action.flags & RUNNABLE),
-                action.reason,
-                action.cause.key if action.cause is not None else None,
-            )
-            for action in self.plan.actions
-            if action.reason is not None and (action.flags & (OPTIONAL | ALWAYS)) != OPTIONAL
-        ]
+        """Why each action must happen, cannot, or was left out."""
+        return reasons_of(self.plan)
 
 
 def schedule(

@@ -51,6 +51,8 @@ def test_a_cluster_comes_to_rest_after_every_event_and_nothing_forbidden_happens
             now += 10
             world.observe_nodes(cluster.cib)
             transition = schedule(cluster.cib, now)
+            unexplained = _unexplained(transition)
+            assert not unexplained, f"{where}: no reason for {unexplained}"
             execution = execute(cluster.cib, transition, now, realistic=True)
             assert execution.complete, f"{where}: the transition could not be executed to its end"
             world.execute(transition, execution.executed)
@@ -112,6 +114,12 @@ def test_what_most_histories_say_is_read_by_a_short_way_that_comes_to_the_same_a
             for probe in other.iterfind(".//lrm_rsc_op[@rc-code='7']"):
                 probe.set("rc-code", "07")
             assert _everything(schedule(other, now, show_scores=True)) == short, f"seed {seed}"
+
+
+def _unexplained(transition: Transition) -> list[str]:
+    """Actions that will be carried out and do not say why."""
+    explained = {reason.action for reason in transition.reasons() if reason.text}
+    return [action.key for action in transition.synapses if not action.flags & PSEUDO and action.key not in explained]
 
 
 def _everything(transition: Transition) -> tuple[str, list[str], list[str]]:

@@ -200,3 +200,34 @@ def test_the_reasons_are_those_of_the_cluster_itself_which_hides_no_parameter() 
     text = text.replace("op-digest=", private)
     assert schedule(parsed(text), NOW, masked=False).summary.lines() != schedule(parsed(text), NOW).summary.lines()
     assert why(text).splitlines()[-1].startswith("web restarts on n1: the parameters of web")
+
+
+# --- for programs ---------------------------------------------------------------------------------------------------------
+
+
+def reasons(text: str) -> dict[str, tuple[str, str]]:
+    return {f"{r.task} {r.resource} {r.node}": (r.fate, r.text) for r in schedule(parsed(text), NOW).reasons()}
+
+
+def test_every_action_that_is_required_has_a_reason() -> None:
+    text = cib(primitive("web"), nodes=2, constraints=(location("web", "n1", "-INFINITY"),), active={"n1": ("web",)})
+    assert reasons(text) == {
+        "monitor web n2": ("required", "the state of web on n2 is not known and must be asked for"),
+        "stop web n1": ("required", "web is to run on n2"),
+        "start web n2": ("required", "web is to run on n2"),
+    }
+
+
+def test_an_action_that_is_blocked_says_by_what() -> None:
+    text = cib(primitive("web"), nodes=1, quorate=False, options={"enable-startup-probes": "false"})
+    assert reasons(text) == {"start web n1": ("blocked", "no quorum")}
+
+
+def test_an_action_that_was_dropped_says_what_it_would_have_waited_for() -> None:
+    constraints = (order("web", "db"), order("db", "web"))
+    options = {"enable-startup-probes": "false"}
+    found = reasons(cib(primitive("web"), primitive("db"), nodes=1, constraints=constraints, options=options))
+    assert found == {
+        "start web n1": ("dropped", "contradictory db start"),
+        "start db n1": ("dropped", "contradictory web start"),
+    }
