@@ -228,6 +228,15 @@ class Fencer:
         job.resets_itself = True
         return [SetTimer(_timer(job), now_ms + wait_ms)]
 
+    def watchdog_void(self, target: str, why: str, now_ms: int, epoch_s: int) -> list[Effect]:
+        """The target is there again before it has reset itself, and its watchdog may be fed: nothing may be relied on any more."""
+        effects: list[Effect] = []
+        for job in [job for job in self._jobs.values() if job.target == target and job.resets_itself]:
+            job.resets_itself = False
+            job.errors.append(f"{WATCHDOG}: {why}")
+            effects += self._begin_round(job, now_ms, epoch_s)
+        return effects
+
     def confirm(self, target: str, who: str, now_ms: int, epoch_s: int) -> list[Effect]:
         """A person's word that the node is off: it ends every request to switch it off."""
         effects: list[Effect] = []

@@ -84,7 +84,7 @@ class Watchdog:
         self._health = health
         self._announce = announce
         self._mark = config.run_dir / "watchdog"
-        self._core = WatchdogCore(config.watchdog, self._mark.exists())
+        self._core = WatchdogCore(config.watchdog, self._mark.exists(), _text(self._mark))
         self._device: Device | None = None
 
     @property
@@ -131,9 +131,19 @@ class Watchdog:
                             self._device.feed()
                         except OSError as error:
                             log.error("watchdog %s cannot be fed: %s", self._device.path, error.strerror)
-                case Commit(True):
-                    self._mark.touch()
-                case Commit(False):
+                case Commit(True, ordered):
+                    self._mark.write_text(ordered, encoding="utf-8")
+                case Commit():
                     self._mark.unlink(missing_ok=True)
                 case Say(text, trouble):
                     log.log(logging.ERROR if trouble else logging.INFO, text)
+
+
+def _text(path: Path) -> str:
+    """Of the mark: why this node is not to be fed any more. What cannot be read counts as a reason."""
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        return f"{path} cannot be read: {error.strerror}"

@@ -10,7 +10,8 @@ restarted daemon finds that in RUN_DIR) it is fed only while all is well:
   the failure detector notices within deadtime, however long an agreement takes.
 - `on_crm_loss = "reset"`: its crm vouches for itself; for `GRACE_PARTS` of the timeout it may be away, since it is started again at once.
 - `on_disk_loss = "reset"`: the quorum disk is read and written.
-- nobody has ordered otherwise: an eviction on the quorum disk, or a member that fences this node, ends the feeding for good.
+- nobody has ordered otherwise: an eviction on the quorum disk, or a member that fences this node, ends the feeding for good, also
+  for a daemon that is restarted.
 
 A crm that leaves politely has moved its resources: nothing is to be lost any more. A clean stop closes the device.
 
@@ -64,9 +65,10 @@ class Feed:
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """To be written to RUN_DIR before the device is fed again."""
+    """To be written to RUN_DIR before anything that follows. `ordered`: never feed it again, nor does a later life."""
 
     committed: bool
+    ordered: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +99,10 @@ def presumed_ms(config: MessagingConfig) -> int:
 class WatchdogCore:
     """See the module's text. `look` is called `interval_ms` apart; `watched` is what the heartbeats say."""
 
-    def __init__(self, rules: WatchdogConfig, committed: bool) -> None:
+    def __init__(self, rules: WatchdogConfig, committed: bool, ordered: str = "") -> None:
         self.interval_ms = max(1, rules.timeout_ms // FEEDINGS)
         self.committed = committed
-        self.ordered = ""
+        self.ordered = ordered
         self.hungry = ""
         self._rules = rules
         self._grace_ms = rules.timeout_ms // GRACE_PARTS
@@ -116,7 +118,7 @@ class WatchdogCore:
         if self.ordered:
             return []
         self.ordered = why
-        return [Say(f"this node is not fed any more and will be reset: {why}", True)]
+        return [Commit(True, why), Say(f"this node is not fed any more and will be reset: {why}", True)]
 
     def look(self, health: Health, now_ms: int) -> list[Effect]:
         """Feed it, or not."""

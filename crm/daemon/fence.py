@@ -253,6 +253,10 @@ class Fencing:
             _log.warning("%s has no fence device that works: it resets itself within %d ms", target, wait_ms)
         self._perform(self.core.on_watchdog(job, wait_ms, why_not, now_ms(), epoch_s()))
 
+    def watchdog_void(self, target: str, why: str) -> None:
+        """A target that should have reset itself is there again."""
+        self._perform(self.core.watchdog_void(target, why, now_ms(), epoch_s()))
+
     async def _run(self, call_id: int, device: str, operation: Operation) -> None:
         result = await self._runner.run(operation)
         target = operation.parameters.get("nodename", "")

@@ -262,6 +262,8 @@ class Node:
         self.peers.on_view()
         self.cib.on_view(GroupView(view.view_id.sequence, view.view_id.leader, view.group, view.quorate, gone))
         self._perform(self.controller.on_view(view, now_ms()))
+        for target in self.self_fencing.on_view(view):
+            self.fencing.watchdog_void(target, f"{target} is heard again before its time is up")
 
     def _on_undelivered(self, token: int) -> None:
         known = self._tokens.pop(token, None)

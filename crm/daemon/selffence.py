@@ -5,6 +5,9 @@ Theory of operation. Messaging knows of each peer whether it was watched when it
 positive one is a longer time; one that is shorter than derived would be a guess, and is refused). A target that is still in the group is first told
 not to feed its watchdog any more, and must have said that it will not.
 
+A target that is heard again before its time is up may be fed again: then nothing is presumed any more, the request fails, and the policy engine
+decides anew on a node that is there. Only one that was told not to feed its watchdog any more does not get around it (it is written down there).
+
 The DC writes `have-watchdog`, so that the policy engine knows that nodes can be fenced without any device.
 """
 
@@ -18,6 +21,7 @@ from crm.api.errors import ApiError
 from crm.cib.operations import Kind, Operation
 from crm.controller import properties
 from messaging.client import QueryFailed
+from messaging.types import View
 
 if TYPE_CHECKING:
     from crm.daemon.node import Node
@@ -37,6 +41,8 @@ class SelfFencing:
     def __init__(self, node: Node) -> None:
         self._node = node
         self._told = False
+        self._waiting: dict[str, bool] = {}
+        """Targets that have not been told, and whether they were members without a crm when it began."""
         node.peers.handler("fence_starve", self._starve_for_peer)
 
     async def ask(self, target: str, reason: str) -> tuple[int, str]:
@@ -54,18 +60,36 @@ class SelfFencing:
                 return 0, f"fencing-watchdog-timeout is {allowed_ms} ms, and {needed_ms} ms may be needed"
             await self._starve(target, reason)
         except ApiError as error:
+            self._waiting.pop(target, None)
             return 0, error.message
         return max(needed_ms, allowed_ms), ""
 
     async def _starve(self, target: str, reason: str) -> None:
         """A node that can still be spoken to must agree. ApiError when it does not."""
+        self._waiting.pop(target, None)
         if target == self._node.settings.node_name:
             await self._query("watchdog.starve", reason=reason)
             return
         view = self._node.controller.view
-        member = next((each for each in view.members if each.name == target), None) if view else None
-        if view is not None and member is not None and member.node_id in view.group:
+        if view is None:
+            raise ApiError(errors.UNAVAILABLE, "there is no view just now")
+        member = next((each for each in view.members if each.name == target), None)
+        if member is not None and member.node_id in view.group:
             await self._node.peers.call(member.node_id, "fence_starve", {"reason": reason})
+        else:
+            self._waiting[target] = member is not None
+
+    def on_view(self, view: View) -> list[str]:
+        """The targets of which nothing may be presumed any more."""
+        void = []
+        for target, was_member in list(self._waiting.items()):
+            member = next((each for each in view.members if each.name == target), None)
+            if member is not None and (not was_member or member.node_id in view.group):
+                del self._waiting[target]
+                void.append(target)
+            elif member is None:
+                self._waiting[target] = False
+        return void
 
     async def _starve_for_peer(self, params: dict[str, Any]) -> dict[str, Any]:
         return await self._query("watchdog.starve", reason=str(params.get("reason", "")))

@@ -38,6 +38,15 @@ def test_a_watchdog_is_not_asked_where_the_administrator_does_not_allow_it_nor_t
         assert [effect for effect in effects if isinstance(effect, Answer) and not effect.confirmed]
 
 
+def test_a_target_that_is_heard_again_before_its_time_is_up_is_not_fenced() -> None:
+    fencer, effects = asked()
+    fencer.on_watchdog(job_of(effects), 3200, "", 1010, 50)
+    (_, answer) = fencer.watchdog_void("n2", "n2 is heard again", 2000, 51)
+    assert isinstance(answer, Answer) and not answer.confirmed and "n2 is heard again" in answer.text
+    assert fencer.on_timer("fence-1", 4210, 53) == [], "what was waited for is void"
+    assert fencer.watchdog_void("n2", "again", 2000, 51) == []
+
+
 def test_a_persons_word_ends_the_waiting() -> None:
     fencer, effects = asked()
     fencer.on_watchdog(job_of(effects), 3200, "", 1010, 50)

@@ -76,8 +76,8 @@ def test_each_loss_can_be_ignored_and_the_disk_counts_only_when_asked_for() -> N
 
 def test_an_order_holds_for_good() -> None:
     core = committed()
-    (said,) = core.order("evicted")
-    assert "evicted" in getattr(said, "text", "")
+    kept, said = core.order("evicted")
+    assert kept == Commit(True, "evicted") and "evicted" in getattr(said, "text", "")
     assert core.order("again") == []
     assert not feeds(core.look(WELL, 200)) and not feeds(core.look(replace(NO_CRM, departed=True), 9000))
 
@@ -131,6 +131,13 @@ def test_the_device_is_fed_while_all_is_well_and_stopped_by_a_clean_end_only(tmp
     again.open()
     again.order("evicted")
     again.close()
+    with pytest.raises(BlockingIOError):
+        os.read(reader, 100)
+    health[0] = WELL
+    third = Watchdog(config, lambda: health[0], announced.append)  # a restart is no way around it
+    third.open()
+    third.look(9000)
+    assert third.status()["not_fed"] == "evicted"
     with pytest.raises(BlockingIOError):
         os.read(reader, 100)
     os.close(reader)
