@@ -123,12 +123,14 @@ def _parser() -> argparse.ArgumentParser:
 
 def _read_cib(options: argparse.Namespace) -> _Element:
     from crm.cib import xml
+    from crm.tools.cluster import cib_file
 
-    source = options.xml_file or os.environ.get("CIB_file")  # noqa: SIM112 - Pacemaker's own spelling
+    # Where the environment names a file or a shadow, that is what counts as the running cluster's CIB.
+    source = options.xml_file if options.xml_file and not options.live_check else cib_file()
     try:
         if options.xml_pipe or source == "-":
             return xml.parse(sys.stdin.buffer.read(), comments=False)
-        if options.live_check or source is None:
+        if source is None:
             return xml.parse(_live_cib(), comments=False)
         return xml.parse(_file(Path(source)), comments=False)
     except EOFError:

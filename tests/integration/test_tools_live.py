@@ -86,7 +86,9 @@ def test_a_dampened_attribute_is_known_at_once_and_written_later(cluster: Cluste
     assert say(cluster, "n1", "attrd_updater -n ping -Q") == 'name="ping" host="n1" value="300"\n'
     assert run(cluster, "n1", "crm_attribute -N n1 -l reboot -n ping -G").returncode == 105
     say(cluster, "n1", "attrd_updater -n ping -U 200")
-    assert run(cluster, "n1", "crm_attribute -N n1 -l reboot -n ping -G").returncode == 105, "the delay is the attribute's"
+    assert run(cluster, "n1", "crm_attribute -N n1 -l reboot -n ping -G").returncode == 105, (
+        "the delay is the attribute's"
+    )
     say(cluster, "n1", "attrd_updater -n ping -B 250 -d 0")
     assert say(cluster, "n2", "crm_attribute -N n1 -l reboot -n ping -Gq") == "250\n"
 
@@ -162,3 +164,13 @@ def test_a_node_is_fenced_and_the_history_tells(cluster: Cluster) -> None:
     assert "never" not in say(cluster, "n1", "stonith_admin -h n2")
     wait_for(lambda: say(cluster, "n1", "crm_node -p") == "n1\n", "n2 to be gone")
     assert say(cluster, "n1", "crm_node -l") == "1 n1 member\n2 n2 lost\n"
+
+
+def test_what_the_running_cluster_would_do_can_be_simulated(cluster: Cluster) -> None:
+    (node,) = cluster.running("web")
+    status = say(cluster, "n1", "crm_simulate -L")
+    assert "    * Online: [ n1 n2 ]" in status and f"Started {node}" in status
+    other = "n2" if node == "n1" else "n1"
+    simulated = say(cluster, "n1", f"crm_simulate -LS -d {node}")
+    assert f"  * Taking node {node} offline" in simulated and f"Started {other}" in simulated
+    assert cluster.running("web") == [node], "nothing of it has happened"
