@@ -11,6 +11,7 @@ Reading is done in a thread too, from the newest record backwards, and looks at 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import os
@@ -18,7 +19,7 @@ import re
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 from crm.events import follow
 
@@ -26,6 +27,8 @@ Record = dict[str, Any]
 
 MAX_WAITING: Final = 20_000
 """Records that may wait for the disk."""
+FLUSH_LIMIT_S: Final = 1.0
+"""How long a reader waits for what is being written."""
 MAX_ITEMS: Final = 50
 """Of a list in a record: how many are written."""
 NAME: Final = "events.jsonl"
@@ -73,12 +76,14 @@ class Files:
             if self._size >= self._max_bytes:
                 self._rotate()
 
-    def newest_first(self) -> Iterator[Path]:
-        """The files that are there."""
-        for number in range(self._keep + 1):
-            path = self._older(number)
-            if path.exists():
-                yield path
+    def newest_first(self) -> list[BinaryIO]:
+        """The files that are there, opened at one moment: what is renamed while they are read stays what it was."""
+        found: list[BinaryIO] = []
+        with self._lock:
+            for number in range(self._keep + 1):
+                with contextlib.suppress(FileNotFoundError):
+                    found.append(self._older(number).open("rb"))
+        return found
 
     def _begin(self) -> None:
         """Go on in the file of a predecessor. What it could not finish is a line of its own, which readers skip."""
@@ -164,42 +169,39 @@ class EventLog:
 
     async def read(self, causes: frozenset[str] = frozenset(), since_ms: int = 0, limit: int = 1000) -> list[Record]:
         """The last `limit` records since a moment, of certain causes if any are given; oldest first."""
-        await self.close()
+        if self._writing is not None:
+            await asyncio.wait((self._writing,), timeout=FLUSH_LIMIT_S)
         return await asyncio.to_thread(read, self.files, causes, since_ms, limit)
 
 
 def read(files: Files, causes: frozenset[str], since_ms: int, limit: int) -> list[Record]:
     found: list[Record] = []
     wanted = re.compile("|".join(re.escape(json.dumps(cause)) for cause in sorted(causes)).encode())
-    for path in files.newest_first():
-        for line in _backwards(path):
-            if causes and wanted.search(line) is None:
-                continue
-            record = _decode(line)
-            if record is None or (causes and not follow.matches(record, causes)):
-                continue
-            if record["time_ms"] < since_ms or len(found) == limit:
-                return found[::-1]
-            found.append(record)
+    with contextlib.ExitStack() as opened:
+        for file in [opened.enter_context(each) for each in files.newest_first()]:
+            for line in _backwards(file):
+                if causes and wanted.search(line) is None:
+                    continue
+                record = _decode(line)
+                if record is None or (causes and not follow.matches(record, causes)):
+                    continue
+                if record["time_ms"] < since_ms or len(found) == limit:
+                    return found[::-1]
+                found.append(record)
     return found[::-1]
 
 
-def _backwards(path: Path) -> Iterator[bytes]:
+def _backwards(file: BinaryIO) -> Iterator[bytes]:
     """The lines of a file, the last one first, a block at a time: the end is what is asked for most."""
-    try:
-        with path.open("rb") as file:
-            at = file.seek(0, os.SEEK_END)
-            rest = b""
-            while at > 0:
-                size = min(_BLOCK, at)
-                at -= size
-                file.seek(at)
-                first, *lines = (file.read(size) + rest).split(b"\n")
-                yield from reversed(lines)
-                rest = first
-            yield rest
-    except FileNotFoundError:  # it has just been renamed or removed
-        return
+    at = file.seek(0, os.SEEK_END)
+    rest = b""
+    while at > 0:
+        size = min(_BLOCK, at)
+        at -= size
+        file.seek(at)
+        rest, *lines = (file.read(size) + rest).split(b"\n")
+        yield from reversed(lines)
+    yield rest
 
 
 def encode(record: Record) -> bytes:

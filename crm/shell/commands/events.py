@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import time
 from collections.abc import Iterator
 from datetime import datetime
+from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
@@ -39,6 +41,9 @@ def events(
     everything: Annotated[bool, typer.Option("--all", "-a", help="Details, too.")] = False,
     limit: Annotated[int, typer.Option("--limit", "-n", help="The last so many records.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="For programs: a JSON object a line.")] = False,
+    file: Annotated[
+        list[str] | None, typer.Option("--file", help="Read this events.jsonl instead; several make one story.")
+    ] = None,
 ) -> None:
     """See what happened, on all nodes, in order. Each line ends with the id of its cause; --cause ID tells its whole story."""
     shell = shell_of(context)
@@ -46,7 +51,9 @@ def events(
     wanted = limit or (SEARCH_LIMIT if cause or since or follow_on else DEFAULT_LIMIT)
     # Details are left out afterwards, so more than what is shown must be asked for.
     params = {"cause": cause or None, "since_ms": moment, "limit": SEARCH_LIMIT, "nodes": node or None}
-    answer = shell.session.call("events.query", **params)
+    if file and follow_on:
+        raise ShellError("a file does not grow by itself; --follow needs a running cluster")
+    answer = from_files(file, params) if file else shell.session.call("events.query", **params)
     _tell_missing(shell, answer)
     records = [record for record in answer["events"] if everything or as_json or not words.is_detail(record)]
     if not records and not follow_on:
@@ -57,6 +64,33 @@ def events(
     if follow_on:
         for fresh in _more(shell, params, answer["events"]):
             printer.show([record for record in fresh if everything or as_json or not words.is_detail(record)])
+
+
+def from_files(paths: list[str], params: dict[str, Any]) -> dict[str, Any]:
+    """What `events.query` would answer, had the nodes that these files come from been asked."""
+    records: list[dict[str, Any]] = []
+    for path in paths:
+        try:
+            lines = Path(path).read_text(encoding="utf-8", errors="replace").splitlines()
+        except OSError as error:
+            raise ShellError(f"cannot read {path}: {error.strerror}") from None
+        for line in lines:
+            with contextlib.suppress(ValueError):  # a line that a power cut has cut
+                record = json.loads(line)
+                if isinstance(record, dict) and {"event", "node", "time_ms", "order"} <= record.keys():
+                    records.append(record)
+    names = params["nodes"]
+    records = [each for each in records if not names or each["node"] in names]
+    if params["cause"] is None:
+        return {
+            "events": [each for each in follow.ordered(records) if each["time_ms"] >= params["since_ms"]],
+            "missing": [],
+        }
+    search = follow.Search(params["cause"])
+    while search.wanted:
+        wanted = search.wanted
+        search.on_found(record for record in records if follow.matches(record, wanted))
+    return {"events": search.result(), "missing": []}
 
 
 def moment_ms(text: str, now_s: float) -> int:
