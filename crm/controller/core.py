@@ -195,6 +195,7 @@ class Controller:
         effects: list[Effect] = [Record("view", fields, causal.of_view(view.view_id)), Synchronised(False)]
         if self.me.node_id not in view.group:
             self._join = None
+            self._memory.ordered.clear()  # what ends meanwhile is told to others
             self.dc = None
             return effects
         self._join = Join(view.group)
@@ -261,6 +262,7 @@ class Controller:
         self.coordinator = None
         self._join = None
         self._outbox.forget_all()
+        self._memory.ordered.clear()  # what ends meanwhile is told to others
         self.open = False
         return [Synchronised(False)]
 
@@ -349,6 +351,7 @@ class Controller:
         self._cib_lost = False
         self._seniority += 1
         agreement = join.agreement
+        self._memory.on_synchronised(join.facts.values())
         name = next((member.name for member in view.members if member.node_id == agreement.dc), str(agreement.dc))
         fields = {"dc": name, "cib": str(self._cib.version), "source": agreement.source}
         effects: list[Effect] = [Record("dc", fields, causal.of_view(view.view_id)), *self._open_if_allowed()]
@@ -406,6 +409,7 @@ class Controller:
         effects: list[Effect] = [KeepTable(self.attributes.own())] if message.words else []
         for result in message.results:
             self._orders.pop(result.transition_key, None)
+            self._memory.forget(result.transition_key)  # it may be one of ours, of a view in which this was the DC
         effects += self._open_if_allowed(message.opens)
         effects += self._about_me(sender, message, effective)
         if sender == self.me.node_id and not message.results and not message.expected:

@@ -17,7 +17,7 @@ out (the change then aborts it), so that a stream of changes cannot keep the clu
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -84,12 +84,22 @@ class Memory:
     _last_cause: int = 0
 
     def on_view(self, view: View, now_ms: int) -> None:
-        """Who was lost with this view, and who is back."""
+        """Who was lost with this view, and who is back. Of orders to those who did not come along the end may have been told elsewhere."""
+        self.forget_orders({member.name for member in view.left})
         for member in view.left:
             if member.node_id not in view.graceful:
                 self.lost_since[member.node_id] = now_ms
         for node in view.member_ids:
             self.lost_since.pop(node, None)
+
+    def on_synchronised(self, facts: Iterable[Facts]) -> None:
+        """At every member, not only at the DC: whoever is cold or gone has forgotten what it was ordered, or died with it."""
+        self.forget_orders({name for name, _ in self.ordered} - {each.name for each in facts if not each.cold})
+
+    def forget_orders(self, nodes: Collection[str]) -> None:
+        """Nothing is known any more of what these were ordered: what counts is in the status section."""
+        for known in [known for known in self.ordered if known[0] in nodes]:
+            del self.ordered[known]
 
     def new_cause(self, kind: str) -> str:
         """A causal id for something that happens of itself on this node: `op-n1.3f2a.12`."""
@@ -160,10 +170,6 @@ class Coordinator:
         self._need_causes = (self._cause,)
         self._open_at_ms = now_ms + OPEN_LIMIT_MS
         names = {member.node_id: member.name for member in self.view.members}
-        steady = {names[node] for node, facts in self.facts.items() if not facts.cold and node in names}
-        for node, key in list(self.memory.ordered):
-            if node not in steady:  # its executor has forgotten the order, or died with it
-                del self.memory.ordered[(node, key)]
         self._grace_ms = properties.crm_restart_grace_ms(document)
         missed = membership.missed(document, self.view, self.died)
         absent = self.memory.absent_since
@@ -224,7 +230,6 @@ class Coordinator:
             if self.transition is not None:
                 self.transition.node_limits = self._node_limits()
         for result in changes.results:
-            self.memory.forget(result.transition_key)
             number = self._bound.pop(result.transition_key, None)
             if number is None or self.transition is None:
                 continue
@@ -524,8 +529,10 @@ class Coordinator:
         if action.kind is not ActionKind.RESOURCE or self.transition is None:
             return []
         key = self.transition.key_of(action)
-        self.memory.forget(key)
-        self._bound.pop(key, None)
+        # It may be an order of an earlier transition whose result was to count for this one.
+        for bound in [bound for bound, number in self._bound.items() if number == action.id]:
+            self.memory.forget(bound)
+            del self._bound[bound]
         causes = self.transition.causes
         fields = {"operation": action.key, "on": action.node, "number": self.transition.number}
         record = Record("action_lost", fields, causal.name_of(causes))
