@@ -87,7 +87,14 @@ class _Answering:
         self.causes += other.causes
 
     def done(self) -> Answer:
-        return Answer(self.question, tuple(dict.fromkeys(self.sentences)), tuple(self.causes))
+        """Sentences once; the details below them as often as they come, since what two scores are made of may be the same."""
+        once: dict[str, None] = {}
+        kept = []
+        for sentence in self.sentences:
+            if sentence.startswith(" ") or sentence not in once:
+                kept.append(sentence)
+            once[sentence] = None
+        return Answer(self.question, tuple(kept), tuple(self.causes))
 
 
 _FOR_ROLES = frozenset(("promotion-location", "promotion-colocation"))
@@ -244,7 +251,8 @@ class Explanation:
         self._say_role(said, leaf, node)
         if choice is Choice.ONLY_USABLE:
             for other in self.views(leaf):
-                if other.node is not node and other.obstacle is not None:
+                inside = other.node.kind is NodeKind.BUNDLE and not leaf.exclusive_discovery
+                if other.node is not node and other.obstacle is not None and not inside:
                     said.say(f"  not {other.node.name}: {other.obstacle}")
 
     def _say_not_started(self, said: _Answering, leaf: Primitive) -> None:
@@ -454,7 +462,10 @@ def explain_text(cib: _Element, resource: str, node: str | None, now: int) -> st
             parts.append(str(conflict))
     if explanation.changes(rsc):
         parts.append(str(explanation.why_restarts(rsc)))
-    return "\n".join(dict.fromkeys("\n".join(parts).splitlines()))
+    lines = parts[0].splitlines()
+    for part in parts[1:]:
+        lines += [line for line in part.splitlines() if line not in lines]
+    return "\n".join(lines)
 
 
 def _ancestors(rsc: Resource) -> list[Resource]:

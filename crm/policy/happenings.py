@@ -122,7 +122,12 @@ class Happenings:
             reason = self._reason(leaf, action)
             if reason is not None:
                 return f": {reason}"
-        return ""
+        failed = [
+            f"{each.entry.operation} failed on {each.node.name} (rc={each.entry.rc})"
+            for each in self.state.failed_ops
+            if each.resource is leaf and not each.ignored and leaf.failed
+        ]
+        return f": its {failed[-1]}" if failed else ""
 
     def why_not_started(self, leaf: Primitive) -> str | None:
         """What keeps a leaf with a node from starting there."""

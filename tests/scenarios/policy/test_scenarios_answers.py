@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from policy_cib import NOW, cib, colocation, group, location, parsed, primitive
+from policy_cib import NOW, cib, clone, colocation, group, location, parsed, primitive
+from policy_parts import monitored, runs_monitor
 
 from crm.policy.digests import attribute_digest
 from crm.policy.explain import explain_text
@@ -200,6 +201,31 @@ def test_the_reasons_are_those_of_the_cluster_itself_which_hides_no_parameter() 
     text = text.replace("op-digest=", private)
     assert schedule(parsed(text), NOW, masked=False).summary.lines() != schedule(parsed(text), NOW).summary.lines()
     assert why(text).splitlines()[-1].startswith("web restarts on n1: the parameters of web")
+
+
+def test_what_failed_and_is_recovered_says_what_failed() -> None:
+    text = runs_monitor(cib(monitored("web"), nodes=2, active={"n1": ("web",)}), 1, "web", rc=1)
+    assert why(text).splitlines()[-1] == "web restarts on n1: its monitor failed on n1 (rc=1)."
+
+
+def test_two_members_with_the_same_preference_both_tell_it() -> None:
+    constraint = '<rsc_location id="l" rsc-pattern="a|b" node="n1" score="5"/>'
+    said = why(cib(primitive("a"), primitive("b"), group("g", primitive("x")), constraints=(constraint,)), "a")
+    assert "            +5  location constraint l" in said.splitlines()
+    text = cib(
+        clone("c", primitive("y"), {"clone-max": "2"}),
+        nodes=2,
+        constraints=(location("c", "n1", 5), location("c", "n2", 5)),
+    )
+    assert why(text, "c").count("made of") == why(text, "c").count("            +5  location constraint") == 2
+
+
+def test_a_resource_that_was_removed_says_so() -> None:
+    assert why(cib(active={"n1": ("old",)}, nodes=1), "old").splitlines() == [
+        "old cannot run anywhere:",
+        "  n1: it is no longer configured",
+        "old stops on n1.",
+    ]
 
 
 # --- for programs ---------------------------------------------------------------------------------------------------------
