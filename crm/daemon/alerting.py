@@ -10,6 +10,7 @@ Agents get a clean environment (no PYTHON* of ours) with the cluster's tools in 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -29,6 +30,8 @@ SHIPPED: Final = HERE / "alerts"
 """Agents that an alert may name without a folder."""
 LEAVE_LIMIT_S: Final = 3.0
 """How long a node that leaves waits for its last alerts."""
+TELL_LIMIT_S: Final = 10.0
+"""How long the others may take to acknowledge that they have heard of a fencing."""
 TEXT_LIMIT: Final = 200
 _CONFIGURED_BY: Final = frozenset(("dc", "cib_changed", "cib_taken"))
 
@@ -59,9 +62,10 @@ class Alerting:
 
     async def close(self) -> None:
         """The last alerts may end; what takes longer is ended."""
-        tasks = set(self._tasks)
-        if tasks:
-            await asyncio.wait(tasks, timeout=LEAVE_LIMIT_S)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LEAVE_LIMIT_S):
+                while not self.core.idle:
+                    await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -120,9 +124,11 @@ class Alerting:
         }
         others = [] if view is None else sorted(view.group - {self._node.settings.node_id})
         calls = (self._node.peers.call(number, "fencing_known", news) for number in others)
-        for answer in await asyncio.gather(*calls, return_exceptions=True):
-            if isinstance(answer, BaseException) and not isinstance(answer, ApiError):
-                raise answer
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(TELL_LIMIT_S):
+                for answer in await asyncio.gather(*calls, return_exceptions=True):
+                    if isinstance(answer, BaseException) and not isinstance(answer, ApiError):
+                        raise answer
 
     async def _on_fencing_known(self, params: dict[str, Any]) -> dict[str, Any]:
         names = ("target", "action", "ok", "text", "by")

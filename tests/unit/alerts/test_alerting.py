@@ -1,0 +1,186 @@
+"""Alerts at work: real programs run, ended, failed and missing; the cluster's loop goes on meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+from lxml import etree
+
+from agents.paths import AgentPaths
+from crm.daemon.alerting import Alerting
+from crm.daemon.journal import Journal
+from crm.daemon.node import Node
+from crm.daemon.peers import Peers
+
+DOCUMENT = (
+    "<cib><configuration><crm_config/><nodes><node id='1' uname='n1'/></nodes><resources/><constraints/>"
+    "<alerts>{}</alerts></configuration></cib>"
+)
+START = {
+    "operation": "start",
+    "resource": "web",
+    "interval_ms": 0,
+    "rc": 0,
+    "target_rc": 0,
+    "status": 0,
+    "ok": True,
+    "exec_ms": 5,
+}
+
+
+class Place:
+    """What alerts see of a node: its records, its CIB, its agents' paths, its peers."""
+
+    def __init__(self, alerts: str) -> None:
+        self.journal = Journal("n1")
+        self.sent: list[tuple[int, bytes]] = []
+        view = SimpleNamespace(group=frozenset((1, 2)))
+        self.node = SimpleNamespace(
+            journal=self.journal,
+            cib=SimpleNamespace(document=etree.fromstring(DOCUMENT.format(alerts))),
+            settings=SimpleNamespace(node_id=1, node_name="n1", nodes=((1, "n1"), (2, "n2"))),
+            peers=Peers(lambda number, payload: self.sent.append((number, payload))),
+            executing=SimpleNamespace(runner=SimpleNamespace(paths=AgentPaths.from_environment({}))),
+            controller=SimpleNamespace(view=view),
+        )
+        self.alerting = Alerting(cast(Node, self.node), "0.1.0")
+        self.journal.listeners.append(self.alerting.on_record)
+
+    def told(self, name: str) -> list[dict[str, Any]]:
+        return [each for each in self.journal.recent() if each["event"] == name]
+
+    async def idle(self) -> None:
+        while True:
+            if self.alerting.core.idle:
+                return
+            await asyncio.sleep(0.01)
+
+
+def course(alerts: str, what: Callable[[Place], Awaitable[None]]) -> Place:
+    async def run() -> Place:
+        place = Place(alerts)
+        place.journal.record("dc", {"dc": "n1"})  # it has joined
+        async with asyncio.timeout(30):
+            await what(place)
+        await place.alerting.close()
+        return place
+
+    return asyncio.run(run())
+
+
+def script(path: Path, text: str) -> str:
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+    return str(path)
+
+
+def test_an_agent_gets_its_environment_and_none_of_ours(tmp_path: Path) -> None:
+    agent = script(tmp_path / "agent", f"env > {tmp_path}/seen")
+    pair = '<instance_attributes id="i"><nvpair id="p" name="smtp" value="host"/></instance_attributes>'
+
+    async def what(place: Place) -> None:
+        place.journal.record("action_result", START, "view-7.1")
+        await place.idle()
+
+    place = course(f'<alert id="a" path="{agent}">{pair}<recipient id="r" value="ops"/></alert>', what)
+    seen = (tmp_path / "seen").read_text().splitlines()
+    assert {"CRM_alert_rsc=web", "CRM_alert_recipient=ops", "smtp=host", "CRM_alert_cause=view-7.1"} <= set(seen)
+    assert not [line for line in seen if line.startswith("PYTHON")]
+    assert place.alerting.core.sent == {True: 1, False: 0}
+
+
+def test_why_an_agent_failed_is_its_last_word_or_how_it_ended(tmp_path: Path) -> None:
+    talker = script(tmp_path / "talker", "echo first >&2; echo 'no such user' >&2; exit 3")
+    silent = script(tmp_path / "silent", "exit 4")
+    killed = script(tmp_path / "killed", "kill -9 $$")
+    plain = tmp_path / "plain"
+    plain.write_text("not a program")
+    paths = {"talker": talker, "silent": silent, "killed": killed, "plain": str(plain), "missing": "/nowhere/agent"}
+
+    async def what(place: Place) -> None:
+        place.journal.record("action_result", START)
+        await place.idle()
+
+    place = course("".join(f'<alert id="{name}" path="{path}"/>' for name, path in paths.items()), what)
+    reasons = {each["alert"]: each["text"] for each in place.told("alert_failed")}
+    assert reasons == {
+        "talker": "no such user",
+        "silent": "exit code 4",
+        "killed": "signal 9",
+        "plain": "Permission denied",
+        "missing": "/nowhere/agent is not installed",
+    }
+
+
+def test_an_agent_that_hangs_is_ended_with_its_children_and_holds_up_nothing(tmp_path: Path) -> None:
+    agent = script(tmp_path / "agent", f"sleep 1000 & echo $! > {tmp_path}/child; sleep 1000")
+    meta = '<meta_attributes id="m"><nvpair id="t" name="timeout" value="300ms"/></meta_attributes>'
+    gaps: list[float] = []
+
+    async def watch() -> None:
+        while True:
+            began = time.monotonic()
+            await asyncio.sleep(0.01)
+            gaps.append(time.monotonic() - began)
+
+    async def what(place: Place) -> None:
+        watching = asyncio.create_task(watch())
+        place.journal.record("action_result", START)
+        await place.idle()
+        watching.cancel()
+
+    place = course(f'<alert id="a" path="{agent}">{meta}</alert>', what)
+    assert place.told("alert_failed")[0]["text"] == "it did not end within 300 ms"
+    child = int((tmp_path / "child").read_text())
+    assert not Path(f"/proc/{child}").exists() or "Z" in Path(f"/proc/{child}/stat").read_text().split()[2]
+    assert max(gaps) < 0.5, "the loop went on"
+
+
+def test_the_end_of_a_fencing_is_told_to_the_other_members_and_what_they_tell_is_alerted(tmp_path: Path) -> None:
+    agent = script(tmp_path / "agent", f'echo "$CRM_alert_desc" >> {tmp_path}/seen')
+
+    async def what(place: Place) -> None:
+        place.journal.record("fenced", {"target": "n3", "action": "off", "text": ""}, "view-7.1")
+        await place.idle()
+        news = {"target": "n4", "action": "off", "ok": False, "text": "no device", "by": "n2", "cause": "view-8.1"}
+        handler = cast(Any, place.node.peers)._handlers["fencing_known"]
+        assert await handler(news) == {} and await handler({"target": "n4"}) == {}, "nonsense is ignored"
+        await place.idle()
+
+    place = course(f'<alert id="a" path="{agent}"/>', what)
+    assert [number for number, _ in place.sent] == [2] and b'"fencing_known"' in place.sent[0][1]
+    assert (tmp_path / "seen").read_text().splitlines() == [
+        "Operation off of n3 by n1 for crm@n1: OK",
+        "Operation off of n4 by n2 for crm@n2: failed: no device",
+    ]
+    assert place.told("fencing_known")[0]["cause"] == "view-8.1"
+
+
+def test_a_node_that_leaves_gives_its_last_alerts_a_moment_and_no_more(tmp_path: Path) -> None:
+    quick = script(tmp_path / "quick", f"sleep 0.2; echo done > {tmp_path}/quick.done")
+
+    async def what(place: Place) -> None:
+        place.journal.record("action_result", START)
+
+    course(f'<alert id="a" path="{quick}"/>', what)
+    assert (tmp_path / "quick.done").exists()
+
+
+def test_a_changed_configuration_counts_from_then_on(tmp_path: Path) -> None:
+    agent = script(tmp_path / "agent", f"echo again >> {tmp_path}/seen")
+
+    async def what(place: Place) -> None:
+        place.journal.record("action_result", START)
+        await place.idle()
+        place.node.cib.document = etree.fromstring(DOCUMENT.format(""))
+        place.journal.record("cib_changed", {"version": "0.2.0"})
+        place.journal.record("action_result", START)
+        await place.idle()
+
+    course(f'<alert id="a" path="{agent}"/>', what)
+    assert (tmp_path / "seen").read_text() == "again\n"
