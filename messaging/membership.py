@@ -62,6 +62,9 @@ WISH_VIEWS = 4
 
 MIN_ROUND_MS = 250
 MAX_PENALTY_MS = 60_000
+DISPUTE_ROUNDS = 3
+"""Rounds a leader waits before it leaves members behind that it hears: they may be about to expect the same."""
+
 FOLLOWER_ROUNDS = 4
 """Rounds a member waits for the leader: longer than the leader itself retries."""
 
@@ -133,6 +136,8 @@ class Membership:
         self._attempt = 0
         self._stragglers_due_ms: int | None = None
         self._awaiting_since_ms: int | None = None
+        self._dispute_due_ms: int | None = None
+        self._dispute_over = False
         self._penalties: dict[int, tuple[int, int]] = {}
         self._penalized: set[int] = set()
         self._goodbyes: dict[int, int] = {}
@@ -165,6 +170,8 @@ class Membership:
             due.append(self._stragglers_due_ms)
         if self._window_due_ms is not None:
             due.append(self._window_due_ms)
+        if self._dispute_due_ms is not None:
+            due.append(self._dispute_due_ms)
         return min(due, default=None)
 
     def _rests(self) -> bool:
@@ -172,6 +179,7 @@ class Membership:
         return (
             self._stragglers_due_ms is None
             and self._window_due_ms is None
+            and self._dispute_due_ms is None
             and self._proposal is None
             and self._promise is None
             and self._awaiting_since_ms is None
@@ -268,16 +276,46 @@ class Membership:
             self._abandon()  # while it is heard, it installs or withdraws: rows that say otherwise may be older than its install
         if self._held and self._held.members == members and self._held.ballot.leader == leader:
             self._accept(self._held, now_ms)
+        if self.phase is not Phase.IDLE or leader != self._me.node_id:
+            self._dispute_due_ms = None
         if self.phase is not Phase.IDLE:
             return
         if not self._needs_change(part, members, now_ms):
-            self._awaiting_since_ms = None
+            self._awaiting_since_ms = self._dispute_due_ms = None
+            self._dispute_over = False
             self._attempt = 0
         elif leader == self._me.node_id:
             self._awaiting_since_ms = None
-            self._propose(members, part, now_ms)
+            if not self._disputed(part, now_ms):
+                self._propose(members, part, now_ms)
         elif self._awaiting_since_ms is None:
             self._awaiting_since_ms = now_ms
+
+    def _disputed(self, part: Mapping[int, Row], now_ms: int) -> bool:
+        """Whether to wait, because members that this node and that hear it would be left behind.
+
+        The death of a node is noticed here a little earlier than there, when heartbeats are lost. Until the others notice, who
+        did so first seems to be the one that is ill connected. It must not go off alone, nor be left alone, for that.
+        """
+        own, view = self._matrix.own.hears, self.view
+        left_behind = view is not None and any(
+            member.node_id not in part
+            and own.get(member.node_id) == member.incarnation
+            and (row := self._matrix.direct.get(member.node_id)) is not None
+            and row.view_id == view.view_id
+            and row.hears.get(self._me.node_id) == self._me.incarnation
+            and not row.flags & RowFlag.LEAVING
+            for member in view.members
+        )
+        if not left_behind:
+            self._dispute_due_ms = None
+            self._dispute_over = False
+        elif self._dispute_due_ms is None and not self._dispute_over:
+            self._dispute_due_ms = now_ms + DISPUTE_ROUNDS * self.round_ms
+        elif self._dispute_due_ms is not None and now_ms >= self._dispute_due_ms:
+            self._dispute_due_ms = None
+            self._dispute_over = True
+        return self._dispute_due_ms is not None
 
     def _hears(self, node_id: int) -> bool:
         return node_id in self._matrix.own.hears
@@ -574,7 +612,8 @@ class Membership:
         self._stragglers_due_ms = now_ms + max(self.round_ms, self._config.timers.deadtime_ms)
         self.view_changes += 1
         self._proposal = self._promise = self._held = None
-        self._awaiting_since_ms = None
+        self._awaiting_since_ms = self._dispute_due_ms = None
+        self._dispute_over = False
         self._attempt = 0
         self.phase = Phase.IDLE
         for member in view.members:

@@ -165,6 +165,8 @@ class Course:
                 world.next_keys()
             case Fault.QDISK:
                 self._spoil_disk(node_id)
+            case Fault.ARBITER:
+                self._spoil_arbiter()
             case Fault.PING:
                 machine.sees_target = not machine.sees_target
                 world.note(f"n{node_id} sees its ping target: {machine.sees_target}")
@@ -209,6 +211,8 @@ class Course:
         world, rng = self._world, self._rng
         left = {node_id for node_id in world.machines if rng.random() < 0.5}
         self._cut_off(left)
+        if world.arbiter is not None and rng.random() < 0.7:
+            world.arbiter.cut_off(left)
         if self._swarm.mode is Mode.PING and rng.random() < 0.7:  # the target is on one side
             for node_id, machine in world.machines.items():
                 machine.sees_target = node_id in left
@@ -276,6 +280,22 @@ class Course:
         watch.run()
         self.faults += watch.faults
 
+    def _spoil_arbiter(self) -> None:
+        arbiter, rng = self._world.arbiter, self._rng
+        if arbiter is None:
+            return
+        match rng.randrange(4):
+            case 0:
+                arbiter.stop(rng.randint(50, 3000))
+            case 1:
+                arbiter.kill(rng.randint(20, 3000), lose_disk=rng.random() < 0.3)
+            case 2:
+                away = {node_id for node_id in self._world.machines if rng.random() < 0.5}
+                self._world.note(f"the arbiter is out of reach for {sorted(away)}")
+                arbiter.cut_off(away)
+            case _:
+                arbiter.cut_off(set())
+
     # --- liveness
 
     def liveness(self) -> int:
@@ -296,6 +316,8 @@ class Course:
             world.probe(node_id)
             if machine.session is not None and not machine.session.vouching:
                 world.detach(node_id, graceful=False)
+        if world.arbiter is not None:
+            world.arbiter.heal()
         if world.disk is not None:
             world.disk.calm = True
             for path in world.disk.paths.values():

@@ -118,7 +118,7 @@ class SharedDisk:
     def ask(self, node_id: int) -> None:
         access = self._accesses[node_id]
         if access.core.status(self._local(access.machine))["holds"]:
-            self._emit(access, [Evidence(access.core.held_until_ms)])
+            self._emit(access, [Evidence(access.core.evidence_until_ms())])
         else:
             self._emit(access, [NoEvidence()])
 

@@ -23,7 +23,7 @@ from messaging.config import (
     Timers,
 )
 
-QDISK_TKO = 5
+TKO = 5
 
 
 class Mode(StrEnum):
@@ -34,6 +34,7 @@ class Mode(StrEnum):
     TWO_NODE = "two_node+wait_for_all"
     PING = "ping"
     QDISK = "quorum disk"
+    ARBITER = "network arbiter"
     LOWEST = "auto_tie_breaker lowest"
     LAST_MAN = "last_man_standing+wait_for_all"
     DOWNSCALE = "allow_downscale"
@@ -46,7 +47,7 @@ class Mode(StrEnum):
 
     @property
     def half_suffices(self) -> bool:
-        return self in (Mode.TWO_NODE, Mode.PING, Mode.QDISK, Mode.LOWEST)
+        return self in (Mode.TWO_NODE, Mode.PING, Mode.QDISK, Mode.ARBITER, Mode.LOWEST)
 
     @property
     def waits_for_all(self) -> bool:
@@ -81,6 +82,7 @@ class Fault(StrEnum):
     ATTACK = "attack"  # recorded and altered frames are sent, of dead lives too
     KEYS = "keys"  # a step of a key rotation reaches a node
     QDISK = "quorum-disk"  # a node's way to the quorum disk stalls or fails
+    ARBITER = "arbiter"  # it is stopped, killed, loses its disk, or nodes do not reach it
 
 
 _ONLY_WITH_CODEC = (Fault.ATTACK, Fault.KEYS)
@@ -124,9 +126,10 @@ class Swarm:
         tie_breaker = TieBreakerConfig()
         if self.mode is Mode.PING:
             tie_breaker = TieBreakerConfig(TieBreakerType.PING, ("target",))
-        elif self.mode is Mode.QDISK:  # as crm.config derives them
-            interval_ms = (timers.deadtime_ms - timers.keepalive_ms) // (QDISK_TKO + 3)
-            tie_breaker = TieBreakerConfig(TieBreakerType.QDISK, interval_ms=interval_ms, tko=QDISK_TKO)
+        elif self.mode in (Mode.QDISK, Mode.ARBITER):  # as crm.config derives them
+            kind = TieBreakerType.QDISK if self.mode is Mode.QDISK else TieBreakerType.ARBITER
+            interval_ms = (timers.deadtime_ms - timers.keepalive_ms) // (TKO + 3)
+            tie_breaker = TieBreakerConfig(kind, interval_ms=interval_ms, tko=TKO)
         ids = range(1, self.size + 1)
         return MessagingConfig(
             cluster="simulated",
@@ -155,11 +158,11 @@ class Swarm:
 
 _MODES_OF_TWO = (
     *(Mode.MAJORITY, Mode.WAIT_FOR_ALL, Mode.LOWEST, Mode.PING, Mode.PING),
-    *(Mode.TWO_NODE, Mode.TWO_NODE, Mode.QDISK, Mode.QDISK, Mode.QDISK),
+    *(Mode.TWO_NODE, Mode.TWO_NODE, Mode.QDISK, Mode.QDISK, Mode.ARBITER, Mode.ARBITER),
 )
 _MODES_EVEN = (
     *(Mode.MAJORITY, Mode.WAIT_FOR_ALL, Mode.LOWEST, Mode.PING, Mode.PING),
-    *(Mode.LAST_MAN, Mode.DOWNSCALE, Mode.QDISK, Mode.QDISK, Mode.QDISK),
+    *(Mode.LAST_MAN, Mode.DOWNSCALE, Mode.QDISK, Mode.QDISK, Mode.ARBITER, Mode.ARBITER),
 )
 _MODES_ODD = (Mode.MAJORITY, Mode.MAJORITY, Mode.WAIT_FOR_ALL, Mode.LAST_MAN, Mode.DOWNSCALE)
 
@@ -183,6 +186,7 @@ def draw(rng: random.Random) -> Swarm:
     out_of_place = {fault for fault in _ONLY_WITH_CODEC if not codec}
     out_of_place |= set() if mode is Mode.PING else {Fault.PING}
     out_of_place |= set() if mode is Mode.QDISK else {Fault.QDISK}
+    out_of_place |= set() if mode is Mode.ARBITER else {Fault.ARBITER}
     out_of_place |= {Fault.LINK} if links == 1 else set()
     faults = (*always, *(fault for fault in optional if fault not in out_of_place))
     drift = rng.choice([0, 100, 20_000])

@@ -11,6 +11,7 @@ import random
 from collections.abc import Callable
 from functools import partial
 
+from crm.simulator.arbiter import NetworkArbiter
 from crm.simulator.checkers import Checkers, Sent
 from crm.simulator.clock import PPM, Clock, Violation, local_time, virtual_time
 from crm.simulator.keys import STAGES, frames
@@ -69,6 +70,9 @@ class World:
         if swarm.mode is Mode.QDISK:
             rules = swarm.config(1).quorum.tie_breaker
             self.disk = SharedDisk(self.clock, rng, self.machines, rules.interval_ms, rules.tko, self.give, self.note)
+        self.arbiter: NetworkArbiter | None = None
+        if swarm.mode is Mode.ARBITER:
+            self.arbiter = NetworkArbiter(self.clock, rng, self.machines, swarm.config, self.give, self.note)
         self.log: list[str] = []
         self.multicasts = 0
         self.key_stage = dict.fromkeys(self.machines, 0)
@@ -120,8 +124,9 @@ class World:
             )
         self.checkers.started(machine, machine.incarnation, before if store.durable.seen_all else None)
         self.note(f"n{node_id} starts, incarnation {machine.incarnation}, ceiling {store.durable.sequence_ceiling}")
-        if self.disk is not None:
-            self.disk.settle(machine, core, partial(self._enter, machine, core))
+        outside = self.disk or self.arbiter
+        if outside is not None:
+            outside.settle(machine, core, partial(self._enter, machine, core))
         else:
             self._enter(machine, core)
 
@@ -152,8 +157,9 @@ class World:
         machine.writing = False
         machine.inbox.clear()
         machine.todo.clear()
-        if self.disk is not None:
-            self.disk.gone(node_id)
+        outside = self.disk or self.arbiter
+        if outside is not None:
+            outside.gone(node_id)
         self.network.lost(node_id, at_once)
 
     def pause(self, node_id: int, how_long_ms: int) -> None:
@@ -165,8 +171,9 @@ class World:
     def leave(self, node_id: int) -> None:
         self.note(f"n{node_id} is asked to leave")
         self.machines[node_id].leaving = True
-        if self.disk is not None:
-            self.disk.hand_over(node_id, partial(self.give, node_id, LeaveRequested()))
+        outside = self.disk or self.arbiter
+        if outside is not None:
+            outside.hand_over(node_id, partial(self.give, node_id, LeaveRequested()))
         else:
             self.give(node_id, LeaveRequested())
 
@@ -375,11 +382,12 @@ class World:
             case CloseStream(peer):
                 self.network.close(machine.node_id, peer)
             case AskTieBreaker():
-                if machine.told_evidence and self.disk is None:
-                    machine.told_evidence, machine.no_evidence_since = False, self.clock.now
-                self.probe(machine.node_id)
-                if self.disk is not None:
-                    self.clock.after(0, self._ask_disk, machine, machine.life)
+                if self.swarm.mode is Mode.PING:
+                    if machine.told_evidence:
+                        machine.told_evidence, machine.no_evidence_since = False, self.clock.now
+                    self.probe(machine.node_id)
+                else:
+                    self.clock.after(0, self._ask, machine, machine.life)
             case DropCrm():
                 machine.session = None
             case Finished():
@@ -387,9 +395,10 @@ class World:
             case _:
                 pass
 
-    def _ask_disk(self, machine: Machine, life: int) -> None:
-        if machine.life == life and self.disk is not None:
-            self.disk.ask(machine.node_id)
+    def _ask(self, machine: Machine, life: int) -> None:
+        outside = self.disk or self.arbiter
+        if machine.life == life and outside is not None:
+            outside.ask(machine.node_id)
 
     def _check_links(self, machine: Machine) -> None:
         """Now and then: move streams off silent links."""
