@@ -21,6 +21,7 @@ COMMANDS: Final = (
     "crm_mon",
     "crm_node",
     "crm_resource",
+    "crm_shadow",
     "crm_simulate",
     "crm_standby",
     "crm_verify",

@@ -245,6 +245,13 @@ def verify(context: typer.Context) -> None:
 
 
 @app.command()
+def simulate(context: typer.Context) -> None:
+    """Show what the cluster would do, were what was edited committed."""
+    shell = shell_of(context)
+    shell.show_preview(editing.current(shell).root)
+
+
+@app.command()
 def commit(
     context: typer.Context,
     force: Annotated[str | None, typer.Argument(metavar="[force]", help="Despite errors and conflicts.")] = None,
