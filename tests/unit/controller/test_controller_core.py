@@ -15,6 +15,7 @@ from crm.controller.effects import Forget, KeepAttributes
 from crm.controller.graph import ResourceDefinition, parse
 from crm.controller.messages import Changes
 from crm.controller.properties import CRM_RESTART_GRACE_MS
+from crm.controller.status import ForgetResource
 from crm.controller.types import OperationReport, Settings
 
 WEB = ResourceDefinition("web", None, "ocf", "vigil", "Dummy")
@@ -605,30 +606,35 @@ def test_a_node_is_given_what_it_can_take_and_less_when_it_is_busy(
     assert len(node.orders) == at_a_time
 
 
-def probe_on_2(document: etree._Element) -> str:
-    known = any(state.get("id") == "2" and list(state.iter("lrm_rsc_op")) for state in document.iter("node_state"))
-    return NOTHING if known else graph((rsc_op(1, "monitor", "web", 2, op_target_rc=7), ()))
+def probe_on_3(document: etree._Element) -> str:
+    member = status.node_state_by_name(document, "n3")
+    if member is None or member.get("crmd") != "online" or list(member.iter("lrm_rsc_op")):
+        return NOTHING
+    return graph((rsc_op(1, "monitor", "web", 3, op_target_rc=7), ()))
 
 
 def test_a_dc_does_not_wait_for_an_order_of_long_ago_whose_end_was_told_to_others() -> None:
-    world = World(probe_on_2)
+    world = World(probe_on_3)
     for number in (1, 2, 3):
         world.add(number)
+    world.install(1, 2)
+    world.install(1, 2, group=[1, 2])
+    world.install(1, 2, group=[1, 2])
     world.install(1, 2, 3)
     assert world.dc().name == "n1"
-    order = world.nodes[2].run("web_monitor_0")
+    order = world.nodes[3].run("web_monitor_0")
     world.install(1, 2, 3, group=[2, 3])  # the crm of n1 is cut off for a moment, and lives
     assert order.action.resource is not None
-    report = OperationReport("monitor", order.action.resource, 0, 7, 7, 0, order.transition_key)
-    world.perform(world.nodes[2], world.nodes[2].controller.on_operation(report, world.epoch_s, world.now_ms))
-    world.pass_time(CRM_RESTART_GRACE_MS + 1)
-    world.nodes[2].orders.clear()
+    entry = {"id": "web_last_0", "operation": "monitor", "operation_key": "web_monitor_0", "rc-code": "7"}
+    report = OperationReport("monitor", order.action.resource, 0, 7, 7, 0, order.transition_key, entry=entry)
+    world.perform(world.nodes[3], world.nodes[3].controller.on_operation(report, world.epoch_s, world.now_ms))
     world.install(1, 2, 3)
-    world.install(1, 2)
-    world.install(1, 2, group=[1])
-    world.install(1, 2)
+    world.install(1, 3)
     assert world.dc().name == "n1"
-    assert [each.action.key for each in world.nodes[2].orders][-1:] == ["web_monitor_0"]  # ordered anew, not waited for
+    world.nodes[3].orders.clear()
+    forget = Changes((ForgetResource("3", "web"),), (), "web was refreshed")
+    world.perform(world.nodes[1], world.nodes[1].controller.publish(forget))
+    assert [each.action.key for each in world.nodes[3].orders] == ["web_monitor_0"]
 
 
 def fence_and_start_elsewhere(document: etree._Element) -> str:
