@@ -15,7 +15,6 @@ from crm.controller.effects import Forget, KeepAttributes
 from crm.controller.graph import ResourceDefinition, parse
 from crm.controller.messages import Changes
 from crm.controller.properties import CRM_RESTART_GRACE_MS
-from crm.controller.status import ForgetResource
 from crm.controller.types import OperationReport, Settings
 
 WEB = ResourceDefinition("web", None, "ocf", "vigil", "Dummy")
@@ -629,11 +628,9 @@ def test_a_dc_does_not_wait_for_an_order_of_long_ago_whose_end_was_told_to_other
     report = OperationReport("monitor", order.action.resource, 0, 7, 7, 0, order.transition_key, entry=entry)
     world.perform(world.nodes[3], world.nodes[3].controller.on_operation(report, world.epoch_s, world.now_ms))
     world.install(1, 2, 3)
+    world.nodes[3].orders.clear()
     world.install(1, 3)
     assert world.dc().name == "n1"
-    world.nodes[3].orders.clear()
-    forget = Changes((ForgetResource("3", "web"),), (), "web was refreshed")
-    world.perform(world.nodes[1], world.nodes[1].controller.publish(forget))
     assert [each.action.key for each in world.nodes[3].orders] == ["web_monitor_0"]
 
 
