@@ -88,7 +88,7 @@ class LiveSession:
         return xml.parse(self.call("cib.query")["xml"])
 
     def apply(self, operation: str, **parameters: Any) -> str:
-        return str(self.call("cib.apply", operation=operation, **parameters)["version"])
+        return str(self.call("cib.apply", operation=operation, client="crm", **parameters)["version"])
 
     def call(self, method: str, **parameters: Any) -> Any:
         if self.read_only and method not in READING:

@@ -438,6 +438,21 @@ def status(context: typer.Context) -> None:
     shell.say(f"quorum: {'yes' if quorum.get('quorate') else 'no'} ({quorum.get('reason', '')})")
     shell.say(f"DC: {about.get('dc') or 'none'}; controller: {(about.get('controller') or {}).get('state', '?')}")
     shell.say(f"CIB: {about.get('version')}")
+    watchdog = watchdog_line(shell.live.call("messaging.query", name="watchdog"))
+    if watchdog:
+        shell.say(watchdog)
+
+
+def watchdog_line(answer: dict[str, Any]) -> str:
+    """The watchdog of this node, and which of the others reset themselves when they are lost; empty without one."""
+    own = answer.get("own") or {}
+    if not own:
+        return ""
+    state = f"NOT fed: {own['not_fed']}" if own.get("not_fed") else "fed"
+    peers = answer.get("peers") or {}
+    rely = ", ".join(f"{name} within {ms} ms" for name, ms in peers.items() if ms)
+    lost = f"; a lost node has reset itself: {rely}" if rely else ""
+    return f"watchdog: {own.get('device')}, {own.get('timeout_ms')} ms, {state}{lost}"
 
 
 @app.command()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import sys
 import time
 from collections.abc import Iterator
 from datetime import datetime
@@ -145,7 +146,11 @@ class _Printer:
         if self._json:
             for record in records:
                 print(json.dumps(record, ensure_ascii=False))
-            return
+        else:
+            self._show(records)
+        sys.stdout.flush()  # whoever follows through a pipe waits for it
+
+    def _show(self, records: list[dict[str, Any]]) -> None:
         from rich.text import Text
 
         from crm.shell.status.show import make_console

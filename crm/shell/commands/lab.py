@@ -204,6 +204,19 @@ def resume(node: NodeArgument, name: Name = "lab") -> None:
     typer.echo(f"{node}: {ask(lab, 'resume', node=node)['resumed']} processes go on")
 
 
+class ArbiterState(StrEnum):
+    STOP = "stop"
+    START = "start"
+
+
+@app.command()
+@_refusals
+def arbiter(state: ArbiterState, name: Name = "lab") -> None:
+    """Cut the power of the lab's network arbiter, or give it back."""
+    ask(layout.load(name), f"arbiter-{state}")
+    typer.echo(f"the arbiter is {'off' if state is ArbiterState.STOP else 'on'}")
+
+
 @app.command()
 @_refusals
 def logs(

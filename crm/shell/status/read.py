@@ -15,8 +15,9 @@ from crm.policy.model import (
     NodeKind,
     Primitive,
 )
+from crm.policy.options import health_colours
 from crm.policy.state import unpack
-from crm.policy.values import show_score
+from crm.policy.values import parse_score, show_score
 from crm.shell.status import notices
 from crm.shell.status.bans import read_bans
 from crm.shell.status.model import (
@@ -48,9 +49,7 @@ def read(cib: etree._Element, overview: Mapping[str, Any] | None, now: int) -> C
         quorum_reason=str(quorum.get("reason") or ""),
         activity=_activity(about),
         version=str(xml.version(cib)),
-        written=" ".join(
-            filter(None, (cib.get("cib-last-written"), _by(cib.get("update-client"), cib.get("update-origin"))))
-        ),
+        written=" ".join(filter(None, (cib.get("cib-last-written"), _by(cib)))),
         now=now,
         notices=notices.read(state, about, quorate=quorate, live=live),
         nodes=tuple(_node(state, node, about) for node in state.nodes),
@@ -63,8 +62,11 @@ def read(cib: etree._Element, overview: Mapping[str, Any] | None, now: int) -> C
     )
 
 
-def _by(client: str | None, origin: str | None) -> str:
-    return " ".join(filter(None, (f"by {client}" if client else "", f"on {origin}" if origin else "")))
+def _by(cib: etree._Element) -> str:
+    """Who, with what, where; as far as it is recorded."""
+    user, client, origin = (cib.get(f"update-{name}") for name in ("user", "client", "origin"))
+    who = f"by {user} ({client})" if user and client else f"by {user or client}" if user or client else ""
+    return " ".join(filter(None, (who, f"on {origin}" if origin else "")))
 
 
 def _activity(about: Mapping[str, Any]) -> str:
@@ -106,6 +108,7 @@ def _node(state: ClusterState, node: Node, about: Mapping[str, Any]) -> NodeStat
         word = "maintenance" if node.online else "offline"
     else:
         word = "online" if node.online else "offline"
+    notes += _ill(state, node)
     if node.shutdown and node.online:
         notes.append("shutting down")
     if reported.get("member") and not reported.get("crm"):
@@ -122,6 +125,17 @@ def _node(state: ClusterState, node: Node, about: Mapping[str, Any]) -> NodeStat
         running=running,
         notes=tuple(filter(None, notes)),
     )
+
+
+def _ill(state: ClusterState, node: Node) -> list[str]:
+    """Health attributes that are not good, where they count."""
+    if state.options.health_strategy == "none":
+        return []
+    words = health_colours(state.options)
+    values = ((name, text) for name, text in node.attributes.items() if name.startswith("#health"))
+    return [
+        f"{name}={text}" for name, text in values if text.lower() == "yellow" or (parse_score(text, words) or 0) < 0
+    ]
 
 
 # --- failures and fencing ---------------------------------------------------------------------------------------------
