@@ -89,6 +89,16 @@ def test_a_stop_that_failed_costs_the_node_its_life_and_the_resource_is_recovere
     assert plan.before("stonith on n1", "start A on n2")
 
 
+def test_the_other_instances_are_told_what_a_fenced_node_took_with_it() -> None:
+    ms = clone("c", primitive("x"), {"notify": "true"})
+    plan = planned(cib(ms, DEVICE, nodes=2, active={"n1": ("x",), "n2": ("x",)}, state=LOST, options=FENCING))
+    told = [a for a in plan.transition.synapses if a.task == "notify" and a.node is not None and a.node.name == "n2"]
+    post = [plan.transition.attributes(a) for a in told if a.get_meta("notify_type") == "post"]
+    assert [(each["CRM_meta_notify_operation"], each["CRM_meta_notify_stop_uname"]) for each in post] == [
+        ("stop", "n1")
+    ]
+
+
 # --- unfencing --------------------------------------------------------------------------------------------------------
 
 

@@ -77,6 +77,19 @@ def test_a_monitor_of_the_stopped_role_watches_where_the_resource_must_not_be() 
     assert plan.action("monitor=10000 A on n2").get_meta("op_target_rc") == "7"
 
 
+def test_a_monitor_with_an_origin_begins_at_the_next_of_its_times() -> None:
+    """Every 24 hours from 03:00: at 22:13:20 that is in 4 h 46 min 40 s."""
+    resource = monitored("A", "24h", interval_origin="2023-01-01T03:00:00Z")
+    plan = planned(cib(resource, nodes=1, options=NO_PROBES))
+    assert plan.transition.attributes(plan.action("monitor=86400000 A"))["CRM_meta_start_delay"] == str(17200 * 1000)
+
+
+def test_limits_for_the_one_who_carries_it_out_are_in_the_graph() -> None:
+    options = {**NO_PROBES, "batch-limit": "7", "migration-limit": "2", "cluster-delay": "90s"}
+    text = planned(cib(primitive("A"), options=options)).transition.to_xml()
+    assert 'batch-limit="7"' in text and 'migration-limit="2"' in text and 'cluster-delay="90s"' in text
+
+
 # --- definitions that changed ---------------------------------------------------------------------------------------------
 
 

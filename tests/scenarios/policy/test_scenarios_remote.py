@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import itertools
 
+import pytest
 from lxml import etree
 from planned import planned
 from policy_cib import cib, clone, colocation, location, primitive
-from policy_parts import DEVICE, FENCING, GONE, NO_PROBES, ban, guest_host, op, order, remote, with_ops
+from policy_parts import DEVICE, FENCING, GONE, NO_PROBES, OFF, ban, guest_host, op, order, remote, with_ops
 
 from crm.policy.digests import attribute_digest
 
@@ -88,6 +89,27 @@ def test_a_connection_that_was_lost_with_its_host_is_taken_up_elsewhere_without_
     assert "stonith on n1" in plan.real and "stonith on r" not in plan.real
     assert "start r on n2" in plan.real, "a connection needs quorum only: it waits for nobody's fencing"
     assert not [name for name in plan.real if " A " in name]
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_without_quorum_a_remote_node_is_fenced_only_where_nobody_else_could_have_it_or_that_is_allowed(
+    allowed: bool,
+) -> None:
+    """Its connection failed on n2; n1, which could have taken it up, is in another part of the cluster for all we know."""
+    options = {**FENCING, "no-quorum-policy": "freeze", "fence-remote-without-quorum": str(allowed).lower()}
+    state = {"n1": OFF}
+    text = cib(
+        remote("r"), primitive("A"), DEVICE, nodes=2, quorate=False, options=options, active={"n2": ("r",)}, state=state
+    )
+    for old, new in (
+        ('rc-code="0"', 'rc-code="1"'),
+        ('operation="start"', 'operation="monitor"'),
+        ('interval="0"', 'interval="10000"'),
+        ("r_start_0", "r_monitor_10000"),
+        ("0:0;", "0:1;"),
+    ):
+        text = text.replace(old, new, 1)
+    assert ("stonith on r" in planned(active(connected(text), "r", ("A",))).real) == allowed
 
 
 # --- guests -----------------------------------------------------------------------------------------------------------
