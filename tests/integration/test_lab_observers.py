@@ -7,6 +7,7 @@ is each machine's own.
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -118,6 +119,23 @@ def test_who_cannot_be_asked_is_named_and_ids_that_are_none_are_refused(failover
     assert unknown.returncode == 1 and "nothing is known of 'view-999.1'" in unknown.stderr
     wrong = failover.made.crm(failover.survivors[0], "events", "--since", "soon", check=False)
     assert wrong.returncode == 1 and "expected 10m" in wrong.stderr
+
+
+def test_who_follows_sees_what_happens_on_other_nodes(failover: Failover) -> None:
+    here, there = failover.survivors
+    prefix, environment = cluster.enter(failover.made.lab, here)
+    command = [*prefix, sys.executable, "-m", "crm.shell.main", "events", "--follow", "--json", "--node", there]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as following:
+        try:
+            assert following.stdout is not None
+            following.stdout.readline()  # it has told what was known
+            with cluster.api(failover.made.lab, there) as client:
+                client.call("attribute.update", node=there, name="followed", value="1")
+            seen = iter(following.stdout.readline, "")
+            change = next(each for each in map(json.loads, seen) if "followed" in str(each.get("reason")))
+            assert (change["event"], change["node"]) == ("change", there)
+        finally:
+            following.kill()
 
 
 def test_alerts_are_run_on_the_nodes_where_pacemaker_runs_them(failover: Failover) -> None:
