@@ -1,21 +1,25 @@
-"""`python -m crm.simulator --scope membership|cluster --seeds 1-300 [--mutant NAME] [--trace] [--minutes N]`.
+"""`python -m crm.simulator --scope membership|cluster --seeds 1-300 [--mutant NAME] [--trace] [--minutes N]
+[--jobs N]`.
 
 A line per failing seed with the command that replays it, the totals last. Exit code 0 when all checkers held, 1 when one
-failed, 2 for a wrong command line. Under `--mutant` the run ends at the first seed that finds it.
+failed, 2 for a wrong command line. Under `--mutant` the run ends at the first seed that finds it. `--jobs` runs seeds of
+the membership scope in that many processes (0: one a core); what is printed is the same, in the order of the seeds.
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
+import os
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from crm.simulator import mutants
 from crm.simulator.cluster import command
 from crm.simulator.cluster import mutants as cluster_mutants
 from crm.simulator.course import Outcome, run
+from crm.simulator.pool import in_processes
 
 HOUR_MS = 3_600_000
 
@@ -36,6 +40,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--mutant", help="break this safety rule on purpose")
     parser.add_argument("--trace", action="store_true", help="print what happens in each run")
     parser.add_argument("--minutes", type=float, help="go on with further seeds for this long")
+    parser.add_argument("--jobs", type=int, default=1, help="processes; 0 for one a core")
     options = parser.parse_args(arguments)
     known = cluster_mutants.MUTANTS if options.scope == "cluster" else mutants.MUTANTS
     if options.mutant is not None and options.mutant not in known:
@@ -50,13 +55,14 @@ class Totals:
         self.outcomes = 0
         self.failures = 0
         self.virtual_ms = self.faults = self.multicasts = self.deliveries = self.packets = self.views = 0
-        self.quorate = self.slowest_ms = 0
+        self.quorate = self.slowest_ms = self.storm_ms = 0
         self._began = time.monotonic()
 
     def add(self, outcome: Outcome) -> None:
         self.outcomes += 1
         self.failures += bool(outcome.failure)
         self.virtual_ms += outcome.virtual_ms
+        self.storm_ms += outcome.storm_ms
         self.faults += outcome.faults
         self.multicasts += outcome.multicasts
         self.deliveries += outcome.deliveries
@@ -69,7 +75,8 @@ class Totals:
         wall_s = max(0.001, time.monotonic() - self._began)
         hours, minutes = self.virtual_ms / HOUR_MS, wall_s / 60
         return [
-            f"{self.outcomes} seeds, {self.failures} failed; {hours:.2f} simulated hours in {wall_s:.1f} s",
+            f"{self.outcomes} seeds, {self.failures} failed; {hours:.2f} simulated hours in {wall_s:.1f} s, "
+            f"{self.storm_ms / HOUR_MS:.2f} of them with a fault every second or so",
             f"{self.faults} faults, {self.views} views installed ({self.quorate} quorate), {self.multicasts} multicasts, "
             f"{self.deliveries} deliveries, {self.packets} packets; slowest agreement {self.slowest_ms / 1000:.1f} s",
             f"per minute of wall time: {hours / minutes:.1f} simulated hours, {self.faults / minutes:.0f} faults, "
@@ -91,22 +98,30 @@ def main(arguments: Sequence[str]) -> int:
     if options.scope == "cluster":
         return command.main(chosen, options.mutant, options.trace, end)
     totals = Totals()
+    timely = itertools.takewhile(lambda _: end is None or time.monotonic() < end, chosen)
+    jobs = options.jobs or os.cpu_count() or 1
+    outcomes = _here(timely, options) if jobs == 1 else in_processes(timely, options.mutant, options.trace, jobs)
+    last_words: list[str] = []
+    for outcome in outcomes:
+        totals.add(outcome)
+        if options.trace:
+            _say(f"swarm: {outcome.swarm.describe()}", *outcome.log)
+        if outcome.failure and options.trace:
+            last_words.append(f"seed {outcome.seed} FAILED: {outcome.failure}")
+        elif outcome.failure:
+            _say(f"seed {outcome.seed} FAILED: {outcome.failure}", f"  replay: {replay(outcome, options.mutant)}")
+        if outcome.failure and options.mutant:
+            break
+    _say(*totals.lines(), *last_words)
+    return 1 if totals.failures else 0
+
+
+def _here(chosen: Iterable[int], options: argparse.Namespace) -> Iterator[Outcome]:
     with mutants.installed(options.mutant):
         for seed in chosen:
-            if end is not None and time.monotonic() >= end:
-                break
             if options.trace or len(options.seeds) == 1:
                 _say(f"seed {seed}")
-            outcome = run(seed, options.trace)
-            totals.add(outcome)
-            if options.trace:
-                _say(f"swarm: {outcome.swarm.describe()}", *outcome.log)
-            if outcome.failure:
-                _say(f"seed {seed} FAILED: {outcome.failure}", f"  replay: {replay(outcome, options.mutant)}")
-                if options.mutant:
-                    break
-    _say(*totals.lines())
-    return 1 if totals.failures else 0
+            yield run(seed, options.trace)
 
 
 def _say(*lines: str) -> None:

@@ -60,8 +60,6 @@ def run(seed: int, trace: bool = False) -> Outcome:
     except Exception as error:
         place = traceback.extract_tb(error.__traceback__)[-1]
         outcome.failure = f"{type(error).__name__}: {error} ({place.filename.rpartition('/')[2]}:{place.lineno})"
-    if outcome.failure:
-        world.note(f"FAILED: {outcome.failure}")
     checkers = world.checkers
     outcome.virtual_ms, outcome.faults, outcome.log = world.now, course.faults, world.log
     outcome.multicasts, outcome.deliveries = world.multicasts, checkers.deliveries
