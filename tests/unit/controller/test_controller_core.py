@@ -627,8 +627,8 @@ def test_a_dc_does_not_wait_for_an_order_of_long_ago_whose_end_was_told_to_other
     entry = {"id": "web_last_0", "operation": "monitor", "operation_key": "web_monitor_0", "rc-code": "7"}
     report = OperationReport("monitor", order.action.resource, 0, 7, 7, 0, order.transition_key, entry=entry)
     world.perform(world.nodes[3], world.nodes[3].controller.on_operation(report, world.epoch_s, world.now_ms))
-    world.install(1, 2, 3)
     world.nodes[3].orders.clear()
+    world.install(1, 2, 3)
     world.install(1, 3)
     assert world.dc().name == "n1"
     assert [each.action.key for each in world.nodes[3].orders] == ["web_monitor_0"]
