@@ -25,7 +25,7 @@ from messaging.tiebreak.ping import split_target
 from messaging.types import Member
 
 FIRST_PAUSE_S = 0.1
-MAX_PAUSE_S = 5.0
+MAX_PAUSE_S = 2.0
 CHUNK = 16_384
 HAND_OVER_INTERVALS = 8
 """How long a node that leaves waits until the others have the vote."""

@@ -18,6 +18,8 @@ from pathlib import Path
 import pytest
 from conftest import WEB, LabCluster, web_service
 
+from crm.api.errors import ApiError
+from crm.lab import cluster
 from crm.lab.layout import LabError, TieBreaker
 
 pytestmark = pytest.mark.usefixtures("machines")
@@ -168,3 +170,30 @@ def test_with_each_tie_breaker_the_service_survives_what_happens_to_either_node_
     with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
         problems = [problem for problem in pool.map(whole, CASES) if problem]
     assert not problems, "\n".join(problems)
+
+
+def quorate(made: LabCluster, node: str) -> bool | None:
+    """What the node says; None while it does not answer."""
+    with suppress(ApiError), cluster.api(made.lab, node, timeout_s=5.0) as client:
+        return bool(client.call("messaging.query", name="quorum")["quorate"])
+    return None
+
+
+def test_without_its_arbiter_no_half_goes_on_and_when_it_is_back_exactly_one_does(make_lab: MakeLab) -> None:
+    made = make_lab(tie_breaker=TieBreaker.ARBITER)
+    made.configure("property stonith-enabled=false\n")
+
+    def are(*wanted: bool) -> Callable[[], bool]:
+        return lambda: sorted(map(str, (quorate(made, node) for node in made.lab.nodes))) == sorted(map(str, wanted))
+
+    made.ask("arbiter-stop")
+    made.wait(are(True, True), "the whole needs no arbiter")
+    made.ask("partition", nodes=["n2"])
+    made.wait(are(False, False), "no half goes on without it")
+    for _ in range(2):
+        made.ask("arbiter-start")
+        made.wait(are(True, False), "exactly one half goes on")
+        made.ask("arbiter-stop")
+        made.wait(are(False, False), "what it has given ends with it")
+    made.ask("heal")
+    made.wait(are(True, True), "the whole is quorate")

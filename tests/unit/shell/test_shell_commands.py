@@ -409,3 +409,15 @@ def test_a_reader_that_goes_away_is_no_traceback(cib: Path) -> None:
         time.sleep(0.01)
     assert b"Traceback" not in reader.stderr.read()
     reader.stderr.close()
+
+
+def test_the_watchdog_is_shown_with_what_may_be_relied_on() -> None:
+    from crm.shell.commands.cluster import watchdog_line
+
+    own = {"device": "/dev/watchdog", "timeout_ms": 3000, "not_fed": ""}
+    assert watchdog_line({"own": {}, "peers": {}}) == ""
+    assert watchdog_line({"own": own, "peers": {"b": 9900, "c": 0}}) == (
+        "watchdog: /dev/watchdog, 3000 ms, fed; a lost node has reset itself: b within 9900 ms"
+    )
+    hungry = watchdog_line({"own": {**own, "not_fed": "this node has no quorum"}, "peers": {}})
+    assert hungry.endswith("NOT fed: this node has no quorum")
