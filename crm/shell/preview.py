@@ -15,7 +15,11 @@ from crm.cib import xml
 from crm.policy.actions.model import PSEUDO
 from crm.policy.schedule import Transition, schedule
 
-_ALSO: Final = {"monitor": "recurring monitors begin", "cancel": "recurring monitors end", "probe": "probes"}
+_ALSO: Final = {
+    "monitor": ("begin", "recurring monitor"),
+    "cancel": ("end", "recurring monitor"),
+    "probe": ("run", "probe"),
+}
 
 
 def of(cib: etree._Element) -> list[str]:
@@ -32,8 +36,12 @@ def _also(transition: Transition) -> list[str]:
         recurring = (action.get_meta("interval") or "0") != "0"
         kind = "probe" if action.task == "monitor" and not recurring else action.task
         counted[kind] += 1
-    parts = [f"{count} {_ALSO[kind]}" for kind, count in sorted(counted.items()) if kind in _ALSO]
-    return [f"  also: {', '.join(parts)}"] if parts else []
+    parts = [
+        f"{verb} {counted[kind]} {noun}{'' if counted[kind] == 1 else 's'}"
+        for kind, (verb, noun) in _ALSO.items()
+        if counted[kind]
+    ]
+    return [f"  also {', '.join(parts)}"] if parts else []
 
 
 def report(cib: etree._Element) -> list[str]:
