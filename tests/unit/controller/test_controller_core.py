@@ -605,33 +605,21 @@ def test_a_node_is_given_what_it_can_take_and_less_when_it_is_busy(
     assert len(node.orders) == at_a_time
 
 
-def probe_on_3(document: etree._Element) -> str:
-    member = status.node_state_by_name(document, "n3")
-    if member is None or member.get("crmd") != "online" or list(member.iter("lrm_rsc_op")):
-        return NOTHING
-    return graph((rsc_op(1, "monitor", "web", 3, op_target_rc=7), ()))
+def probe_on_2(document: etree._Element) -> str:
+    member = status.node_state_by_name(document, "n2")
+    known = member is not None and list(member.iter("lrm_rsc_op"))
+    return NOTHING if known else graph((rsc_op(1, "monitor", "web", 2, op_target_rc=7), ()))
 
 
-def test_a_dc_does_not_wait_for_an_order_of_long_ago_whose_end_was_told_to_others() -> None:
-    world = World(probe_on_3)
-    for number in (1, 2, 3):
-        world.add(number)
+def test_a_dc_remembers_no_order_whose_end_may_be_told_to_others() -> None:
+    world = two(probe_on_2)
+    memory = world.nodes[1].controller._memory
+    assert list(memory.ordered) == [("n2", "web_monitor_0")]
+    world.install(1, 2, group=[2])  # the crm of n1 is cut off for a moment, and lives
+    assert not memory.ordered
     world.install(1, 2)
-    world.install(1, 2, group=[1, 2])
-    world.install(1, 2, group=[1, 2])
-    world.install(1, 2, 3)
-    assert world.dc().name == "n1"
-    order = world.nodes[3].run("web_monitor_0")
-    world.install(1, 2, 3, group=[2, 3])  # the crm of n1 is cut off for a moment, and lives
-    assert order.action.resource is not None
-    entry = {"id": "web_last_0", "operation": "monitor", "operation_key": "web_monitor_0", "rc-code": "7"}
-    report = OperationReport("monitor", order.action.resource, 0, 7, 7, 0, order.transition_key, entry=entry)
-    world.perform(world.nodes[3], world.nodes[3].controller.on_operation(report, world.epoch_s, world.now_ms))
-    world.nodes[3].orders.clear()
-    world.install(1, 2, 3)
-    world.install(1, 3)
-    assert world.dc().name == "n1"
-    assert [each.action.key for each in world.nodes[3].orders] == ["web_monitor_0"]
+    world.nodes[1].controller.on_disconnected(world.now_ms)
+    assert not memory.ordered
 
 
 def fence_and_start_elsewhere(document: etree._Element) -> str:
