@@ -10,6 +10,7 @@ What was wrong before the edit is not held against it: `new_items` leaves out wh
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Collection, Iterator
 from typing import Final
 
@@ -17,6 +18,7 @@ from lxml import etree
 
 from agents import metadata
 from agents.metadata import AgentMetadata
+from agents.paths import SHIPPED_ALERTS
 from agents.types import AgentId
 from crm.cib import verify, xml
 from crm.cib.report import ReportItem, Severity
@@ -55,7 +57,8 @@ def _identity(item: ReportItem) -> tuple[str, str, str]:
 def check_agents(
     root: etree._Element, catalogue: Catalogue, only: Collection[str] | None = None
 ) -> Iterator[ReportItem]:
-    """Primitives and templates against their agents' metadata; with `only`, those with these ids."""
+    """Primitives and templates against their agents' metadata, and whether alerts have their programs; with `only`, those with these ids."""
+    yield from _alerts(root, only)
     resources = xml.section(root, "resources")
     if resources is None:
         return
@@ -74,6 +77,20 @@ def check_agents(
             continue
         yield from _parameters(element, source, found)
         yield from _operations(element, found)
+
+
+def _alerts(root: etree._Element, only: Collection[str] | None) -> Iterator[ReportItem]:
+    """An alert whose program is not on this node: a warning, since the other nodes may have it."""
+    shipped = sorted(path.name for path in SHIPPED_ALERTS.iterdir())
+    for alert in xml.elements(xml.section(root, "alerts"), "alert"):
+        path = alert.get("path", "")
+        if (only is not None and alert.get("id") not in only) or path in shipped:
+            continue
+        if "/" not in path:
+            text = f"{path!r} is no agent that we ship ({', '.join(shipped)}); any other needs its whole path"
+            yield _item(alert, "warning", "unknown-alert-agent", text, "path")
+        elif not os.access(path, os.X_OK):
+            yield _item(alert, "warning", "unknown-alert-agent", f"{path} is not a program on this node", "path")
 
 
 def _item(element: etree._Element, severity: str, code: str, message: str, attribute: str = "") -> ReportItem:

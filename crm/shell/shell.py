@@ -85,6 +85,14 @@ class Shell:
             raise ShellError(f"{question} Say so with --force.")
         return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
 
+    def sure(self, question: str, force: bool = False) -> bool:
+        """`confirm`, and a word when the answer is no. `force`: of the command itself."""
+        self.force = self.force or force
+        if self.confirm(question):
+            return True
+        self.say("nothing was done")
+        return False
+
     def show_preview(self, cib: etree._Element) -> NoReturn:
         """Ends the command with what the cluster would do, were this its CIB."""
         from crm.shell import preview

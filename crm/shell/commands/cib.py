@@ -14,26 +14,17 @@ from crm.cib import xml
 from crm.shell import commit as committing
 from crm.shell import preview, versions
 from crm.shell.configuration import Configuration
+from crm.shell.level import make_level
 from crm.shell.session import FileSession, LiveSession, ShellError, shadow_path, shadow_session
 from crm.shell.shell import Shell, shell_of
 
-app = typer.Typer(
-    help="Copies of the CIB to try things on; earlier versions of it.",
-    invoke_without_command=True,
-    add_completion=False,
-)
+app = make_level("cib", "Copies of the CIB to try things on; earlier versions of it.")
 
 SHOWN: Final = 20
 """Versions that `history` prints."""
 MAX_NAMES: Final = 6
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The name of a shadow.")]
-
-
-@app.callback()
-def level(context: typer.Context) -> None:
-    if context.invoked_subcommand is None and not shell_of(context).interactive:
-        shell_of(context).start = ("cib",)
 
 
 @app.command()
@@ -199,9 +190,7 @@ def rollback(
             shell.say(line)
         if show_only or shell.preview:
             return
-        shell.force = shell.force or force
-        if not shell.confirm(f"Go back to version {number}?"):
-            shell.say("nothing was done")
+        if not shell.sure(f"Go back to version {number}?", force):
             return
         committing.replace(live, current, wanted)
     shell.say(f"the configuration of version {number} is live")

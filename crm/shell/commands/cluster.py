@@ -14,6 +14,7 @@ import typer
 
 from crm.api.client import socket_path
 from crm.api.errors import ApiError
+from crm.shell.level import make_level
 from crm.shell.session import LiveSession, ShellError
 from crm.shell.shell import Shell, shell_of, wait_idle
 
@@ -21,11 +22,7 @@ if TYPE_CHECKING:
     from crm.config import Config
     from messaging.forecast import Standing
 
-app = typer.Typer(
-    help="Make a cluster, join one, start and stop this node, see how it is.",
-    invoke_without_command=True,
-    add_completion=False,
-)
+app = make_level("cluster", "Make a cluster, join one, start and stop this node, see how it is.")
 
 CONFIG: Final = "/etc/vigil/vigil.toml"
 START_LIMIT_S: Final = 30.0
@@ -35,12 +32,6 @@ POLL_S: Final = 0.05
 ConfigPath = Annotated[str, typer.Option("--config", help="This node's configuration file.")]
 KeyPath = Annotated[str | None, typer.Option("--key-file", help="The key file; beside the configuration unless given.")]
 Force = Annotated[bool, typer.Option("--force", "-F", help="Replace what is there.")]
-
-
-@app.callback()
-def level(context: typer.Context) -> None:
-    if context.invoked_subcommand is None and not shell_of(context).interactive:
-        shell_of(context).start = ("cluster",)
 
 
 # --- making -----------------------------------------------------------------------------------------------------------

@@ -16,10 +16,11 @@ from crm.shell import editing
 from crm.shell.configuration import Configuration, ConfigurationError, Mode
 from crm.shell.grammar.lexer import XML, Statement, Word
 from crm.shell.grammar.statements import READERS
+from crm.shell.level import make_level
 from crm.shell.session import ShellError
 from crm.shell.shell import Shell, shell_of
 
-app = typer.Typer(help="See and change the configuration.", invoke_without_command=True, add_completion=False)
+app = make_level("configure", "See and change the configuration.")
 T = TypeVar("T")
 
 _RAW: Final = {
@@ -28,12 +29,6 @@ _RAW: Final = {
     "help_option_names": ["--help"],
 }
 """Words that begin with a minus, such as -inf:, belong to the statement."""
-
-
-@app.callback()
-def level(context: typer.Context) -> None:
-    if context.invoked_subcommand is None and not shell_of(context).interactive:
-        shell_of(context).start = ("configure",)
 
 
 @app.command()

@@ -8,24 +8,17 @@ import typer
 
 from crm.shell import editing, preview, verbs
 from crm.shell.configuration import Configuration, ConfigurationError
+from crm.shell.level import make_level
 from crm.shell.session import ShellError
 from crm.shell.shell import Shell, shell_of
 
-app = typer.Typer(
-    help="Leave the cluster, a resource or a node alone.", invoke_without_command=True, add_completion=False
-)
+app = make_level("maintenance", "Leave the cluster, a resource or a node alone.")
 
 What = Annotated[
     str | None, typer.Argument(metavar="[RESOURCE|NODE]", help="What to leave alone; the whole cluster, unless named.")
 ]
 Preview = Annotated[bool, typer.Option("--preview", help="Change nothing: show what the cluster would do.")]
 OPTION: Final = "maintenance-mode"
-
-
-@app.callback()
-def level(context: typer.Context) -> None:
-    if context.invoked_subcommand is None and not shell_of(context).interactive:
-        shell_of(context).start = ("maintenance",)
 
 
 @app.command()

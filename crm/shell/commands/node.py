@@ -14,24 +14,18 @@ from crm.cib import xml
 from crm.shell import editing, verbs
 from crm.shell.attributes import run_attribute
 from crm.shell.configuration import Configuration, ConfigurationError
+from crm.shell.level import make_level
 from crm.shell.session import ShellError
 from crm.shell.shell import Shell, shell_of, wait_idle
 
-app = typer.Typer(
-    help="Nodes: standby, maintenance, fencing, attributes.", invoke_without_command=True, add_completion=False
-)
+app = make_level("node", "Nodes: standby, maintenance, fencing, attributes.")
 
 SomeNode = Annotated[str | None, typer.Argument(metavar="[NODE]", help="The name of a node; this one, unless named.")]
 Node = Annotated[str, typer.Argument(help="The name of a node.")]
 Wait = Annotated[bool, typer.Option("--wait", "-w", help="Return when the cluster has carried it out.")]
+Force = Annotated[bool, typer.Option("--force", "-F", help="Do not ask.")]
 Lifetime = Annotated[str, typer.Argument(metavar="[forever|reboot]", help="Whether a restart of the node ends it.")]
 FENCE_TIMEOUT_S: Final = 310.0
-
-
-@app.callback()
-def level(context: typer.Context) -> None:
-    if context.invoked_subcommand is None and not shell_of(context).interactive:
-        shell_of(context).start = ("node",)
 
 
 def _name(shell: Shell, node: str | None) -> str:
@@ -133,17 +127,15 @@ def fence(
     context: typer.Context,
     node: Node,
     action: Annotated[str, typer.Argument(metavar="[reboot|off|on]")] = "reboot",
-    force: Annotated[bool, typer.Option("--force", "-F", help="Do not ask.")] = False,
+    force: Force = False,
 ) -> None:
     """Switch a node off (or reboot it) by its fencing device, and wait for the confirmation."""
     shell = shell_of(context)
     if action not in ("reboot", "off", "on"):
         raise ShellError(f"{action!r} is no fencing action; expected reboot, off or on")
     name = _name(shell, node)
-    shell.force = shell.force or force
     session = shell.live
-    if not shell.confirm(f"Fence {name} ({action})? What runs there dies."):
-        shell.say("nothing was done")
+    if not shell.sure(f"Fence {name} ({action})? What runs there dies.", force):
         return
     session.call_patiently("node.fence", node=name, action=action)
     shell.say(f"{name}: {action} confirmed")
@@ -153,15 +145,13 @@ def fence(
 def clearstate(
     context: typer.Context,
     node: Node,
-    force: Annotated[bool, typer.Option("--force", "-F", help="Do not ask.")] = False,
+    force: Force = False,
 ) -> None:
     """Say that a lost node is off: you have seen to it yourself. What it ran is started elsewhere."""
     shell = shell_of(context)
     name = _name(shell, node)
-    shell.force = shell.force or force
     session = shell.live
-    if not shell.confirm(f"Is {name} certainly off? If it is not, data will be damaged."):
-        shell.say("nothing was done")
+    if not shell.sure(f"Is {name} certainly off? If it is not, data will be damaged.", force):
         return
     session.call("node.confirm_fenced", node=name)
     shell.say(f"{name} is taken to be off")
@@ -260,15 +250,13 @@ def status_attribute(
 def delete(
     context: typer.Context,
     node: Node,
-    force: Annotated[bool, typer.Option("--force", "-F", help="Do not ask.")] = False,
+    force: Force = False,
 ) -> None:
     """Remove a node that is gone for good: its attributes, its history, and the constraints that name it."""
     shell = shell_of(context)
     name = _name(shell, node)
     _refuse_if_there(shell, name)
-    shell.force = shell.force or force
-    if not shell.confirm(f"Remove the node {name} from the configuration?"):
-        shell.say("nothing was done")
+    if not shell.sure(f"Remove the node {name} from the configuration?", force):
         return
 
     def action(configuration: Configuration) -> list[str]:

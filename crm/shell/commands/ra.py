@@ -10,18 +10,11 @@ import typer
 from agents.metadata import AgentMetadata, Parameter
 from agents.types import AgentId
 from crm.shell.catalogue import Installed, UnknownAgentError, agent_of
+from crm.shell.level import make_level
 from crm.shell.session import ShellError
 from crm.shell.shell import Shell, shell_of
 
-app = typer.Typer(
-    help="Resource agents and fence agents of this node.", invoke_without_command=True, add_completion=False
-)
-
-
-@app.callback()
-def level(context: typer.Context) -> None:
-    if context.invoked_subcommand is None and not shell_of(context).interactive:
-        shell_of(context).start = ("ra",)
+app = make_level("ra", "Resource agents and fence agents of this node.")
 
 
 @app.command()

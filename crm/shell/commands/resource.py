@@ -13,11 +13,12 @@ import typer
 from crm.shell import editing, tracing, verbs
 from crm.shell.attributes import change, run_attribute
 from crm.shell.configuration import Configuration, ConfigurationError
+from crm.shell.level import make_level
 from crm.shell.session import ShellError
 from crm.shell.shell import Shell, shell_of, wait_idle
 from crm.shell.status.model import ResourceStatus, State
 
-app = typer.Typer(help="Start, stop, move and look after resources.", invoke_without_command=True, add_completion=False)
+app = make_level("resource", "Start, stop, move and look after resources.")
 
 Resource = Annotated[str, typer.Argument(help="The id of a resource.")]
 Resources = Annotated[list[str], typer.Argument(metavar="RESOURCE...", help="Ids of resources.")]
@@ -34,12 +35,6 @@ TracedOperation = Annotated[
 TracedInterval = Annotated[str | None, typer.Argument(metavar="[INTERVAL]", help="Of a monitor: all, unless named.")]
 STOP_LIMIT_S: Final = 300.0
 """How long `restart` waits for the resource to stop."""
-
-
-@app.callback()
-def level(context: typer.Context) -> None:
-    if context.invoked_subcommand is None and not shell_of(context).interactive:
-        shell_of(context).start = ("resource",)
 
 
 # --- running ----------------------------------------------------------------------------------------------------------
