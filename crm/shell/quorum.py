@@ -85,10 +85,26 @@ def report(answer: Mapping[str, Any]) -> list[str]:
         lines.append("whose votes count is being changed just now")
     lines.append(f"an even split is decided by {forecast.tie_rule(standing, names)}")
     detail = answer.get("evidence_detail")
-    if detail:
-        words = detail.items() if isinstance(detail, dict) else [("tie-breaker", detail)]
-        lines.append("tie-breaker: " + ", ".join(f"{key} {value}" for key, value in words))
+    if isinstance(detail, dict):
+        lines.append(
+            "tie-breaker: " + "; ".join(f"{key.replace('_', ' ')} {_words(value)}" for key, value in detail.items())
+        )
     return lines
+
+
+def _words(value: Any) -> str:
+    """A value of the tie-breaker's own report, for people."""
+    match value:
+        case bool():
+            return "yes" if value else "no"
+        case dict():
+            return ", ".join(f"{key} ({_words(each)})" for key, each in value.items()) or "none"
+        case list():
+            return ", ".join(_words(each) for each in value) or "none"
+        case None | "":
+            return "none"
+        case _:
+            return str(value)
 
 
 def _seen(seen: bool) -> str:
