@@ -19,6 +19,7 @@ from typing import Final
 HERE: Final = Path(__file__).resolve().parent
 SHIPPED_OCF: Final = HERE / "ocf"
 SHIPPED_PROVIDER: Final = "vigil"
+SHIPPED_ALERTS: Final = HERE / "alerts"
 SHIPPED_FENCE: Final = HERE.parent / "fencing" / "plugins"
 
 ENV_OCF_PATH: Final = "VIGIL_OCF_PATH"

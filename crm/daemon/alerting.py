@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from agents.environment import base_environment
-from agents.paths import HERE
+from agents.paths import SHIPPED_ALERTS
 from agents.process import run_process
 from crm.alerts.configuration import Configuration
 from crm.alerts.core import Alerts, Effect, Run, Tell
@@ -26,8 +26,6 @@ from crm.cib import xml
 from crm.daemon import clock
 from crm.daemon.node import Node
 
-SHIPPED: Final = HERE / "alerts"
-"""Agents that an alert may name without a folder."""
 LEAVE_LIMIT_S: Final = 3.0
 """How long a node that leaves waits for its last alerts."""
 TELL_LIMIT_S: Final = 10.0
@@ -92,7 +90,7 @@ class Alerting:
 
     async def _run(self, run: Run) -> None:
         call = run.call
-        path = call.path if "/" in call.path else str(SHIPPED / call.path)
+        path = call.path if "/" in call.path else str(SHIPPED_ALERTS / call.path)
         if self._environment is None:
             self._environment = base_environment(self._node.executing.runner.paths)
         try:

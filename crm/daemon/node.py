@@ -155,7 +155,8 @@ class Node:
         if self.settings.needs_fencing and without_fencing.is_disabled(self.cib.document):
             _log.error("%s", without_fencing.danger(self.settings.needs_fencing))
         await self.surroundings.serve(self.api)
-        self.journal.record("crm_started", {"crm_id": self.crm_id, "pid": os.getpid(), "took_ms": now_ms() - began})
+        started = {"crm_id": self.crm_id, "pid": os.getpid(), "took_ms": now_ms() - began}
+        self.journal.record("crm_started", {**started, "predecessor": self.surroundings.predecessor()})
         member = asyncio.create_task(self._be_member())
         gone = asyncio.create_task(self.leaving.wait())
         try:

@@ -45,6 +45,8 @@ MESSAGING_STOP_S: Final = 5.0
 LOCK_WAIT_S: Final = 10.0
 """How long another vigild of this node may take to end."""
 EX_CONFIG: Final = 78
+PREDECESSOR: Final = "VIGIL_PREDECESSOR"
+"""Environment of a child that is started again: how the one before it ended. For its event log."""
 DEFAULT_CONFIG: Final = "/etc/vigil/vigil.toml"
 DEFAULT_STATE_DIR: Final = "/var/lib/vigil"
 _PR_SET_NAME: Final = 15
@@ -75,6 +77,8 @@ class Child:
         self.started_at = 0.0
         self.start_at: float | None = 0.0
         self.status: int | None = None
+        self.fate = ""
+        """How the one before this one ended, when it is started again."""
 
     @property
     def running(self) -> bool:
@@ -105,7 +109,7 @@ class Child:
         self.pid = os.posix_spawn(
             self.command[0],
             self.command,
-            os.environ,
+            {**os.environ, PREDECESSOR: self.fate} if self.fate else os.environ,
             file_actions=[(os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0), *streams],
             setsigmask=[],
             setsigdef=[signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGPIPE],
@@ -241,6 +245,7 @@ class Supervisor:
         child.quick_deaths = child.quick_deaths + 1 if now - child.started_at < QUICK_S else 0
         pause = PAUSES_S[min(child.quick_deaths, len(PAUSES_S) - 1)]
         child.start_at = now + pause
+        child.fate = what
         say(f"{what}; starting it again" + (f" in {pause:.1f} s" if pause else ""))
 
     def _fail(self, failure: Fatal) -> None:

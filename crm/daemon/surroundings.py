@@ -61,6 +61,10 @@ class Surroundings:
         """A UUID that nobody else has."""
         return str(uuid.uuid4())
 
+    def predecessor(self) -> str:
+        """How the crm before this one ended, as far as vigild knows; empty when there was none."""
+        return os.environ.get("VIGIL_PREDECESSOR", "")
+
     def chance(self) -> float:
         """From 0 up to 1, drawn anew each time."""
         return random.random()

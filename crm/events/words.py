@@ -52,7 +52,7 @@ def level(record: Record) -> str:
     name = record["event"]
     if name in _ERRORS:
         return ERROR
-    if name in _WARNINGS or record.get("ok") is False:
+    if name in _WARNINGS or record.get("ok") is False or record.get("predecessor"):
         return WARNING
     return INFO
 
@@ -182,7 +182,9 @@ _SENTENCES: Final[dict[str, Callable[[Record], str]]] = {
     "confirmed_off": lambda r: f"{r['by']} confirmed that {r['target']} is off",
     "shutdown_requested": lambda r: f"{r['who']} asks to leave",
     "leaving": lambda r: f"leaving the cluster: {r['reason']}",
-    "crm_started": lambda r: f"crm started (process {r['pid']})",
+    "crm_started": lambda r: (
+        f"crm started (process {r['pid']})" + (f"; {r['predecessor']}" if r.get("predecessor") else "")
+    ),
     "messaging_lost": lambda r: "lost messaging" + _tail(r.get("reason")),
     "withdrawn": lambda r: "withdrew from the group" + _tail(r.get("reason")),
     "bad_message": lambda r: f"node {r['sender']} sent what is no message of ours: {r['error']}",

@@ -185,3 +185,15 @@ def test_metrics_tell_the_same(failover: Failover) -> None:
     assert sum(fenced) == 1, "it is counted where it was asked for"
     printed = read(failover.made.crm(failover.survivors[0], "cluster", "metrics").stdout)
     assert value(printed, "vigil_members") == 2
+
+
+def test_a_crm_that_was_killed_says_so_when_it_is_back(failover: Failover) -> None:
+    made, node = failover.made, failover.survivors[0]
+    pid = (made.lab.run_dir(node) / "crm.pid").read_text().split()[0]
+    cluster.run(made.lab, node, ["kill", "-9", pid])
+
+    def said() -> list[str]:
+        records = failover.events("--since", "5m", node=failover.survivors[1])
+        return [each["predecessor"] for each in records if each["event"] == "crm_started" and each["node"] == node]
+
+    made.wait(lambda: said()[-1:] == [f"crm (process {pid}) was killed by signal 9"], "the crm is not back")

@@ -123,6 +123,9 @@ def test_a_unit_that_is_not_installed_or_cannot_start_says_so(node: Node) -> Non
     shown = node.tool("crm_mon", "-1")
     assert "nobody\t(systemd:no-such-unit):\t Stopped (Not installed)" in shown
     assert "broken_start_0 on n1: rc=1" in shown
+    warnings = node.run("journalctl", "-u", "vigild", "-p", "warning", "-o", "cat", "--no-pager").stdout
+    assert "crm: start of broken failed" in warnings and "<4>" not in warnings, "the journal knows how bad each line is"
+    assert "started crm" not in warnings and "crm started" not in warnings
     node.configure("property stop-orphan-resources=true\n")
     for resource in ("nobody", "broken"):
         node.tool("cibadmin", "-D", "-X", f'<primitive id="{resource}"/>')

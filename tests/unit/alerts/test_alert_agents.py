@@ -16,9 +16,8 @@ from typing import Any
 
 import pytest
 
-from agents.paths import HERE
+from agents.paths import HERE, SHIPPED_ALERTS
 
-AGENTS = HERE / "alerts"
 RESOURCE = {
     "kind": "resource",
     "node": "n1",
@@ -46,7 +45,9 @@ def run(agent: str, alert: dict[str, str], **parameters: str) -> subprocess.Comp
         "VIGIL_PYTHON": sys.executable,
         "VIGIL_AGENTS_DIR": str(HERE),
     }
-    return subprocess.run([AGENTS / agent], env=environment, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(
+        [SHIPPED_ALERTS / agent], env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
 
 
 # --- file -------------------------------------------------------------------------------------------------------------

@@ -200,6 +200,15 @@ def test_modgroup_adds_and_removes_members(cib: Path) -> None:
     assert crm("configure modgroup front remove ip") == 1
 
 
+def test_an_alert_whose_program_is_not_here_is_worth_a_warning(cib: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert crm("configure alert log file to /var/log/alerts") == 0
+    assert "not" not in capsys.readouterr().err
+    assert crm("configure alert gone /nowhere/agent") == 0
+    assert "/nowhere/agent is not a program on this node" in capsys.readouterr().err
+    assert crm("configure alert wrong male to ops@example.org") == 0
+    assert "'male' is no agent that we ship (file, mail, webhook)" in capsys.readouterr().err
+
+
 def test_verify_counts_and_fails_on_errors(cib: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert crm("configure verify") == 0
     assert "9 objects: " in capsys.readouterr().out
