@@ -59,6 +59,10 @@ from messaging.watchdog_core import Health, presumed_ms
 RESOLVED = "resolved.json"
 """What vigild makes of vigil.toml, in RUN_DIR."""
 
+TRIAL_S = 8
+MAX_TRIAL_S = 60
+"""How long the network is tried, unless told otherwise, and at most."""
+
 log = logging.getLogger("messaging")
 
 
@@ -281,7 +285,8 @@ class Daemon:
             case "doctor":
                 return self._network.doctor.status()
             case "doctor.start":
-                return {"run": self._network.doctor.start()}
+                seconds = min(MAX_TRIAL_S, max(1, int(parameters.get("seconds", TRIAL_S))))
+                return {"run": self._network.doctor.start(seconds=seconds)}
             case "keys.rotate":
                 return self._keys.rotate()
             case "nodes.reload":

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 CHECK_US = 200_000
 RENEW_US = 1_000_000
+RETURN_US = 30_000_000
+"""How long a stream stays on a serial line after it has tried in vain to return to a network that is heard."""
 
 log = logging.getLogger("messaging")
 
@@ -61,6 +63,7 @@ class Network:
         self.streams = Streams(config, frames, incarnation, emit, self._ways, on_control)
         self.streams.lines = {link.number: link for link in self.links if isinstance(link, SerialLink)}
         self._check_due_us = self._renew_due_us = 0
+        self._stay_us: dict[int, int] = {}
         self._incarnation = incarnation
         self._doctor: Doctor | None = None
 
@@ -188,9 +191,10 @@ class Network:
             if link is None or not fresh:
                 continue
             if link not in fresh:
-                log.warning("link %d to node %d is silent: its stream moves to another", link, peer)
+                log.info("link %d to node %d is silent: its stream moves to another", link, peer)
                 self.streams.move(peer)
-            elif self._is_serial(link) and not all(map(self._is_serial, fresh)):
+            elif self._is_serial(link) and not all(map(self._is_serial, fresh)) and now >= self._stay_us.get(peer, 0):
+                self._stay_us[peer] = now + RETURN_US
                 self.streams.move(peer)
         if renew:
             for each in self.links:

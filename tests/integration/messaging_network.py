@@ -67,9 +67,22 @@ class NetworkNode(RealNode):
 
 
 class Network:
-    """Some nodes, each with one interface (eth0, eth1 ...) on each bridge; 10.77.LINK.NODE are their addresses."""
+    """Some nodes, each with one interface (eth0, eth1 ...) on each bridge; 10.77.LINK.NODE are their addresses.
 
-    def __init__(self, folder: Path, modes: list[str], deadtime_ms: int = 1000, line: Cable | None = None) -> None:
+    With `v6` they are fd77:LINK::NODE.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        modes: list[str],
+        *,
+        deadtime_ms: int = 1000,
+        line: Cable | None = None,
+        v6: bool = False,
+        ttl: int = 1,
+        encryption: str = "none",
+    ) -> None:
         key = folder / "keys"
         key.write_text(KEY, encoding="ascii")
         key.chmod(0o600)
@@ -77,15 +90,20 @@ class Network:
             vigil_toml.Link(
                 mode,
                 5410 + number,
-                {"multicast": f"239.192.7.{number + 1}", "broadcast": f"10.77.{number}.255", "unicast": ""}[mode],
+                {
+                    "multicast": f"ff15::77:{number + 1}" if v6 else f"239.192.7.{number + 1}",
+                    "broadcast": f"10.77.{number}.255",
+                    "unicast": "",
+                }[mode],
                 "" if mode == "unicast" else f"eth{number}",
-                1,
+                ttl,
                 fallback="none" if mode == "unicast" else "unicast",
             )
             for number, mode in enumerate(modes)
         ]
         names: list[tuple[str, list[str]]] = [
-            (f"n{n}", [f"10.77.{link}.{n}" for link in range(len(modes))]) for n in range(1, COUNT + 1)
+            (f"n{n}", [f"fd77:{link}::{n}" if v6 else f"10.77.{link}.{n}" for link in range(len(modes))])
+            for n in range(1, COUNT + 1)
         ]
         if line is not None:
             links.append(vigil_toml.Link("serial", 5410, "", "", 1, baud=115200))
@@ -103,6 +121,7 @@ class Network:
                 links=links,
                 deadtime_ms=deadtime_ms,
                 key_file=str(key),
+                encryption=encryption,
                 paths=vigil_toml.Paths(str(folder / f"n{n}/state"), str(folder / f"n{n}/run"), "", "info"),
             )
             config = dataclasses.replace(config, timers=dataclasses.replace(config.timers, vouch_ms=20_000))
@@ -125,6 +144,7 @@ class Network:
 
     def address(self, node: int, link: int = 0) -> None:
         on(node, f"ip address add 10.77.{link}.{node}/24 broadcast 10.77.{link}.255 dev eth{link}")
+        on(node, f"ip address add fd77:{link}::{node}/64 dev eth{link} nodad")
         on(node, f"ip link set eth{link} up")
 
     async def __aenter__(self) -> Network:
@@ -376,15 +396,31 @@ async def narrow(folder: Path) -> None:
         assert network.views() == views
 
 
+async def ipv6(folder: Path) -> None:
+    """The same over IPv6, encrypted: views, messages, a link that goes down, a death."""
+    async with Network(folder, ["unicast", "multicast"], v6=True, encryption="aes-256-gcm") as network:
+        views = network.views()
+        for link in (0, 1):
+            await network.until_link(1, link, 2, state="up", loss_in=0.0)
+        on(2, "ip link set eth0 down")
+        await network.until_link(1, 0, 2, state="down")
+        await network.deliver()
+        assert network.views() == views
+        network.nodes[3].stop()
+        took = await network.crms[1].until(lambda: len(network.crms[1].view.members) == 2, "a view of two")
+        assert took <= 1.3, took
+
+
 async def priority(folder: Path) -> None:
     """Packets ask for the configured priority and carry the configured hops; a receiver's kernel counts what it sees."""
-    async with Network(folder, ["unicast", "multicast"]) as network:
+    modes = ["unicast", "multicast", "broadcast"]
+    async with Network(folder, modes, ttl=7) as network:
         on(2, "nft add table inet t")
         on(2, "nft add chain inet t in { type filter hook input priority 0 ; }")
-        for link, ttl in ((0, 1), (1, 1)):
+        for link in range(len(modes)):
             for protocol in ("udp", "tcp") if link == 0 else ("udp",):
                 match = f"iif eth{link} meta l4proto {protocol} ip dscp cs6" + (
-                    f" ip ttl {ttl}" if protocol == "udp" else ""
+                    " ip ttl 7" if protocol == "udp" else ""
                 )
                 on(2, f"nft add rule inet t in {match} counter")
         await network.deliver()
@@ -398,7 +434,7 @@ async def priority(folder: Path) -> None:
             for part in entry["rule"]["expr"]
             if "counter" in part
         ]
-        assert len(counters) == 3
+        assert len(counters) == 4
         assert all(counters), counters
 
 
@@ -455,7 +491,7 @@ def findings(answer: dict[str, Any]) -> str:
 async def tried(network: Network, node: int) -> str:
     """What the doctor says who is asked beside the running cluster."""
     client = network.crms[node].client
-    await client.query("doctor.start")
+    await client.query("doctor.start", seconds=4)
     answer: dict[str, Any] = {"busy": True}
     while answer["busy"]:
         await asyncio.sleep(0.5)
@@ -472,7 +508,7 @@ async def doctor_before(folder: Path) -> None:
     on(3, "nft add table inet t")
     on(3, "nft add chain inet t in { type filter hook input priority 0 ; }")
     on(3, "nft add rule inet t in tcp dport 5410 drop")
-    runs = [doctor_on(network, node, "--seconds", "12") for node in network.nodes]
+    runs = [doctor_on(network, node, "--seconds", "8") for node in network.nodes]
     told = [(await asyncio.to_thread(run.communicate))[0] for run in runs]
     tell(told[0])
     assert "! link 0: multicast to 239.192.7.1 does not pass both ways to n2: switches with IGMP" in told[0], told[0]
@@ -516,6 +552,7 @@ SCENARIOS: dict[str, Any] = {
     "blocked-multicast": lambda folder: blocked_group(folder, "multicast"),
     "blocked-broadcast": lambda folder: blocked_group(folder, "broadcast"),
     "narrow": narrow,
+    "ipv6": ipv6,
     "priority": priority,
     "stopped": stopped,
     "load": load,

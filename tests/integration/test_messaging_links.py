@@ -30,6 +30,7 @@ DRIVER = Path(__file__).with_name("messaging_network.py")
         "blocked-multicast",
         "blocked-broadcast",
         "narrow",
+        "ipv6",
         "priority",
         "stopped",
         "load",
