@@ -234,9 +234,12 @@ class Arbiter:
         """Why this part does not get a vote that nobody holds. Empty when it does."""
         reports = self._live(docket, now_ms)
         stale_ms = max(voter.hello.stale_ms for voter in docket.voters.values())
+        # Also among the others: a side that is still finding itself may be the one that goes first.
         settled = all(
-            frozenset(report.part) == part if node_id in part else not part & frozenset(report.part)
-            for node_id, report in reports.items()
+            frozenset(reports[other].part) == frozenset(report.part)
+            for report in reports.values()
+            for other in report.part
+            if other in reports
         )
         if settled:
             docket.unsettled.pop(part, None)

@@ -13,6 +13,7 @@ from dataclasses import replace
 from functools import partial
 
 import pytest
+from arbitrated_world import ArbitratedWorld
 from messaging_world import TIMERS, World
 
 from crm.simulator.swarm import Mode, Swarm
@@ -148,6 +149,49 @@ def test_what_if_agrees_with_what_the_cluster_then_does(mode: str, count: int) -
                 world.crash(node_id)
             compare(world, foretold, f"{mode}: {dead} down")
             restore(world)
+
+
+# --- the network arbiter
+
+
+ARBITER = TieBreakerConfig(TieBreakerType.ARBITER, interval_ms=80, tko=7, address="arbiter")
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "prefer", "count"),
+    [
+        *itertools.product(("ffsplit", "lms"), ("lowest", "highest"), (2, 3, 4)),
+        ("ffsplit", "lowest", 5),
+        ("lms", "lowest", 5),
+    ],
+)
+def test_what_if_agrees_with_what_a_cluster_with_an_arbiter_then_does(count: int, prefer: str, algorithm: str) -> None:
+    votes = count - 1 if algorithm == "lms" else 0
+    arbiter = replace(ARBITER, prefer=prefer, algorithm=algorithm, votes=votes)
+    world = ArbitratedWorld(1, count, QuorumConfig(count, tie_breaker=arbiter))
+    nodes = sorted(world.machines)
+    for node_id in nodes:
+        world.boot(node_id)
+    splits = [(sides, ()) for sides in partitions(nodes)]
+    deaths = [([], dead) for size in range(1, count) for dead in itertools.combinations(nodes, size)]
+    for given, dead in [*splits, *deaths]:
+        restore(world)
+        world.run_for(3 * TIMERS.deadtime_ms)  # no vote is given away any more
+        sides = given or [set(nodes) - set(dead)]
+        foretold = ask(world, sides, set())
+        world.split(*sides)
+        for node_id in dead:
+            world.crash(node_id)
+        for side in sides:
+            world.wait(partial(world.agree, side), LIMIT_MS, f"a view of {side}")
+        world.run_for(3 * TIMERS.deadtime_ms)
+        for answer in foretold:
+            for node_id in answer.members:
+                core = world.machines[node_id].core
+                assert core is not None
+                assert core.membership.view is not None
+                view = core.membership.view
+                assert view.quorate == answer.quorate, (given, dead, node_id, view.reason, answer.reason)
 
 
 # --- the quorum disk, with the simulator's
