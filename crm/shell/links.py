@@ -46,6 +46,17 @@ def describe(answer: Mapping[str, Any]) -> Iterator[str]:
         yield "packets dropped: " + ", ".join(f"{count} {reason}" for reason, count in rejected.items())
 
 
+def silent_links(answer: Mapping[str, Any]) -> list[str]:
+    """The links over which a node that lives is not heard, or which its group does not reach."""
+    alive = {peer.get("name") for peer in answer.get("peers", []) if peer.get("state") == "alive"}
+    return [
+        f"link {link.get('number')} to {peer.get('name')} {'is not reached by the group' if peer.get('by_unicast') else 'is ' + peer['state']}"
+        for link in answer.get("links", [])
+        for peer in link.get("peers", [])
+        if peer.get("name") in alive and (peer.get("state") in ("down", "never heard") or peer.get("by_unicast"))
+    ]
+
+
 def _headline(link: Mapping[str, Any]) -> str:
     group = f" to {link['group']}" if link.get("group") else ""
     errors = f", errors {link['send_errors']}" if link.get("send_errors") else ""

@@ -449,6 +449,7 @@ def watchdog_line(answer: dict[str, Any]) -> str:
 @app.command()
 def health(context: typer.Context) -> None:
     """Go through everything that must be right; exit code 1 when something is not."""
+    from crm.shell.links import silent_links
     from crm.shell.status import show
     from crm.shell.status.model import Level
 
@@ -458,8 +459,10 @@ def health(context: typer.Context) -> None:
     failed = sorted({failure.resource for failure in current.failures if not failure.ignored})
     errors = [notice.text for notice in current.notices if notice.level is not Level.NOTICE]
     down = [daemon.name for daemon in current.daemons if not daemon.running]
+    silent = silent_links(shell.live.call("messaging.query", name="links")) if not down else []
     points: list[tuple[str, bool, str]] = [
         ("daemons of this node", not down, f"not running: {', '.join(down)}"),
+        ("links", not silent, "; ".join(silent)),
         ("quorum", current.quorate, current.quorum_reason or "none"),
         ("DC", bool(current.dc), "none is elected"),
         ("nodes", not offline, f"not online: {', '.join(offline)}"),

@@ -117,6 +117,7 @@ def test_links_are_a_table_with_what_is_unusual_named() -> None:
         "encryption": "aes-256-gcm",
         "rejected": {"own": 5, "bad-mac": 3},
     }
+    assert links.silent_links(answer) == ["link 0 to n2 is not reached by the group"]
     assert list(links.describe(answer)) == [
         "link 0 multicast 10.0.0.1 to 239.192.7.1: sent 10, received 9, errors 2 (last: Network is unreachable)",
         "  NODE  STATE        HEARD       LOST HERE  LOST THERE  ROUND TRIP",
