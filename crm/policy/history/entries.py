@@ -119,8 +119,16 @@ def compare(a: HistoryEntry, b: HistoryEntry) -> int:
             return -1
         if b.last_rc_change >= 0 and a.last_rc_change > b.last_rc_change:
             return 1
-        return 0
+        return _compare_transitions(a, b)
     return _compare_pending(a, b)
+
+
+def _compare_transitions(a: HistoryEntry, b: HistoryEntry) -> int:
+    """Within one second: what a later transition of the same DC ordered is newer."""
+    first, second = _magic(a), _magic(b)
+    if first is None or second is None or first[1] != second[1]:
+        return 0
+    return (first[0] > second[0]) - (first[0] < second[0])
 
 
 def _compare_pending(a: HistoryEntry, b: HistoryEntry) -> int:

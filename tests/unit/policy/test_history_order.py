@@ -114,3 +114,11 @@ def test_the_window_begins_with_the_last_start_or_with_what_implies_one() -> Non
     assert window("stop", "monitor") == (1, 0)
     assert window("promote", "monitor") == (0, -1)
     assert window() == (-1, -1)
+
+
+def test_on_two_nodes_within_one_second_a_later_transition_of_the_same_dc_is_newer() -> None:
+    there = {"on_node": "n1", "call_id": "85", "last_rc_change": "1700000028"}
+    here = {"on_node": "n2", "call_id": "43", "last_rc_change": "1700000028"}
+    older, newer = record("a", **there, transition_magic=magic(110)), record("b", **here, transition_magic=magic(112))
+    assert compare(older, newer) < 0 < compare(newer, older)
+    assert compare(record("a", **there, transition_magic=magic(112)), newer) == 0
