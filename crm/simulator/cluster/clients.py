@@ -124,10 +124,12 @@ class Clients:
             node.perform(node.controller.publish(changes))
             async with node.changed:
                 await node.changed.wait_for(lambda: not node.controller.unsent)
-            view = node.controller.view
-            if view is None or not view.quorate or target.node_id not in view.group:
+            # It is told when it has been delivered here; whoever is being cut off at that moment may be the only one who has it. What the
+            # node itself has, it keeps, whatever becomes of views and DCs.
+            owner = target.node
+            if owner is None or target.process is None or not target.process.alive:
                 return
-            written = status.transient_attributes(node.cib.document, str(target.node_id)).get(name)
+            written = status.transient_attributes(owner.cib.document, str(target.node_id)).get(name)
             if written == "1" and life == (target.boots, self._world.life_of(target)):
                 self._world.watch.attributes.append(AttributePromise(target.node_id, life, name, "1"))
 
