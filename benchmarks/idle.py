@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What an idle node costs: CPU share and memory of all Vigil processes of each node of a lab, measured over a while.
 
-Usage: python benchmarks/idle.py [--nodes 2] [--seconds 60]
+Usage: python benchmarks/idle.py [--nodes 2] [--seconds 60] [--tie-breaker ping]
 
 CPU is user + system time of the node's Vigil processes (as a share of one core), and beside it that of the agents they ran (monitors); memory is PSS from
 /proc/PID/smaps_rollup, summed over the node's Vigil processes (not the services they run). The lab runs the demo's configuration.
@@ -55,9 +55,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--nodes", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--tie-breaker", type=TieBreaker, choices=list(TieBreaker), default=TieBreaker.PING)
     options = parser.parse_args()
     os.environ["VIGIL_LAB_HOME"] = tempfile.mkdtemp(prefix="vl", dir="/tmp")
-    lab, _ = cluster.plan("idle", nodes=options.nodes, tie_breaker=TieBreaker.PING, isolation_wanted=Isolation.MACHINE)
+    lab, _ = cluster.plan(
+        "idle", nodes=options.nodes, tie_breaker=options.tie_breaker, isolation_wanted=Isolation.MACHINE
+    )
     cluster.up(lab)
     try:
         wanted = set(lab.nodes)
@@ -68,15 +71,17 @@ def main() -> int:
             client.call("wait", timeout_ms=30_000)
         time.sleep(5)
         pids = {node: vigil_processes(lab, node) for node in lab.nodes}
+        if options.tie_breaker is TieBreaker.ARBITER:
+            pids["arbiter"] = [int((lab.arbiter_folder / "pid").read_text())]
         before = {node: cpu_s(each) for node, each in pids.items()}
         time.sleep(options.seconds)
-        print(f"{'node':>6} {'processes':>10} {'CPU %':>7} {'agents %':>9} {'PSS MiB':>8}")
+        print(f"{'node':>7} {'processes':>10} {'CPU %':>7} {'agents %':>9} {'PSS MiB':>8}")
         for node, each in pids.items():
             own, agents = (
                 (now - then) / options.seconds * 100 for now, then in zip(cpu_s(each), before[node], strict=True)
             )
             pss_mib = sum(map(pss_kib, each)) / 1024
-            print(f"{node:>6} {len(each):>10} {own:>7.2f} {agents:>9.2f} {pss_mib:>8.1f}")
+            print(f"{node:>7} {len(each):>10} {own:>7.2f} {agents:>9.2f} {pss_mib:>8.1f}")
     finally:
         cluster.down("idle")
     return 0
