@@ -17,6 +17,7 @@ import ssl
 import sys
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Mapping
 from email.message import EmailMessage
@@ -79,7 +80,7 @@ def send_mail(alert: Mapping[str, str], parameters: Mapping[str, str]) -> None:
     host, port = _endpoint(parameters.get("smtp", "localhost"), {"tls": 465, "starttls": 587}.get(security, 25))
     sender = parameters.get("from") or f"vigil@{socket.getfqdn()}"
     mail = message(alert, sender, recipients)
-    context = ssl.create_default_context() if security != "none" else None
+    context = _trust(parameters) if security != "none" else None
     if security == "tls":
         server: smtplib.SMTP = smtplib.SMTP_SSL(host, port, timeout=STEP_LIMIT_S, context=context)
     else:
@@ -97,7 +98,7 @@ def send_mail(alert: Mapping[str, str], parameters: Mapping[str, str]) -> None:
 def post(alert: Mapping[str, str], parameters: Mapping[str, str]) -> None:
     url = alert.get("recipient", "")
     if not url.startswith(("http://", "https://")):
-        raise Wrong(f"the recipient is {url!r}; expected a URL with http or https")
+        raise Wrong("the recipient is no URL; expected one with http or https")
     try:
         tries = 1 + int(parameters.get("retries", "2"))
     except ValueError:
@@ -105,7 +106,7 @@ def post(alert: Mapping[str, str], parameters: Mapping[str, str]) -> None:
     headers = {"Content-Type": "application/json", "User-Agent": "vigil-alert"}
     if parameters.get("token_file"):
         headers["Authorization"] = f"Bearer {_secret(parameters, 'token_file')}"
-    context = ssl.create_default_context(cafile=parameters.get("ca_file") or None) if url.startswith("https") else None
+    context = _trust(parameters) if url.startswith("https") else None
     request = urllib.request.Request(url, body(alert), headers, method="POST")
     for attempt in range(tries):
         try:
@@ -114,7 +115,7 @@ def post(alert: Mapping[str, str], parameters: Mapping[str, str]) -> None:
         except urllib.error.HTTPError as error:
             # The server has understood and does not want it: asking again does not help.
             if attempt + 1 == tries or 400 <= error.code < 500:
-                raise OSError(f"{url} answered {error.code} {error.reason}") from None
+                raise OSError(f"{urllib.parse.urlsplit(url).hostname} answered {error.code} {error.reason}") from None
         except (OSError, http.client.HTTPException):
             if attempt + 1 == tries:
                 raise
@@ -138,6 +139,15 @@ def _endpoint(text: str, port: int) -> tuple[str, int]:
     return host.strip("[]"), int(number)
 
 
+def _trust(parameters: Mapping[str, str]) -> ssl.SSLContext:
+    """What a server's certificate is checked with: the system's authorities, or those of `ca_file`."""
+    path = parameters.get("ca_file") or None
+    try:
+        return ssl.create_default_context(cafile=path)
+    except OSError as error:
+        raise Wrong(f"ca_file {path!r} cannot be used: {error.strerror or error}") from None
+
+
 def _secret(parameters: Mapping[str, str], name: str) -> str:
     path = parameters.get(name, "")
     try:
@@ -155,13 +165,13 @@ def main() -> int:
         return 2
     try:
         agents[name](alert, os.environ)
-    except (Wrong, ValueError) as wrong:  # ValueError: a header or a URL that cannot be one
-        sys.stderr.write(f"{name}: {wrong}\n")
-        return 2
     except (OSError, smtplib.SMTPException, http.client.HTTPException) as error:
         reason = getattr(error, "reason", None) or error
         sys.stderr.write(f"{name}: {type(error).__name__}: {reason}\n")
         return 1
+    except (Wrong, ValueError) as wrong:  # ValueError: a header or a URL that cannot be one
+        sys.stderr.write(f"{name}: {wrong}\n")
+        return 2
     return 0
 
 

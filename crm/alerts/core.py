@@ -116,10 +116,11 @@ class Alerts:
         if not ok:
             self._failing[call.key] = text
         if not ok and text != before:
-            failed = {"alert": call.alert, "path": call.path, "recipient": call.recipient, "text": text}
+            # The recipient's id, not its value: a URL may be a secret.
+            failed = {"alert": call.alert, "path": call.path, "recipient": call.key[1], "text": text}
             effects.append(Tell("alert_failed", failed, happening.cause))
         if queue.dropped:
-            dropped = {"alert": call.alert, "recipient": call.recipient, "count": queue.dropped}
+            dropped = {"alert": call.alert, "recipient": call.key[1], "count": queue.dropped}
             effects.append(Tell("alerts_dropped", dropped))
             queue.dropped = 0
         return effects + self._next()

@@ -188,6 +188,7 @@ class Collector:
         queues.add(self._log.waiting, queue="event_log")
         queues.add(len(self._node.executing.core.in_flight()), queue="agents_at_work")
         queues.add(float(self._node.controller.unsent), queue="changes_unsent")
+        queues.add(len(self._node.controller.describe()["fencing"]), queue="fencing")
         ended = [(core.sent[ok], {"result": "ok" if ok else "failed"}) for ok in (True, False)]
         return [
             queues,

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import socketserver
+import ssl
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from email import message_from_string
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from agents.paths import HERE, SHIPPED_ALERTS
 
@@ -82,14 +90,17 @@ def test_a_file_that_cannot_be_written_is_a_failure(tmp_path: Path) -> None:
 
 
 class SmtpServer(socketserver.ThreadingTCPServer):
-    """Enough of RFC 5321 to take mail; addresses at refused.example are refused."""
+    """Enough of RFC 5321 to take mail; addresses at refused.example are refused. With `tls`, from the start or when asked."""
 
     allow_reuse_address = True
     daemon_threads = True
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None, *, from_the_start: bool = False) -> None:
         super().__init__(("127.0.0.1", 0), SmtpSession)
         self.mails: list[tuple[str, list[str], str]] = []
+        self.logins: list[str] = []
+        self.tls = tls
+        self.from_the_start = from_the_start
 
 
 class SmtpSession(socketserver.StreamRequestHandler):
@@ -98,11 +109,35 @@ class SmtpSession(socketserver.StreamRequestHandler):
     def say(self, text: str) -> None:
         self.wfile.write(f"{text}\r\n".encode())
 
+    def secure(self) -> None:
+        assert self.server.tls is not None
+        self.connection = self.server.tls.wrap_socket(self.connection, server_side=True)
+        self.rfile, self.wfile = self.connection.makefile("rb"), self.connection.makefile("wb", buffering=0)
+
+    def finish(self) -> None:
+        super().finish()
+        self.connection.close()
+
     def handle(self) -> None:
+        if self.server.from_the_start:
+            self.secure()
         self.say("220 test")
         sender, recipients = "", []
         while line := self.rfile.readline().decode().strip():
             verb = line.upper()
+            if verb.startswith("EHLO"):
+                self.say("250-test")
+                self.say("250-STARTTLS")
+                self.say("250 AUTH PLAIN")
+                continue
+            if verb == "STARTTLS":
+                self.say("220 go on")
+                self.secure()
+                continue
+            if verb.startswith("AUTH PLAIN"):
+                self.server.logins.append(base64.b64decode(line.split()[2]).decode())
+                self.say("235 welcome")
+                continue
             if verb.startswith("MAIL FROM:"):
                 sender = line[10:].partition(" ")[0]
             elif verb.startswith("RCPT TO:"):
@@ -146,6 +181,72 @@ def test_mail_is_sent_to_all_recipients_and_says_what_happened_and_how_to_follow
     assert mail["Subject"] == "[cluster] monitor of web on n1: not running (exit code 7, expected 0)"
     body = mail.get_payload()
     assert isinstance(body, str) and "rsc: web" in body and "crm events --cause op-n1.3f2a.9" in body
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ssl.SSLContext]:
+    """A certificate for 127.0.0.1 that signs itself, and a server's context with it."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    path = tmp_path_factory.mktemp("tls") / "certificate.pem"
+    pem = serialization.Encoding.PEM
+    plain = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    path.write_bytes(made.public_bytes(pem) + plain)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(path)
+    return path, context
+
+
+@pytest.mark.parametrize("security", ["tls", "starttls"])
+def test_mail_goes_over_tls_with_a_login(
+    certificate: tuple[Path, ssl.SSLContext], security: str, tmp_path: Path
+) -> None:
+    path, context = certificate
+    (tmp_path / "password").write_text("s3cret\n")
+    server = SmtpServer(context, from_the_start=security == "tls")
+    with serving(server) as port:
+        parameters = {"smtp": f"127.0.0.1:{port}", "security": security, "ca_file": str(path)}
+        parameters |= {"user": "cluster", "password_file": str(tmp_path / "password"), "from": "a@example.org"}
+        ended = run("mail", {**NODE, "recipient": "ops@example.org"}, **parameters)
+        assert ended.returncode == 0, ended.stderr
+    assert len(server.mails) == 1 and server.logins == ["\0cluster\0s3cret"]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_server_that_is_not_trusted_gets_nothing(certificate: tuple[Path, ssl.SSLContext]) -> None:
+    server = SmtpServer(certificate[1], from_the_start=True)
+    server.handle_error = lambda request, client: None  # type: ignore[method-assign] (the client breaks off)
+    with serving(server) as port:
+        parameters = {"smtp": f"127.0.0.1:{port}", "security": "tls", "from": "a@example.org"}
+        ended = run("mail", {**NODE, "recipient": "ops@example.org"}, **parameters)
+    assert ended.returncode == 1 and "certificate" in ended.stderr.lower() and not server.mails
+
+
+def test_a_webhook_over_https_checks_the_certificate(certificate: tuple[Path, ssl.SSLContext]) -> None:
+    path, context = certificate
+    server = Hook()
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    server.handle_error = lambda request, client: None  # type: ignore[method-assign] (the client breaks off)
+    with serving(server) as port:
+        alert = {**NODE, "recipient": f"https://127.0.0.1:{port}/secret"}
+        trusted = run("webhook", alert, ca_file=str(path))
+        wary = run("webhook", alert, retries="0")
+    assert trusted.returncode == 0, trusted.stderr
+    assert wary.returncode == 1 and "certificate" in wary.stderr.lower() and "secret" not in wary.stderr
+    assert len(server.posts) == 1
 
 
 def test_mail_that_the_server_refuses_for_one_recipient_is_a_failure_that_names_it() -> None:
