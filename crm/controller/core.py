@@ -92,6 +92,7 @@ class Controller:
         self._silent_since: dict[int, int] = {}
         self._died: set[int] = set()
         self.attributes = AttributeTable(str(me.node_id), self.settings.table)
+        self._kept_table: Mapping[str, Any] = self.settings.table
 
     def relist(self, nodes: frozenset[str], votes: Mapping[int, int], expected_votes: int) -> None:
         """Nodes were added to or removed from the configuration, or renamed."""
@@ -406,7 +407,7 @@ class Controller:
         effective = list(self._cib.apply_status(message.updates))
         if message.words:
             effective += self._cib.apply_status(self._from_words(message, now_ms))
-        effects: list[Effect] = [KeepTable(self.attributes.own())] if message.words else []
+        effects: list[Effect] = self._keep_table() if message.words else []
         for result in message.results:
             self._orders.pop(result.transition_key, None)
             self._memory.forget(result.transition_key)  # it may be one of ours, of a view in which this was the DC
@@ -419,15 +420,27 @@ class Controller:
             effects += self.coordinator.on_changes(sender, message, effective, now_ms)
         return effects
 
+    def _keep_table(self) -> list[Effect]:
+        own = self.attributes.own()
+        if own == self._kept_table:
+            return []
+        self._kept_table = own
+        return [KeepTable(own)]
+
     def _from_words(self, message: Changes, now_ms: int) -> list[Update]:
-        """What is to be written of attributes now."""
+        """What is to be written of attributes now: one update for each node, however many there are."""
         document = self._cib.document
+        known: dict[str, dict[str, str]] = {}
 
         def current(node_id: str, name: str) -> str | None:
-            return status.transient_attributes(document, node_id).get(name)
+            if node_id not in known:
+                known[node_id] = status.transient_attributes(document, node_id)
+            return known[node_id].get(name)
 
-        writes = self.attributes.apply(message.words, current, now_ms)
-        return [Attributes(write.node_id, write.uname, {write.name: write.value}) for write in writes]
+        wanted: dict[tuple[str, str], dict[str, str | None]] = {}
+        for write in self.attributes.apply(message.words, current, now_ms):
+            wanted.setdefault((write.node_id, write.uname), {})[write.name] = write.value
+        return [Attributes(node_id, uname, values) for (node_id, uname), values in wanted.items()]
 
     def _about_me(self, sender: int, message: Changes, effective: Sequence[Update]) -> list[Effect]:
         """What others changed about this node, its executor must hear; what its own executor reported, it knows."""
@@ -440,10 +453,10 @@ class Controller:
                     effects.append(Forget(resource))
                 case ForgetOperation(node_id, resource, entry) if node_id == mine and not reported:
                     effects.append(Forget(resource, entry))
-                case Attributes(node_id=node_id) if node_id == mine:
-                    effects.append(KeepAttributes(status.transient_attributes(self._cib.document, mine)))
                 case _:
                     pass
+        if any(isinstance(update, Attributes) and update.node_id == mine for update in effective):
+            effects.append(KeepAttributes(status.transient_attributes(self._cib.document, mine)))
         return effects
 
     def _on_orders(self, message: Orders, now_ms: int) -> list[Effect]:

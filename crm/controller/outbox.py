@@ -93,11 +93,11 @@ class Outbox:
         while self._waiting and len(self._in_air) < MAX_IN_AIR:
             first = self._waiting.pop(0)
             updates, results, causes = list(first.updates), list(first.results), first.causes
-            words, load_percent = list(first.words), first.load_percent
+            words, load_percent, reason = list(first.words), first.load_percent, first.reason
             while (
                 self._waiting
                 and self._waiting[0].expected == first.expected
-                and self._waiting[0].reason == first.reason
+                and _go_together(first, self._waiting[0])
                 and self._waiting[0].opens == first.opens
                 and self._waiting[0].promised == first.promised
                 and len(updates) + len(words) + len(self._waiting[0].updates) <= MAX_BATCH
@@ -106,15 +106,23 @@ class Outbox:
                 updates += following.updates
                 results += following.results
                 words += following.words
+                if following.reason != first.reason:
+                    reason = f"{first.reason}, and others"
                 load_percent = following.load_percent or load_percent
                 causes = joined(causes, following.causes)
             message = replace(
                 first,
                 updates=tuple(updates),
                 results=tuple(results),
+                reason=reason,
                 causes=causes,
                 words=tuple(words),
                 load_percent=load_percent,
             )
             effects.append(self.multicast(message))
         return effects
+
+
+def _go_together(one: Changes, other: Changes) -> bool:
+    """What has one reason; and attributes, whatever they are: they come in bursts."""
+    return one.reason == other.reason or bool(one.words and other.words and not one.updates and not other.updates)

@@ -77,6 +77,8 @@ class AttributeMethods(NodeMethods):
 
     def _may_change(self, visitor: Visitor, identity: str, name: str) -> None:
         """The lists are asked about the attribute itself, or, when it is new, about where it would go."""
+        if not visitor.restricted:
+            return
         document = self.node.cib.document
         state = status.node_state(document, identity)
         if state is None:
