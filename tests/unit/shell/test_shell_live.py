@@ -139,7 +139,7 @@ def test_a_resource_is_started_stopped_restarted_and_banned(fenceless: Node) -> 
     assert "cli-ban-d1-on-solo" in node.good("why", "d1")
     node.good("resource", "clear", "d1", "--wait")
     assert node.good("resource", "locate", "d1") == "d1: solo\n"
-    assert node.good("cluster", "health").count("good") == 6
+    assert node.good("cluster", "health").count("good") == 7
 
 
 def test_a_failure_is_shown_counted_and_forgotten(fenceless: Node) -> None:
