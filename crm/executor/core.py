@@ -383,18 +383,21 @@ class Executor:
         return effects
 
     def _cancel(self, order: Order, resource: _Resource | None) -> list[Effect]:
-        """An order to end one recurring operation; its history entry goes with it."""
+        """An order to end one recurring operation; its history goes with it, a failure of it too: it would be cancelled for it again and again."""
         action = order.meta("operation") or "monitor"
         interval = order.meta("interval") or "0"
         key = (action, int(interval) if interval.isdigit() else 0)
         effects: list[Effect] = []
-        entry_id = f"{order.resource}_{key[0]}_{key[1]}"
+        over = [f"{order.resource}_{key[0]}_{key[1]}"]
         if resource is not None:
             if key in resource.repeats:
                 effects += self._end_repeat(resource, key)
-            if resource.entries.pop(entry_id, None) is not None:
+            failure = resource.entries.get(f"{order.resource}_last_failure_0")
+            if failure is not None and failure.get("operation_key") == over[0]:
+                over.append(failure["id"])
+            if [entry_id for entry_id in over if resource.entries.pop(entry_id, None) is not None]:
                 effects.append(self._persist(resource))
-        return [*effects, _report(order, OcfCode.OK, ExecStatus.DONE, forget=(entry_id,))]
+        return [*effects, _report(order, OcfCode.OK, ExecStatus.DONE, forget=tuple(over))]
 
     @staticmethod
     def _cancelled(order: Order) -> list[Effect]:

@@ -254,6 +254,19 @@ def test_a_cancel_ends_one_recurring_operation_and_its_history(world: World) -> 
     assert set(world.timers) == {"web|monitor|7000"}
 
 
+def test_a_cancel_takes_the_failure_of_that_operation_with_it(world: World) -> None:
+    world.order("monitor", interval_ms=5_000)
+    world.done()
+    world.fire("web|monitor|5000")
+    world.done(STOPPED)
+    assert "web_last_failure_0" in world.entries()
+    world.order("cancel", CRM_meta_operation="monitor", CRM_meta_interval="7000")
+    assert "web_last_failure_0" in world.entries()
+    world.order("cancel", CRM_meta_operation="monitor", CRM_meta_interval="5000")
+    assert world.reports[-1].forget == ("web_monitor_5000", "web_last_failure_0")
+    assert world.entries() == {}
+
+
 def test_a_new_order_for_the_same_recurring_operation_takes_the_place_of_the_old(world: World) -> None:
     world.order("monitor", interval_ms=5_000, state="/a")
     world.done()
