@@ -13,7 +13,7 @@ by whom, and without that the answer for a side that depends on it is None.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from messaging import quorum
@@ -22,13 +22,14 @@ from messaging.tiebreak import preference
 from messaging.tiebreak.preference import Contender, Prefer
 from messaging.types import ViewId
 
+QDISK = "qdisk"
 _NEXT = ViewId(1 << 62, 0)
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
     """What a forecast begins with. `seen_all` are the nodes that need not wait for the others any more; `holder` is the node
-    that has the evidence of an exclusive tie-breaker now (the master of a quorum disk)."""
+    that has the evidence of an exclusive tie-breaker now (the master of a quorum disk), `vote` the nodes that have the vote of an arbiter now. `weights`: what the nodes run, where that decides."""
 
     votes: Mapping[int, int]
     expected: int
@@ -36,6 +37,8 @@ class Standing:
     roll: Roll
     seen_all: frozenset[int]
     holder: int | None = None
+    weights: Mapping[int, int] = field(default_factory=dict)
+    vote: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +96,17 @@ def _winner(standing: Standing, asking: Sequence[frozenset[int]]) -> frozenset[i
     for members in asking:
         if standing.holder in members:
             return members
-    sides = [Contender(members, sum(standing.votes.get(each, 0) for each in members)) for members in asking]
+    if standing.rules.tie_breaker == QDISK:
+        return min(asking, key=min, default=None)  # the lowest id of those that could win bids first
+    heirs = [members for members in asking if members & standing.vote] or asking
+    sides = [
+        Contender(
+            members,
+            sum(standing.votes.get(each, 0) for each in members),
+            sum(standing.weights.get(each, 0) for each in members),
+        )
+        for members in heirs
+    ]
     winner = preference.preferred(sides, Prefer(standing.rules.tie_prefer))
     return winner.members if winner else None
 
@@ -127,12 +140,13 @@ def tie_rule(standing: Standing, names: Mapping[int, str]) -> str:
             "lowest node id first"
         )
     if rules.tie_breaker:
-        holder = f" (now {names.get(standing.holder, '?')})" if standing.holder is not None else ""
+        known = standing.vote or ({standing.holder} if standing.holder is not None else ())
+        holder = f" (now {' '.join(names.get(each, '?') for each in sorted(known))})" if known else ""
         by = {
             "highest": "the highest node id",
             "resources": "the most running resources by priority, then the lowest node id",
         }
-        size = "the most votes, then with " if rules.tie_breaker_votes else ""
+        size = "the most votes, then with " if rules.tie_breaker_votes and rules.tie_breaker != QDISK else ""
         return (
             f"{rules.tie_breaker}: one side only, the one with its present holder{holder}, else with "
             f"{size}{by.get(rules.tie_prefer, 'the lowest node id')}"
@@ -148,10 +162,12 @@ def standing_document(standing: Standing) -> dict[str, Any]:
     return {
         "votes": {str(node_id): count for node_id, count in standing.votes.items()},
         "expected": standing.expected,
-        "rules": {field.name: getattr(standing.rules, field.name) for field in fields(standing.rules)},
+        "rules": {each.name: getattr(standing.rules, each.name) for each in fields(standing.rules)},
         "roll": quorum.roll_document(standing.roll),
         "seen_all": sorted(standing.seen_all),
         "holder": standing.holder,
+        "vote": sorted(standing.vote),
+        "weights": {str(node_id): weight for node_id, weight in standing.weights.items()},
     }
 
 
@@ -165,4 +181,6 @@ def read_standing(document: dict[str, Any]) -> Standing:
         quorum.read_roll(document["roll"]),
         frozenset(document["seen_all"]),
         document["holder"],
+        {int(node_id): int(weight) for node_id, weight in document["weights"].items()},
+        frozenset(document["vote"]),
     )

@@ -45,6 +45,7 @@ def example(
     this_node: str = "",
     links: Sequence[Link] = (),
     deadtime_ms: int = DEFAULT_DEADTIME_MS,
+    failover_ms: int = 0,
     tie_breaker: TieBreaker | None = None,
     watchdog: Watchdog | None = None,
     key_file: str = "/etc/vigil/keys",
@@ -60,7 +61,7 @@ def example(
             {"name": name, "id": number, "addresses": list(addresses)}
             for number, (name, addresses) in enumerate(nodes, start=1)
         ],
-        "timers": {"deadtime_ms": deadtime_ms},
+        "timers": {"failover_ms": failover_ms} if failover_ms else {"deadtime_ms": deadtime_ms},
         "agents": {"ocf_root": ocf_root},
     }
     if links:

@@ -118,9 +118,10 @@ def read(answer: Mapping[str, Any]) -> tuple[Standing, dict[int, str]]:
         names = {int(node_id): str(name) for node_id, name in answer["names"].items()}
     except (KeyError, TypeError, ValueError):
         raise ShellError("the daemon of this node is of another version: it does not tell how votes stand") from None
-    master = (answer.get("evidence_detail") or {}).get("master")
-    holder = next((node_id for node_id, name in names.items() if name == master), None)
-    return replace(standing, holder=holder), names
+    detail = answer.get("evidence_detail") or {}
+    holders = [node_id for node_id, name in names.items() if name == detail.get("master")]
+    vote = frozenset(int(node_id) for node_id in detail.get("granted_to") or ())
+    return replace(standing, holder=next(iter(holders), None), vote=vote), names
 
 
 # --- what if ------------------------------------------------------------------------------------------------------------

@@ -160,6 +160,7 @@ class Wanted:
     group: str = ""
     port: int = configuration.DEFAULT_PORT
     deadtime_ms: int = configuration.DEFAULT_DEADTIME_MS
+    failover_ms: int = 0
     state_dir: str = ""
     run_dir: str = ""
 
@@ -202,6 +203,7 @@ def build(wanted: Wanted) -> configuration.Config:
             this_node=this_node,
             links=links,
             deadtime_ms=wanted.deadtime_ms,
+            failover_ms=wanted.failover_ms,
             tie_breaker=tie_breaker,
             watchdog=configuration.Watchdog(wanted.watchdog),
             key_file=str(wanted.keys),

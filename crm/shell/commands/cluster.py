@@ -103,6 +103,10 @@ def init(
     deadtime_ms: Annotated[
         int | None, typer.Option("--deadtime-ms", help="Silence after which a node is dead.")
     ] = None,
+    failover_ms: Annotated[
+        int | None,
+        typer.Option("--failover-ms", help="How soon after a death recovery begins; the timers follow from it."),
+    ] = None,
     state_dir: Annotated[str, typer.Option("--state-dir", help="What survives a reboot.")] = "",
     run_dir: Annotated[str, typer.Option("--run-dir", help="Sockets.")] = "",
     force: Force = False,
@@ -128,6 +132,7 @@ def init(
         group=group,
         state_dir=state_dir,
         run_dir=run_dir,
+        failover_ms=failover_ms or 0,
         **{key: value for key, value in (("port", port), ("deadtime_ms", deadtime_ms)) if value is not None},
     )
     made = setup.init(wanted, force=force or shell.force)

@@ -36,6 +36,14 @@ def test_init_writes_a_configuration_that_loads_and_keys_for_nobody_else(tmp_pat
     assert keyring.load(Path(config.key_file)).sending.key_id == 1
 
 
+def test_all_timers_follow_from_one_wanted_failover_time(tmp_path: Path) -> None:
+    assert init(tmp_path / "etc", "--failover-ms", "3000", "--qdisk", "/dev/sdx") == 0
+    config = configuration.load(tmp_path / "etc" / "vigil.toml")
+    assert (config.timers.deadtime_ms, config.timers.keepalive_ms, config.timers.vouch_ms) == (2400, 480, 3000)
+    disk = config.quorum.tie_breaker
+    assert (disk.tko + 2) * disk.interval_ms <= 2400 - 480
+
+
 def test_init_does_not_overwrite_unless_forced(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert init(tmp_path) == 0
     keys = (tmp_path / "keys").read_bytes()
