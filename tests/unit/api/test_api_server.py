@@ -20,7 +20,7 @@ from crm.api import server as server_module
 from crm.api.aio import AsyncClient
 from crm.api.client import Client
 from crm.api.errors import ApiError, ErrorItem
-from crm.api.server import ApiServer, Call, Feed, Hub
+from crm.api.server import ApiServer, Call, Feed, Hub, Peer
 from crm.api.wire import Decoder, encode
 
 
@@ -350,10 +350,7 @@ def test_a_user_who_is_not_allowed_is_refused_by_his_credentials(tmp_path: Path)
         # Only root can become another user; the check itself is the same set membership.
         assert os.geteuid() in ApiServer(tmp_path / "crm.sock").allowed_uids
         return
-    tmp_path.chmod(0o755)
-    for parent in tmp_path.parents:
-        if parent.stat().st_uid == os.getuid() and parent != Path("/") and "pytest" in str(parent):
-            parent.chmod(0o755)
+    _let_others_in(tmp_path)
 
     async def body(server: ApiServer, hub: Hub) -> None:
         server.path.chmod(0o666)
@@ -370,6 +367,57 @@ def test_a_user_who_is_not_allowed_is_refused_by_his_credentials(tmp_path: Path)
         assert server.counters.refused == 1
 
     _run(tmp_path, body)
+
+
+def test_a_member_of_the_group_is_let_in_and_the_guard_sees_who_it_is(tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        # Only root can become a member of another group; the kernel's word for our own groups is what it is then.
+        assert ApiServer(tmp_path / "crm.sock", allowed_gid=65533).allowed_gid == 65533
+        return
+    _let_others_in(tmp_path)
+    seen: list[Peer] = []
+
+    async def body() -> None:
+        server = ApiServer(tmp_path / "crm.sock", allowed_gid=65533)
+        server.method("echo", _echo)
+        server.guard(lambda call: seen.append(call.peer))
+        await server.start()
+        program = (
+            "import os, sys; from crm.api.client import Client; os.setgroups([]); os.setgid(65533); os.setuid(65534);"
+            "print(Client(sys.argv[1]).call('echo')['uid'])"
+        )
+        child = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", program, str(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        output, errors = await child.communicate()
+        await server.close()
+        assert output == b"65534\n", errors.decode()
+
+    asyncio.run(body())
+    assert [(peer.uid, peer.gid) for peer in seen] == [(65534, 65533)]
+
+
+def test_the_guard_refuses_before_any_handler_runs(tmp_path: Path) -> None:
+    async def body(server: ApiServer, hub: Hub) -> None:
+        def guard(call: Call) -> None:
+            raise ApiError("permission-denied", f"not {call.method}")
+
+        server.guard(guard)
+        async with await AsyncClient.connect(str(tmp_path)) as client:
+            for method in ("echo", "events"):
+                with pytest.raises(ApiError, match=f"not {method}"):
+                    await client.call(method)
+            with pytest.raises(ApiError, match="there is no method"):
+                await client.call("nothing")
+
+    _run(tmp_path, body)
+
+
+def _let_others_in(folder: Path) -> None:
+    folder.chmod(0o755)
+    for parent in folder.parents:
+        if parent.stat().st_uid == os.getuid() and parent != Path("/") and "pytest" in str(parent):
+            parent.chmod(0o755)
 
 
 def test_importing_the_client_stays_cheap() -> None:
