@@ -81,6 +81,13 @@ def describe(findings: Mapping[str, Any]) -> tuple[list[str], bool]:
         advice += _advice(link)
     if not findings.get("links"):
         lines.append("there is no IP link to try")
+    for name, links in sorted((findings.get("others") or {}).items()):
+        try:
+            advice += [f"seen from {name}: {text}" for link in links for text in _advice(link)]
+        except (KeyError, TypeError):
+            advice.append(
+                f"{name} has found something that this command cannot read: is another version running there?"
+            )
     lines.append("")
     lines += [f"! {text}" for text in advice] or ["all that the cluster uses gets through"]
     return lines, not advice

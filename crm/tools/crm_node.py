@@ -8,7 +8,7 @@ import sys
 from crm.tools import exits
 from crm.tools.cluster import ON_NODE, connect, query
 from crm.tools.command import Failure, Given, only_command, run, usage
-from crm.tools.xmltext import quoted
+from crm.tools.xmltext import elements, quoted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -77,6 +77,12 @@ def _remove(cluster: Cluster, known: dict[str, Any], given: Given) -> None:
     if not given.has("force"):
         text = "The supplied command is considered dangerous.  To prevent accidental destruction of the cluster, "
         raise Failure(f"{text}the --force flag is required in order to proceed.", exits.UNSAFE)
+    state = elements(query(cluster, xpath=f"//status/node_state[@uname={quoted(name)}]"), "node_state")
+    if any(each.get("expected") == "member" for each in state):
+        # Without its state nothing would stop what it may still be running from being started elsewhere.
+        raise Failure(
+            f"{name} is lost and not known to be off: fence it, or confirm it with stonith_admin -C", exits.UNSAFE
+        )
     steps = [
         {"operation": "delete", "xpath": path}
         for path in (f"//nodes/node[@uname={quoted(name)}]", f"//status/node_state[@uname={quoted(name)}]")

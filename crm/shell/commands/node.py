@@ -289,3 +289,9 @@ def _refuse_if_there(shell: Shell, name: str) -> None:
     nodes: list[dict[str, Any]] = shell.session.call("status").get("nodes", [])
     if any(each.get("name") == name and each.get("member") for each in nodes):
         raise ShellError(f"{name} is in the cluster; stop it first: crm cluster stop, on {name}")
+    if any(each.get("name") == name and each.get("state") == "unclean" for each in nodes):
+        # Without its state nothing would stop what it may still be running from being started elsewhere.
+        raise ShellError(
+            f"{name} is lost and not known to be off; fence it (crm node fence {name} off), or, when you have switched it off yourself: "
+            f"crm node clearstate {name}"
+        )
