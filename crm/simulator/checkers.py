@@ -58,6 +58,7 @@ class Checkers:
         self._seen_all: set[tuple[int, int]] = set()
         self._order: dict[tuple[ViewId, int], tuple[int, int, bytes]] = {}
         self._places: dict[int, tuple[ViewId, int]] = {}
+        self._wiped: set[int] = set()
         self._taken: dict[tuple[int, int], set[tuple[int, int, int, int]]] = {}
         self._newest: dict[tuple[int, int, int], int] = {}
         self._ends: dict[tuple[ViewId, ViewId], tuple[int, int]] = {}
@@ -68,6 +69,24 @@ class Checkers:
         """`carried_on`: the incarnation whose knowledge of having seen all nodes this life may go on with."""
         if carried_on is not None and (machine.node_id, carried_on) in self._seen_all:
             self._seen_all.add((machine.node_id, incarnation))
+
+    def wiped(self, node_id: int) -> None:
+        """A node has lost what it had written down: what it led then it may lead again, once nobody is in it any more."""
+        self._wiped.add(node_id)
+        self._last_id.pop(node_id, None)
+
+    def _forget(self, view_id: ViewId) -> bool:
+        """A node without memory leads a ballot again. Whether nothing of the first one was left."""
+        if view_id.leader not in self._wiped:
+            return False
+        for machine in self.machines.values():
+            if machine.core is not None and machine.installed is not None and machine.installed.view_id == view_id:
+                return False
+        self._contents.pop(view_id, None)
+        self._accepted.pop(view_id, None)
+        self._order = {place: what for place, what in self._order.items() if place[0] != view_id}
+        self._ends = {pair: what for pair, what in self._ends.items() if view_id not in pair}
+        return True
 
     # --- frames
 
@@ -101,6 +120,8 @@ class Checkers:
         message = decode(payload[_DATA_BYTES:])
         if isinstance(message, Propose):
             known = self._ballots.setdefault(message.ballot, message.members)
+            if known != message.members and self._forget(message.ballot):
+                known = self._ballots[message.ballot] = message.members
             if known != message.members:
                 raise Violation(
                     f"ballot used twice: {message.ballot} for {_names(known)} and {_names(message.members)}"
@@ -114,6 +135,9 @@ class Checkers:
         self.views += 1
         content = (view.members, view.group, view.quorate, view.reason)
         known = self._contents.setdefault(view.view_id, content)
+        if known != content:
+            self._forget(view.view_id)
+            known = self._contents.setdefault(view.view_id, content)
         if known != content:
             raise Violation(f"view agreement: {view.view_id} is {content} at n{me} and was {known}")
         own = view.member(me)
@@ -236,7 +260,7 @@ class Checkers:
 
     def _told_direct(self, machine: Machine, session: Session, event: Direct) -> None:
         session.directs += 1
-        me, view, number = machine.node_id, session.view, int(event.payload)
+        me, view, number = machine.node_id, session.view, int(event.payload.partition(b" ")[0])
         sent = self.sent[number]
         where = f"direct {number} from n{event.sender} to n{me}"
         if event.sender == me:

@@ -151,12 +151,14 @@ class Course:
             case Fault.LINK | Fault.CLOG:
                 self._spoil_link(fault, node_id)
             case Fault.WALL_CLOCK:
-                machine.disk.wall_offset_ms = rng.choice([0, 0, -3_600_000, 3_600_000, 30 * DAY_MS, -WALL_MS])
-                world.note(f"n{node_id} the clock on the wall jumps: {machine.disk.wall_offset_ms} ms off")
+                world.set_wall_clock(node_id, rng.choice([0, 0, -3_600_000, 3_600_000, 30 * DAY_MS, -WALL_MS]))
             case Fault.ROT:
                 for other, each in world.machines.items():
                     if each.core is None and (name := each.disk.rot()):
                         world.note(f"n{other} {name} has lost bytes")
+            case Fault.WIPE:
+                world.crash(node_id)
+                world.wipe(node_id)
             case Fault.ATTACK:
                 self._attack()
             case Fault.KEYS:

@@ -84,6 +84,10 @@ class Disk:
             for path in [path for path in self._files if path.parent == RUN_DIR]:
                 del self._files[path]
 
+    def wipe(self) -> None:
+        """A new disk."""
+        self._files.clear()
+
     def rot(self) -> str:
         """One of the two copies of the state loses bytes, while the other reads. Returns which."""
         rng = self._rng

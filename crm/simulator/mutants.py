@@ -314,6 +314,10 @@ def _broken_promise() -> tuple[Patch, ...]:
     return ((Membership, "_hears", lambda self, node_id: node_id in self._matrix.part()),)
 
 
+def _no_patience() -> tuple[Patch, ...]:
+    return ((Membership, "_disputed", lambda self, part, now_ms: False),)
+
+
 MUTANTS = {
     mutant.name: mutant
     for mutant in (
@@ -349,6 +353,7 @@ MUTANTS = {
         Mutant("disk-without-reading", "a bid on the disk wins whatever others have written", _disk_without_reading),
         Mutant("disk-late-write", "a write that returned late extends the claim all the same", _disk_late_write),
         Mutant("old-rows", "the first to install a view believes the others' older rows and goes alone", _old_rows),
+        Mutant("no-patience", "who notices a death first goes off without those that have not yet", _no_patience),
         Mutant("broken-promise", "a member gives up a view because a heartbeat overtook its install", _broken_promise),
     )
 }

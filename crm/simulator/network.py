@@ -280,6 +280,12 @@ class Network:
         if self._machines[end].life == stream.lives[end] and stream.ends not in self._streams:
             self._give(end, StreamClosed(gone))
 
+    def end_at_one(self, a: int, b: int) -> None:
+        """The stream ends at `a`, and `b` does not hear of it."""
+        stream = self._streams.pop((min(a, b), max(a, b)))
+        stream.open = False
+        self._give(a, StreamClosed(b))
+
     def break_between(self, a: int, b: int) -> None:
         """A connection ends for both, for no reason of theirs."""
         self._break((min(a, b), max(a, b)))

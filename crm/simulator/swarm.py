@@ -79,6 +79,7 @@ class Fault(StrEnum):
     CLOG = "clog"  # a link takes long for each datagram, and drops what queues up
     WALL_CLOCK = "wall-clock"  # the clock on the wall jumps
     ROT = "rot"  # of a node that is down, one of the two copies of its state loses bytes
+    WIPE = "wipe"  # once in a run a node loses all that it had written down
     ATTACK = "attack"  # recorded and altered frames are sent, of dead lives too
     KEYS = "keys"  # a step of a key rotation reaches a node
     QDISK = "quorum-disk"  # a node's way to the quorum disk stalls or fails
@@ -156,6 +157,9 @@ class Swarm:
         )
 
 
+_WATCH = {200: 120_000, 400: 240_000, 1000: 1_800_000}
+"""By keepalive: the least length of the watch. Slow timers are the usual ones, and cost the least."""
+
 _MODES_OF_TWO = (
     *(Mode.MAJORITY, Mode.WAIT_FOR_ALL, Mode.LOWEST, Mode.PING, Mode.PING),
     *(Mode.TWO_NODE, Mode.TWO_NODE, Mode.QDISK, Mode.QDISK, Mode.ARBITER, Mode.ARBITER),
@@ -207,5 +211,5 @@ def draw(rng: random.Random) -> Swarm:
         links=links,
         codec=codec,
         run_in_memory=rng.random() < 0.7,
-        watch_ms=pace * rng.choice([120_000, 240_000, 360_000]) // (4 if codec else 1),
+        watch_ms=_WATCH[keepalive] * rng.choice([1, 2, 3]) // (4 if codec else 1),
     )

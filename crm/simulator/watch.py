@@ -132,8 +132,7 @@ class Watch:
                 world.note(f"connection n{node_id} - n{other} breaks")
                 world.network.break_between(node_id, other)
             case Trouble.WALL_CLOCK:
-                machine.disk.wall_offset_ms = rng.choice([0, -3_600_000, 3_600_000, -WALL_MS])
-                world.note(f"n{node_id} the clock on the wall jumps: {machine.disk.wall_offset_ms} ms off")
+                world.set_wall_clock(node_id, rng.choice([0, -3_600_000, 3_600_000, -WALL_MS]))
             case _:
                 machine.disk.slow_ms = rng.choice([0, 20, deadtime_ms // 10])
                 world.note(f"n{node_id} disk takes up to {machine.disk.slow_ms} ms")

@@ -15,7 +15,7 @@ from crm.simulator.arbiter import NetworkArbiter
 from crm.simulator.checkers import Checkers, Sent
 from crm.simulator.clock import PPM, Clock, Violation, local_time, virtual_time
 from crm.simulator.keys import STAGES, frames
-from crm.simulator.machine import MAX_UNREAD_DATAGRAMS, RUN_DIR, STATE_DIR, Disk, Machine, Session
+from crm.simulator.machine import MAX_UNREAD_DATAGRAMS, RUN_DIR, STATE_DIR, WALL_MS, Disk, Machine, Session
 from crm.simulator.network import Network
 from crm.simulator.quorum_disk import SharedDisk
 from crm.simulator.swarm import Mode, Swarm
@@ -77,6 +77,7 @@ class World:
         self.multicasts = 0
         self.key_stage = dict.fromkeys(self.machines, 0)
         self.on_install: Callable[[int, View], None] = lambda node_id, view: None
+        self.wiped = 0
         self._trace = trace
         self._token = 0
         self._session = 0
@@ -141,6 +142,22 @@ class World:
         if self.machines[node_id].core is not None:
             self._gone(node_id, f"n{node_id} loses power", at_once=self.rng.random() < 0.3)
             self.machines[node_id].disk.power_fails()
+
+    def wipe(self, node_id: int) -> None:
+        """A node that is down gets a new disk. What keeps its lives apart then is the clock on the wall, so that must be right."""
+        machine = self.machines[node_id]
+        if self.wiped or machine.core is not None or machine.incarnation >= WALL_MS + self.clock.now:
+            return
+        self.wiped = node_id
+        self.note(f"n{node_id} has lost its disk")
+        machine.disk.wipe()
+        machine.disk.wall_offset_ms = 0
+        self.checkers.wiped(node_id)
+
+    def set_wall_clock(self, node_id: int, off_ms: int) -> None:
+        if node_id != self.wiped:
+            self.note(f"n{node_id} the clock on the wall jumps: {off_ms} ms off")
+            self.machines[node_id].disk.wall_offset_ms = off_ms
 
     def kill(self, node_id: int) -> None:
         """The daemon dies; the machine goes on."""
@@ -293,7 +310,7 @@ class World:
                 session = machine.session
                 if session is None or session.view is None or machine.core is None or view is None:
                     return False
-                self.checkers.sent[int(payload)] = Sent(machine.core.me, view.view_id)
+                self.checkers.sent[int(payload.partition(b" ")[0])] = Sent(machine.core.me, view.view_id)
             case EvidenceChanged(holds):
                 if machine.told_evidence and not holds:
                     machine.no_evidence_since = self.clock.now

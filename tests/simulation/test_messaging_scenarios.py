@@ -119,7 +119,7 @@ def test_a_crm_that_comes_back_at_once_was_seen_away_by_everybody() -> None:
 
 def test_a_crm_that_stops_vouching_leaves_the_group() -> None:
     world = cluster(2)
-    world.machines[2].session += 1  # nobody vouches any more, but the connection stands
+    world.stop_vouching(2)  # but the connection stands
     world.wait(lambda: view(world, 1).group == {1}, TIMERS.vouch_ms + 200, "a view with the group shrunk")
     assert not world.machines[2].attached, "and its connection was ended"
 
