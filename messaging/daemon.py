@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import json
 import logging
 import signal
 import time
@@ -163,13 +162,9 @@ class Daemon:
     def _on_evidence(self, holds: bool, until_ms: int | None = None, members: frozenset[int] = frozenset()) -> None:
         self._handle(EvidenceChanged(holds, until_ms, members))
 
-    def _on_control(self, peer: int, payload: bytes) -> None:
-        """A word of a peer's daemon."""
-        try:
-            document = json.loads(payload)
-            self._keys.on_document(peer, document)
-        except (ValueError, KeyError, TypeError) as error:
-            log.warning("node %d sent a word that makes no sense: %r", peer, error)
+    def _on_control(self, peer: int, document: dict[str, Any]) -> None:
+        """A word of a peer's daemon, about keys."""
+        self._keys.on_document(peer, document)
 
     def _handle(self, event: Event) -> None:
         """One event at a time: performing effects can cause events, which wait for their turn."""
@@ -278,7 +273,10 @@ class Daemon:
             case "quorum":
                 answer = self._node.quorum()
                 if self._tie_breaker is not None:
-                    answer["evidence_detail"] = self._tie_breaker.status()
+                    detail = answer["evidence_detail"] = self._tie_breaker.status()
+                    answer["standing"]["weights"] = {
+                        str(key): value for key, value in detail.get("weights", {}).items()
+                    }
                 return answer
             case "keys":
                 return self._keys.status()

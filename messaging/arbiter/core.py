@@ -190,7 +190,8 @@ class Arbiter:
             return [Answer(connection, Verdict(report.sequence, 0, (), "it leaves", leaving, followed))]
         number, reason, effects = self._decide(docket, voter, report, now_ms)
         part = tuple(sorted(docket.grants[number].part)) if number else ()
-        return [*effects, Answer(connection, Verdict(report.sequence, number, part, reason, leaving))]
+        verdict = Verdict(report.sequence, number, part, reason, leaving, weights=_weights(docket))
+        return [*effects, Answer(connection, verdict)]
 
     def _decide(self, docket: Docket, voter: Voter, report: Report, now_ms: int) -> tuple[int, str, list[Effect]]:
         """The number of the grant (0: none), the reason, and what is to be done first."""
@@ -320,6 +321,13 @@ def _held(docket: Docket, node_id: int, part: frozenset[int]) -> Grant | None:
     """The grant to renew: that of this very part, else a narrower one with the node in it."""
     fitting = [grant for grant in docket.grants.values() if node_id in grant.part and grant.part <= part]
     return max(fitting, key=lambda grant: (len(grant.part), grant.number), default=None)
+
+
+def _weights(docket: Docket) -> tuple[tuple[int, int], ...]:
+    """What the nodes run, so that each of them can say beforehand who would win."""
+    if docket.prefer is not Prefer.RESOURCES:
+        return ()
+    return tuple((node_id, voter.report.weight) for node_id, voter in sorted(docket.voters.items()) if voter.report)
 
 
 def _refusal(hello: Hello) -> str:

@@ -56,7 +56,7 @@ class Report:
 class Verdict:
     """The answer to the report `sequence`. `grant` (0: none) is for `part`. `leaving` names nodes that others can go on without.
 
-    `followed`, to a node that leaves: nobody depends on it any more.
+    `followed`, to a node that leaves: nobody depends on it any more. `weights`: of the nodes that are connected, where they decide.
     """
 
     sequence: int
@@ -65,6 +65,7 @@ class Verdict:
     reason: str
     leaving: tuple[int, ...] = ()
     followed: bool = False
+    weights: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +134,11 @@ def _read(kind: type[Message], name: str, value: Any) -> Any:
             value = tuple((node_id, votes) for node_id, votes in value)
             good = len(value) <= MAX_NODE_ID and all(
                 _number(node_id, 1, MAX_NODE_ID) and _number(votes, 0, 255) for node_id, votes in value
+            )
+        case "weights":
+            value = tuple((node_id, weight) for node_id, weight in value)
+            good = len(value) <= MAX_NODE_ID and all(
+                _number(node_id, 1, MAX_NODE_ID) and _number(weight, 0, 1 << 62) for node_id, weight in value
             )
         case "prefer":
             return Prefer(value)

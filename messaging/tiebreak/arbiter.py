@@ -125,6 +125,7 @@ class NetworkArbiter:
             "holds": left_ms > 0,
             "granted_to": sorted(core.members) if left_ms > 0 else [],
             "reason": self._trouble or core.reason,
+            **({"weights": core.weights} if core.weights else {}),
         }
 
     def close(self) -> None:

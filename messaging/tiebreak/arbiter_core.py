@@ -67,6 +67,7 @@ class ArbiterClient:
         self.others_leaving: frozenset[int] = frozenset()
         self.until_ms = 0
         self.members: frozenset[int] = frozenset()
+        self.weights: dict[int, int] = {}
         self.reason = "not connected"
         self.due_ms: int | None = None
         self._sequence = 0
@@ -127,6 +128,7 @@ class ArbiterClient:
             self.due_ms = now_ms
         self.followed = verdict.followed
         self.reason = verdict.reason
+        self.weights = dict(verdict.weights)
         until_ms = sent_ms + self.lease_ms
         if not verdict.grant or now_ms >= until_ms:
             return []

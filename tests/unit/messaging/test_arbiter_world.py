@@ -5,11 +5,14 @@ Each rule is then broken on purpose, to show that the world would notice.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
-from arbiter_world import DEADTIME_MS, INTERVAL_MS, TKO, TwoWinners, World
+from arbiter_world import DEADTIME_MS, INTERVAL_MS, TKO, TwoWinners, World, config_of
 
 from messaging.arbiter.core import Answer, Arbiter, Effect, Grant
 from messaging.arbiter.protocol import Hello, Report, Verdict
+from messaging.forecast import forecast, whole
 from messaging.tiebreak.arbiter_core import ArbiterClient
 from messaging.tiebreak.arbiter_core import Effect as ClientEffect
 from messaging.tiebreak.preference import Contender, Prefer, preferred
@@ -228,3 +231,36 @@ def test_the_answers_of_the_arbiter_are_ordered_after_what_they_rely_on() -> Non
     kinds = [type(effect).__name__ for effect in found]
     given = next(n for n, effect in enumerate(found) if isinstance(effect, Answer) and effect.message.grant)  # type: ignore[union-attr]
     assert "Persist" in kinds[:given]
+
+
+def foretold(world: World, *sides: set[int], **known: object) -> set[int]:
+    """Who wins by the forecast that `crm cluster quorum what-if` shows."""
+    config = config_of(1, world.count, world.prefer)
+    breaker = replace(config.quorum.tie_breaker, votes=world.count - 1 if world.last else 0)
+    rules = replace(config.quorum, tie_breaker=breaker).rules()
+    standing = replace(whole(config.votes, world.count, rules), **known)  # type: ignore[arg-type]
+    answers = forecast(standing, [frozenset(side) for side in sides])
+    return {node_id for answer in answers if answer.quorate for node_id in answer.members}
+
+
+@pytest.mark.parametrize("prefer", list(Prefer))
+@pytest.mark.parametrize("last", [False, True])
+@pytest.mark.parametrize("seed", range(1, 4))
+def test_the_forecast_says_who_then_wins(seed: int, last: bool, prefer: Prefer) -> None:
+    world = quiet(4, seed, prefer=prefer.value, last=last)
+    world.machines[2].weight = 5
+    weights = {machine.node_id: machine.weight for machine in world.machines}
+    sides = ({1, 2}, {3, 4}) if not last else ({1, 4}, {2, 3})
+    expected = foretold(world, *sides, weights=weights)
+    for machine in world.machines:
+        machine.side = int(machine.node_id in sides[1])
+    world.run(DEADTIME_MS)
+    assert {m.node_id for m in world.counting()} == expected
+    if last:  # and what becomes of the side that has the vote
+        first, second = sorted(expected)
+        again = foretold(
+            world, {first}, {second}, set(range(1, 5)) - expected, weights=weights, vote=frozenset(expected)
+        )
+        world.kill(world.machines[(set(expected) - again).pop() - 1])
+        world.run(2 * DEADTIME_MS)
+        assert {m.node_id for m in world.counting()} == again
