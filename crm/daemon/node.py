@@ -29,7 +29,7 @@ from crm.api.server import ApiServer, Hub
 from crm.cib import without_fencing, xml
 from crm.cib.operations import Kind, Operation
 from crm.cib.replica import Changed, GroupView
-from crm.controller import messages
+from crm.controller import messages, properties
 from crm.controller.core import Controller
 from crm.controller.effects import (
     AddNodes,
@@ -146,6 +146,8 @@ class Node:
         self._timer_ms: int | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
         self._notified = False
+        self._asked = (0, b"", 0)
+        """The last question to the policy worker: number, document, seconds since the epoch."""
 
     async def run(self) -> int:
         """Until the node has left. The exit status: 0 when it left on purpose."""
@@ -374,13 +376,19 @@ class Node:
 
     def on_decided(self, number: int, graph: bytes | None, error: str) -> None:
         """The policy worker's answer."""
+        series = "error" if graph is None else "input"
         if graph is None:
             answer = self.controller.on_decision(number, error, epoch_s(), now_ms())
         else:
             try:
-                answer = self.controller.on_decision(number, parse(graph), epoch_s(), now_ms())
+                parsed = parse(graph)
+                series = parsed.attributes.get("series", series)
+                answer = self.controller.on_decision(number, parsed, epoch_s(), now_ms())
             except GraphError as problem:
                 answer = self.controller.on_decision(number, str(problem), epoch_s(), now_ms())
+        asked, document, moment = self._asked
+        if asked == number:
+            self.inputs.offer(number, document, moment, series, properties.input_series_max(self.cib.document, series))
         self._perform(answer)
         self._after()
 
@@ -442,7 +450,7 @@ class Node:
         moment = epoch_s()
         fields = {"number": number, "reason": reason, "after": list(causes[1:])}
         self.journal.record("decide", fields, causal.name_of(causes))
-        self.inputs.offer(number, document, moment)
+        self._asked = (number, document, moment)
         self.policy.ask(number, document, moment)
 
     async def _add_node(self, node_id: str, name: str) -> None:

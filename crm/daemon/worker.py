@@ -96,7 +96,10 @@ def decide(document: bytes, epoch_s: int, documents: Documents) -> tuple[int, by
         from crm.policy.schedule import schedule
 
         transition = schedule(documents.read(document), epoch_s, masked=False)
-        return OK, with_reasons(transition.to_xml(), fencing_reasons(transition)).encode()
+        reasons = fencing_reasons(transition)
+        return OK, with_series(
+            with_reasons(transition.to_xml(), reasons), series_of(transition, bool(reasons))
+        ).encode()
     except Exception as error:
         return _failed(error)
 
@@ -132,6 +135,19 @@ def fencing_reasons(transition: Transition) -> dict[str, str]:
         for action in transition.synapses
         if action.task == "stonith" and action.node is not None
     }
+
+
+def series_of(transition: Transition, fences: bool) -> str:
+    """In which series the input of this decision is kept: `error`, `warn` (something is wrong in it, or a node is fenced) or `input`."""
+    severities = {str(problem.severity) for problem in transition.problems}
+    if "error" in severities:
+        return "error"
+    return "warn" if "warning" in severities or fences else "input"
+
+
+def with_series(graph: str, series: str) -> str:
+    """The graph with the series of its input at its root; ours, as the reasons are."""
+    return graph.replace("<transition_graph", f'<transition_graph series="{series}"', 1)
 
 
 def with_reasons(graph: str, reasons: dict[str, str]) -> str:

@@ -13,7 +13,8 @@ import pytest
 
 from crm.cib import xml
 from crm.controller.graph import parse
-from crm.daemon import inputs, worker
+from crm.daemon import worker
+from crm.daemon.documents import Documents
 from crm.daemon.inputs import InputSeries
 from crm.daemon.journal import Journal
 from crm.daemon.policy_client import PolicyClient
@@ -61,20 +62,46 @@ def test_inputs_are_kept_with_the_time_of_their_decision_and_numbered_on_after_a
     assert root.get("execution-date") == "1700000001"
 
 
-def test_the_numbers_of_inputs_begin_again_after_the_last_of_the_series(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(inputs, "SERIES", 2)
+def test_each_series_of_inputs_begins_again_after_its_last_number(tmp_path: Path) -> None:
     series = InputSeries(tmp_path)
 
     async def write() -> None:
         for number in range(5):
-            series.offer(number, CIB, 1)
-            assert series._task is not None
-            await series._task
+            for name, limit in (("input", 2), ("warn", 3), ("error", -1)):
+                series.offer(number, CIB, 1, name, limit)
+                assert series._task is not None
+                await series._task
+        series.offer(9, CIB, 1, "warn", 0)
 
     asyncio.run(write())
-    assert len(list(tmp_path.glob("*.bz2"))) == 2
+    counts = {name: len(list(tmp_path.glob(f"pe-{name}-*.bz2"))) for name in ("input", "warn", "error")}
+    assert counts == {"input": 2, "warn": 3, "error": 5}
+
+
+def test_an_input_with_an_error_is_not_left_out_for_an_ordinary_one(tmp_path: Path) -> None:
+    series = InputSeries(tmp_path)
+
+    async def write() -> None:
+        series.offer(1, CIB, 1, "error", 5)
+        series.offer(2, CIB, 1, "input", 5)
+        assert series._task is not None
+        await series._task
+
+    asyncio.run(write())
+    assert [path.name for path in tmp_path.glob("*.bz2")] == ["pe-error-0.bz2"]
+
+
+@pytest.mark.parametrize(
+    ("options", "series"),
+    [("", "input"), ('<nvpair id="o" name="stonith-enabled" value="perhaps"/>', "warn")],
+)
+def test_the_engine_says_in_which_series_its_input_belongs(options: str, series: str) -> None:
+    crm_config = f'<crm_config><cluster_property_set id="s">{options}</cluster_property_set></crm_config>'
+    rest = "<nodes/><resources/><constraints/></configuration><status/></cib>"
+    document = f"<cib><configuration>{crm_config}{rest}".encode()
+    verdict, text = worker.decide(document, 1, Documents())
+    assert verdict == worker.OK
+    assert parse(text).attributes["series"] == series
 
 
 class Answers:
