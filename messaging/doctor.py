@@ -45,6 +45,12 @@ SIZES = (576, 1280, 1500, 9000)
 INTERVAL_S = 0.3
 SESSION_S = 8.0
 TCP_TIMEOUT_S = 2.0
+ANSWERS_S = 1.0
+FOLLOW_S = 2.0
+"""Who was drawn into a run goes on for so long after it has heard the last of it, and never longer than
+`MAX_FOLLOW_S`."""
+
+MAX_FOLLOW_S = 60.0
 IP_PMTUDISC_PROBE = 3
 IP_UDP_BYTES = 28
 _SIOCGIFADDR, _SIOCGIFBRDADDR = 0x8915, 0x8919
@@ -99,6 +105,11 @@ class Doctor:
         self._ears: list[socket.socket] = []
         self._servers: list[asyncio.Server] = []
         self._turn = 0
+        self._leads = False
+        self._heard_at = 0.0
+        self._others_say: dict[str, list[Any]] = {}
+        self.ask: Callable[[str], None] | None = None
+        """Asks the other nodes for what they have found in a run; they answer through `told`."""
 
     # --- sessions
 
@@ -113,12 +124,23 @@ class Doctor:
     def start(self, run: str = "", seconds: float = SESSION_S) -> str:
         """Begin a session, or return the one that runs."""
         self._codec.keyring, self._codec.listed = self._frames.keyring, self._frames.listed
+        if self.busy and run and self._task is not None:
+            self._task.cancel()  # one that another node led, and that is over for it
+            self._shut()
+            self._task = None
         if not self.busy:
+            self._leads = not run
             self._run = run or os.urandom(8).hex()
             self._past = [*self._past[-15:], self._run]
             self._findings = Findings()
-            self._task = asyncio.get_running_loop().create_task(self._session(seconds))
+            self._others_say = {}
+            self._task = asyncio.get_running_loop().create_task(self._session(seconds if self._leads else MAX_FOLLOW_S))
         return self._run
+
+    def told(self, name: str, run: str, links: list[Any]) -> None:
+        """What another node has found."""
+        if run == self._run and isinstance(links, list):
+            self._others_say[name] = links
 
     def close(self) -> None:
         if self._task is not None:
@@ -159,7 +181,7 @@ class Doctor:
                     "peers": peers,
                 }
             )
-        return {"run": self._run, "busy": self.busy, "links": links}
+        return {"run": self._run, "busy": self.busy, "links": links, "others": self._others_say}
 
     def _others(self) -> Iterator[Any]:
         return (node for node in self._config.nodes if node.node_id != self._me)
@@ -167,26 +189,36 @@ class Doctor:
     async def _session(self, seconds: float) -> None:
         loop = asyncio.get_running_loop()
         end = loop.time() + seconds
+        self._heard_at = loop.time()
+        tries: list[asyncio.Task[None]] = []
+        mouths: dict[int, socket.socket] = {}
         try:
-            mouths = {link.number: mouth for link in self._ip_links() if (mouth := self._open(link)) is not None}
+            for link in self._ip_links():
+                mouth = self._open(link)
+                if mouth is not None:
+                    mouths[link.number] = mouth
             await self._listen()
-            tries = [
+            tries += [
                 loop.create_task(self._try_tcp(link, node.node_id, node.endpoints[link.number]))
                 for link in self._ip_links()
                 for node in self._others()
             ]
-            while loop.time() < end:
+            while loop.time() < end and (self._leads or loop.time() < self._heard_at + FOLLOW_S):
                 for link in self._ip_links():
                     if link.number in mouths:
                         self._speak(link, mouths[link.number])
                 self._turn += 1
                 await asyncio.sleep(INTERVAL_S)
+            if self._leads and self.ask is not None:
+                self.ask(self._run)
+                await asyncio.sleep(ANSWERS_S)
+        finally:
             for each in tries:
                 each.cancel()
             for mouth in mouths.values():
                 mouth.close()
-        finally:
-            self._shut()
+            if self._task is asyncio.current_task():  # else another run has begun, with ears of its own
+                self._shut()
 
     def _ip_links(self) -> Iterator[LinkConfig]:
         return (link for link in self._config.links if link.mode is not LinkMode.SERIAL)
@@ -304,8 +336,10 @@ class Doctor:
         try:
             document = json.loads(packet.payload)
             run = str(document["run"])[:32]
-            if not self.busy and run not in self._past:
+            if run not in self._past and not (self.busy and self._leads):
                 self.start(run)
+            if run == self._run:
+                self._heard_at = asyncio.get_running_loop().time()
             self._findings.take(data[LINK_AT] - FIRST_PROBE, packet.sender, self._me, document, dscp_of(beside))
         except (ValueError, KeyError, TypeError, AttributeError):
             return

@@ -8,6 +8,7 @@ have fallen silent and back from serial lines, and asks silent links to renew th
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import time
 from collections.abc import Callable
@@ -46,7 +47,7 @@ class Network:
         frames: FrameCodec,
         incarnation: int,
         emit: Callable[[Event], None],
-        on_control: Callable[[int, bytes], None],
+        on_control: Callable[[int, dict[str, Any]], None],
     ) -> None:
         self.frames = frames
         self._config = config
@@ -60,7 +61,8 @@ class Network:
         self._peers = [node.node_id for node in config.nodes if node.node_id != config.node_id]
         self._lives: dict[int, int] = {}
         self.links = [self._make(link) for link in config.links]
-        self.streams = Streams(config, frames, incarnation, emit, self._ways, on_control)
+        self.streams = Streams(config, frames, incarnation, emit, self._ways, self._on_word)
+        self._on_control = on_control
         self.streams.lines = {link.number: link for link in self.links if isinstance(link, SerialLink)}
         self._check_due_us = self._renew_due_us = 0
         self._stay_us: dict[int, int] = {}
@@ -108,7 +110,29 @@ class Network:
             from messaging.doctor import Doctor  # most nodes never need one
 
             self._doctor = Doctor(self._config, self.frames, self._incarnation, running=True)
+            self._doctor.ask = self._ask_findings
         return self._doctor
+
+    def _ask_findings(self, run: str) -> None:
+        for peer in self._peers:
+            self.streams.control(peer, json.dumps({"doctor": "tell", "run": run}).encode())
+
+    def _on_word(self, peer: int, payload: bytes) -> None:
+        """A word of a peer's daemon to this one."""
+        try:
+            document = json.loads(payload)
+            match document.get("doctor"):
+                case None:
+                    self._on_control(peer, document)
+                case "tell":
+                    findings = self.doctor.status()
+                    if findings["run"] == document["run"]:
+                        told = {"doctor": "told", "run": findings["run"], "links": findings["links"]}
+                        self.streams.control(peer, json.dumps(told).encode())
+                case _:
+                    self.doctor.told(self._config.node(peer).name, str(document["run"]), document["links"])
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            log.warning("node %d sent a word that makes no sense: %r", peer, error)
 
     def _on_probe(self, data: bytes, beside: Beside) -> None:
         self.doctor.heard(data, beside)

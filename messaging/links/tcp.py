@@ -25,7 +25,7 @@ from messaging.frame import FrameCodec, Rejection
 from messaging.keyring import Keyring
 from messaging.links.serial import SerialLink
 from messaging.links.udp import IP_FREEBIND, IPV6_FREEBIND, resolve
-from messaging.stream import StreamCodec, StreamRejected
+from messaging.stream import MAX_MESSAGE_BYTES, StreamCodec, StreamRejected
 
 HANDSHAKE_TIMEOUT_S = 3.0
 ATTEMPT_PART = 4
@@ -226,9 +226,12 @@ class Streams:
             connection.send(payload)
 
     def control(self, peer: int, payload: bytes) -> bool:
-        """A word to the peer's daemon, outside the channel: it is lost when the stream breaks. False without a stream."""
+        """A word to the peer's daemon, outside the channel: it is lost when the stream breaks. False without a stream,
+        or when it is larger than a message may be."""
+        if len(payload) >= MAX_MESSAGE_BYTES or peer not in self._by_peer:
+            return False
         self.send(peer, CONTROL + payload)
-        return peer in self._by_peer
+        return True
 
     def use(self, ring: Keyring) -> None:
         """End the streams whose key is no longer in the ring, once what is on its way has arrived; others are dialed."""

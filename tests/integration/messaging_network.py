@@ -534,6 +534,12 @@ async def doctor_beside(folder: Path) -> None:
         assert told.count("kept") == 3, told
         assert "! link 0: packets of 1500 bytes do not reach n2 in one piece" in told, told
         assert "! link 0: the network changes the DSCP on the way to n2" in told, told
+        on(2, "nft flush ruleset")
+        on(3, "nft add table inet t")
+        on(3, "nft add chain inet t in { type filter hook input priority 0 ; }")
+        on(3, "nft add rule inet t in ip saddr 10.77.0.2 udp dport 5410 drop")
+        told = await tried(network, 1)
+        assert "! seen from n2: link 0: UDP unicast does not pass both ways to n3: open UDP port 5410" in told, told
         assert network.views() == views
         tell(told)
 

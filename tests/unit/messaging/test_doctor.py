@@ -49,10 +49,13 @@ def test_what_arrived_here_and_what_arrived_there_are_told_apart() -> None:
     )
 )
 def test_an_authentic_frame_that_makes_no_sense_changes_nothing(document: object) -> None:
-    doctor = Doctor(CONFIG, codec(1), 5, running=True)
-    doctor.start = lambda run="", seconds=0.0: run  # type: ignore[method-assign]  # no session is of use here
-    doctor.heard(codec(2).pack(FIRST_PROBE, json.dumps(document).encode()), [])
-    assert all(len(words) <= 1 for words in doctor._findings.here.values())
+    async def scenario() -> None:
+        doctor = Doctor(CONFIG, codec(1), 5, running=True)
+        doctor.start = lambda run="", seconds=0.0: run  # type: ignore[method-assign]  # no session is of use here
+        doctor.heard(codec(2).pack(FIRST_PROBE, json.dumps(document).encode()), [])
+        assert all(len(words) <= 1 for words in doctor._findings.here.values())
+
+    asyncio.run(scenario())
 
 
 def test_what_is_not_authentic_begins_no_session() -> None:
@@ -73,9 +76,9 @@ def test_what_is_not_authentic_begins_no_session() -> None:
 def test_a_run_that_is_over_is_not_begun_again_by_its_last_words() -> None:
     async def scenario() -> None:
         doctor = Doctor(CONFIG, codec(1), 5, running=True)
-        doctor.start("x", seconds=0.0)
+        run = doctor.start(seconds=0.0)
         await doctor.finished()
-        doctor.heard(codec(2).pack(FIRST_PROBE, json.dumps({"run": "x", "way": "unicast"}).encode()), [])
+        doctor.heard(codec(2).pack(FIRST_PROBE, json.dumps({"run": run, "way": "unicast"}).encode()), [])
         assert not doctor.busy
 
     asyncio.run(scenario())
@@ -92,3 +95,24 @@ def test_a_frame_of_a_size_is_an_ip_packet_of_that_size(size: int) -> None:
     doctor = Doctor(CONFIG, codec(1), 5, running=True)
     doctor._send(CONFIG.links[0], Mouth(), f"size-{size}", [], ("127.0.0.1", 9), size)  # type: ignore[arg-type]
     assert len(sent[0]) + 28 == size
+
+
+def test_who_follows_a_run_goes_over_to_the_next_and_who_leads_one_does_not() -> None:
+    async def scenario() -> None:
+        sender, follower, leader = (
+            codec(2),
+            Doctor(CONFIG, codec(1), 5, running=True),
+            Doctor(CONFIG, codec(1), 5, running=True),
+        )
+        own = leader.start()
+        for run in ("first", "second"):
+            document = json.dumps({"run": run, "way": "unicast"}).encode()
+            for doctor in (follower, leader):
+                doctor.heard(sender.pack(FIRST_PROBE, document), [])
+                await asyncio.sleep(0)
+            assert follower.status()["run"] == run
+            assert leader.status()["run"] == own
+        follower.close()
+        leader.close()
+
+    asyncio.run(scenario())
