@@ -20,7 +20,7 @@ class ArbitratedWorld(World):
 
     def __init__(self, seed: int, count: int, quorum: QuorumConfig) -> None:
         super().__init__(seed, count, quorum)
-        self.arbiter = Arbiter({}, self.now)
+        self.judge = Arbiter({}, self.now)
         self.clients: dict[int, ArbiterClient] = {}
         self.connections: dict[int, int] = {}
         self._last = 0
@@ -33,13 +33,13 @@ class ArbitratedWorld(World):
         client = self.clients[node_id] = ArbiterClient(machine.core.config, machine.core.me)
         self._last += 1
         self.connections[node_id] = self._last
-        self.carry_out(self.arbiter.on_hello(self._last, client.hello, self.now))
+        self.carry_out(self.judge.on_hello(self._last, client.hello, self.now))
         client.on_connected(self.now)
         self.tick(machine, machine.life)
 
     def crash(self, node_id: int) -> None:
         super().crash(node_id)
-        self.carry_out(self.arbiter.on_closed(self.connections.pop(node_id)))
+        self.carry_out(self.judge.on_closed(self.connections.pop(node_id)))
 
     def _evidence(self, machine: Machine, life: int) -> None:
         """The core has asked: report at once."""
@@ -67,7 +67,7 @@ class ArbitratedWorld(World):
 
     def report(self, connection: int, report: Report) -> None:
         if connection in self.connections.values():
-            self.carry_out(self.arbiter.on_report(connection, report, self.now))
+            self.carry_out(self.judge.on_report(connection, report, self.now))
 
     def carry_out(self, effects: list[Effect]) -> None:
         for effect in effects:
