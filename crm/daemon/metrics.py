@@ -118,10 +118,9 @@ class Collector:
             families += [votes, members]
         if links is not None:
             silent = gauge("ha_cluster_corosync_ring_errors", "Links on which no other member is heard")
-            heard = [set(peer["links"]) for peer in links["peers"] if peer["state"] != "dead"]
-            silent.add(
-                sum(not any(str(link["number"]) in each for each in heard) for link in links["links"]) if heard else 0
-            )
+            alive = {peer["name"] for peer in links["peers"] if peer["state"] != "dead"}
+            over = [[peer["state"] for peer in link["peers"] if peer["name"] in alive] for link in links["links"]]
+            silent.add(sum(bool(states) and not {"up", "late"} & set(states) for states in over))
             families.append(silent)
         return families
 
@@ -170,16 +169,27 @@ class Collector:
         sent = counter("vigil_link_packets_sent_total", "Packets sent on each link")
         errors = counter("vigil_link_send_errors_total", "Packets that could not be sent on each link")
         received = counter("vigil_link_packets_received_total", "Packets received on each link")
+        up = gauge("vigil_link_up", "Whether each other node is heard over each link")
+        loss = gauge("vigil_link_loss_ratio", "Heartbeats lost of the last 128, by direction")
+        trip = gauge("vigil_link_round_trip_seconds", "There and back over each link")
         for link in links["links"]:
             number = str(link["number"])
+            for peer in link["peers"]:
+                where = {"link": number, "peer": peer["name"]}
+                up.add(float(peer["state"] in ("up", "late")), **where)
+                for direction in ("in", "out"):
+                    if peer[f"loss_{direction}"] is not None:
+                        loss.add(peer[f"loss_{direction}"] / 100, direction=direction, **where)
+                if peer["rtt_ms"] is not None:
+                    trip.add(peer["rtt_ms"] / 1000, **where)
             sent.add(link["sent"], link=number)
             errors.add(link["send_errors"], link=number)
             received.add(link["received"], link=number)
         rejected = counter("vigil_packets_rejected_total", "Packets that were not taken, by reason")
         for reason, count in links["rejected"].items():
             rejected.add(count, reason=reason)
-        up = gauge("vigil_messaging_up", "Whether messaging answers", [(1, {})])
-        return [up, silence, alive, sent, errors, received, rejected]
+        answers = gauge("vigil_messaging_up", "Whether messaging answers", [(1, {})])
+        return [answers, silence, alive, sent, errors, received, up, loss, trip, rejected]
 
     def _observers(self) -> list[Family]:
         core = self._alerting.core
