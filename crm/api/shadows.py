@@ -21,6 +21,15 @@ def path_of(name: str) -> str:
     return os.path.join(os.path.expanduser(os.environ.get(ENV_FOLDER, FOLDER)), f"{name}.xml")  # noqa: PTH118, PTH111 (pathlib costs 10 ms)
 
 
+def names() -> list[str]:
+    """The shadows that there are."""
+    try:
+        found = os.listdir(os.path.dirname(path_of("any")))  # noqa: PTH208, PTH120 (pathlib costs 10 ms)
+    except OSError:
+        return []
+    return sorted(name.removesuffix(".xml") for name in found if name.endswith(".xml"))
+
+
 def chosen() -> str | None:
     """The shadow that the environment names."""
     return os.environ.get(ENV_SHADOW) or None

@@ -15,6 +15,7 @@ from prompt_toolkit.completion import CompleteEvent, Completer, Completion
 from prompt_toolkit.document import Document
 
 from agents.metadata import AgentMetadata
+from crm.api import shadows
 from crm.api.errors import ApiError
 from crm.cib import options as cib_options
 from crm.cib.values import BOOLEAN, Type
@@ -108,6 +109,9 @@ def _arguments(command: Any, given: list[str], current: str, full: tuple[str, ..
     parameter = arguments[min(place, len(arguments) - 1)]
     if place >= len(arguments) and parameter.nargs != -1:
         return
+    if full[0] == "cib" and parameter.name in ("name", "names"):
+        yield from (shadows.LIVE, *shadows.names())
+        return
     yield from _named(str(parameter.name), known)
 
 
@@ -121,6 +125,10 @@ def _named(name: str, known: Known) -> Iterable[str]:
             return ["changed", "xml", *known.kinds, *known.nodes]
         case "group":
             return known.of("group")
+        case "what":
+            return [*known.resources, *known.nodes]
+        case "operation":
+            return ["start", "stop", "monitor", "probe", "promote", "demote"]
         case "agent":
             return _agents(known, "")
         case "words":

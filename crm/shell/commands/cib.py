@@ -87,8 +87,8 @@ def _use(shell: Shell, name: str) -> None:
 @app.command("list")
 def list_shadows(context: typer.Context) -> None:
     """Print the shadows."""
-    for path in sorted(shadow_path("x").parent.glob("*.xml")):
-        shell_of(context).say(path.stem)
+    for name in shadows.names():
+        shell_of(context).say(name)
 
 
 @app.command()
