@@ -97,8 +97,18 @@ CLUSTER_PROPERTIES: Final = _table(
         "Whether remote nodes are fenced by a partition without quorum.",
     ),
     Option("cluster-delay", INTERVAL, "60s", "Round trip over the network, added to the time limits of actions."),
-    Option("load-threshold", PERCENT, "80%", "Load of a node above which fewer actions are run there."),
-    Option("node-action-limit", INTEGER, "0", "Actions that a node may run at once; 0: twice its number of cores."),
+    Option(
+        "load-threshold",
+        PERCENT,
+        "80%",
+        "Load of a node (its processes, of one for each core) above which it is given half as many actions at a time; 0: never.",
+    ),
+    Option(
+        "node-action-limit",
+        INTEGER,
+        "0",
+        "Actions that a node is given at once; 0: twice its number of cores, at least 4.",
+    ),
     Option("batch-limit", INTEGER, "0", "Actions that the cluster may run at once; 0: chosen from the load."),
     Option("migration-limit", INTEGER, "-1", "Live migrations that a node may take part in at once; -1: no limit."),
     Option(
@@ -246,9 +256,8 @@ ALERT_META: Final = _table(
 
 WITHOUT_EFFECT: Final = frozenset(
     {
-        *("fencing-reaction", "load-threshold", "node-action-limit", "remove-after-stop", "election-timeout"),
+        *("fencing-reaction", "remove-after-stop", "election-timeout"),
         *("join-integration-timeout", "join-finalization-timeout", "transition-delay"),
-        *("pe-error-series-max", "pe-warn-series-max", "pe-input-series-max"),
     }
 )
 """Taken without complaint, since configurations that come from elsewhere have them; Vigil does not need them, or does it in its own way."""

@@ -18,7 +18,12 @@ RECHECK_INTERVAL_MS: Final = 15 * 60_000
 SHUTDOWN_ESCALATION_MS: Final = 20 * 60_000
 FENCING_MAX_ATTEMPTS: Final = 10
 LOAD_THRESHOLD_PERCENT: Final = 80
-INPUT_SERIES_MAX: Final = {"error": -1, "warn": 5000, "input": 4000}
+INPUT_SERIES: Final = {
+    "error": ("pe-error-series-max", -1),
+    "warn": ("pe-warn-series-max", 5000),
+    "input": ("pe-input-series-max", 4000),
+}
+"""Of each series of inputs: the option that limits it, and its default."""
 STOP_ALLOWANCE_MS: Final = 1_000
 CRM_RESTART_GRACE_MS: Final = 5_000
 """How long the crm of a member may be absent (it is being restarted) before the node counts as without one."""
@@ -77,8 +82,9 @@ def start_failure_is_fatal(document: etree._Element) -> bool:
 
 def input_series_max(document: etree._Element, series: str) -> int:
     """How many inputs of decisions are kept of a series (`error`, `warn`, `input`); negative: all."""
-    text = option(document, f"pe-{series}-series-max") or ""
-    return int(text) if text.lstrip("-").isdigit() else INPUT_SERIES_MAX[series]
+    name, default = INPUT_SERIES[series]
+    text = option(document, name) or ""
+    return int(text) if text.lstrip("-").isdigit() else default
 
 
 def node_action_limit(document: etree._Element) -> int:
