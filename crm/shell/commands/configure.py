@@ -240,6 +240,19 @@ def verify(context: typer.Context) -> None:
 
 
 @app.command()
+def upgrade(context: typer.Context) -> None:
+    """Bring the configuration to the newest schema: old syntax is converted."""
+    shell = shell_of(context)
+    if shell.pending is not None and shell.pending.changed:
+        raise ShellError("there are edits that are not committed; commit or refresh first")
+    before = shell.session.query_cib().get("validate-with", "no schema")
+    shell.session.apply("upgrade")
+    shell.pending = None
+    after = shell.session.query_cib().get("validate-with", "")
+    shell.say(f"the configuration is of {after} already" if before == after else f"upgraded from {before} to {after}")
+
+
+@app.command()
 def simulate(context: typer.Context) -> None:
     """Show what the cluster would do, were what was edited committed."""
     shell = shell_of(context)
