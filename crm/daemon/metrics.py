@@ -120,8 +120,16 @@ class Collector:
             silent = gauge("ha_cluster_corosync_ring_errors", "Links on which no other member is heard")
             alive = {peer["name"] for peer in links["peers"] if peer["state"] != "dead"}
             over = [[peer["state"] for peer in link["peers"] if peer["name"] in alive] for link in links["links"]]
-            silent.add(sum(bool(states) and not {"up", "late"} & set(states) for states in over))
-            families.append(silent)
+            faulty = [bool(states) and not {"up", "late"} & set(states) for states in over]
+            silent.add(sum(faulty))
+            rings = gauge(
+                "ha_cluster_corosync_rings", "The links of this node; 1, or 0 when no other member is heard on it"
+            )
+            ring, me = "" if view is None else str(view.view_id), str(self._node.settings.node_id)
+            for link, wrong in zip(links["links"], faulty, strict=True):
+                number, address = str(link["number"]), str(link["address"])
+                rings.add(float(not wrong), number=number, address=address, node_id=me, ring_id=ring)
+            families += [silent, rings]
         return families
 
     # --- this node ---------------------------------------------------------------------------------------------------
