@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 from typing import Any
 
@@ -83,5 +84,39 @@ def test_a_node_that_dies_in_the_middle_is_named_and_the_next_run_ends_what_was_
             await cluster.crms[1].client.query("keys.rotate")
             assert (await ended(cluster.crms[1]))["text"] == "all nodes use key 2, and it alone"
             assert (tmp_path / "keys3").read_text() == (tmp_path / "keys1").read_text()
+
+    asyncio.run(scenario())
+
+
+def test_encryption_is_switched_on_node_by_node_and_then_demanded(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with RealCluster(tmp_path, 2) as cluster:
+            await cluster.start()
+            for wanted in ("aes-256-gcm-optional", "aes-256-gcm"):
+                for number, node in cluster.nodes.items():
+                    document = json.loads(node.resolved.read_text())
+                    document["cluster"]["encryption"] = wanted
+                    node.resolved.write_text(json.dumps(document))
+                    node.kill()
+                    await cluster.crms[number].close()
+                    await cluster.start(number)
+            views = len(cluster.crms[1].views)
+            for crm in cluster.crms.values():
+                answer = await crm.client.query("links")
+                assert answer["encryption"] == "aes-256-gcm"
+                crm.client.multicast(b"secret")
+            for crm in cluster.crms.values():
+                await crm.until(lambda crm=crm: sum(isinstance(e, Delivered) for e in crm.seen) == 2, "both messages")
+            # Who does not encrypt is not heard by those who demand it.
+            document = json.loads(cluster.nodes[2].resolved.read_text())
+            document["cluster"]["encryption"] = "none"
+            cluster.nodes[2].resolved.write_text(json.dumps(document))
+            cluster.nodes[2].kill()
+            cluster.nodes[2].start()
+            await cluster.crms[1].until(lambda: len(cluster.crms[1].views) > views, "a view without it")
+            async with asyncio.timeout(10):
+                while not (await cluster.crms[1].client.query("links"))["rejected"].get("not-encrypted"):  # noqa: ASYNC110
+                    await asyncio.sleep(0.05)
+            assert cluster.crms[1].view.member_ids == {1}
 
     asyncio.run(scenario())
