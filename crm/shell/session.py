@@ -39,7 +39,7 @@ class Done(Exception):
 READING: Final = frozenset(
     {
         *("cib.query", "cib.history", "cib.version", "status", "membership", "attribute.query"),
-        *("events.recent", "wait", "messaging.query"),
+        *("events.recent", "events.query", "metrics", "wait", "messaging.query"),
     }
 )
 """Methods that change nothing."""
