@@ -173,13 +173,13 @@ class LinkMonitor:
         ]
 
     def fresh_links(self, peer: int, now_us: int) -> list[int]:
-        """The links over which a peer is heard, the last first."""
+        """The links over which a peer is heard: in their order, but those first that missed no heartbeat lately."""
         heard = [
-            (path.heard_us, link)
+            (now_us - path.heard_us > self._warntime_us // 2, link)
             for (link, other), path in self._paths.items()
             if other == peer and self._fresh(path.heard_us, now_us)
         ]
-        return [link for _, link in sorted(heard, reverse=True)]
+        return [link for _, link in sorted(heard)]
 
     def review(self, now_us: int, fallback: Iterable[int]) -> list[Report]:
         """Note what has changed; what people should know of it. `fallback`: links whose configuration permits it."""

@@ -195,7 +195,7 @@ class Network:
         return self._config.links[link].mode is LinkMode.SERIAL
 
     def _ways(self, peer: int) -> list[int]:
-        """The links in the order in which a stream should try them: those that live first, serial lines last of these."""
+        """The links in the order in which a stream should try them: those that live first, networks before serial lines."""
         fresh = sorted(self.monitor.fresh_links(peer, now_us()), key=self._is_serial)
         rest = [link for link, on in enumerate(self._on) if peer in on and link not in fresh]
         return fresh + sorted(rest, key=self._is_serial)
