@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 from crm.events import follow
+from crm.events.bounds import shortened
 
 Record = dict[str, Any]
 
@@ -29,8 +30,6 @@ MAX_WAITING: Final = 20_000
 """Records that may wait for the disk."""
 FLUSH_LIMIT_S: Final = 1.0
 """How long a reader waits for what is being written."""
-MAX_ITEMS: Final = 50
-"""Of a list in a record: how many are written."""
 NAME: Final = "events.jsonl"
 _BLOCK: Final = 256 * 1024
 
@@ -205,11 +204,8 @@ def _backwards(file: BinaryIO) -> Iterator[bytes]:
 
 
 def encode(record: Record) -> bytes:
-    """One line. Lists are cut to what a person reads."""
-    for key, value in record.items():
-        if isinstance(value, list) and len(value) > MAX_ITEMS:
-            record = {**record, key: value[:MAX_ITEMS], f"{key}_left_out": len(value) - MAX_ITEMS}
-    return _encoder.encode(record).encode("utf-8", "replace") + b"\n"
+    """One line."""
+    return _encoder.encode(shortened(record)).encode("utf-8", "replace") + b"\n"
 
 
 def _decode(line: bytes) -> Record | None:

@@ -3,7 +3,7 @@
 Theory of operation. Each happening, decision, action and result is one flat record: `seq` (counts from 1 in each life of the daemon), `event` (its
 name), `time_ms` (wall clock), `mono_ms`, `order` (`crm.events.clock`: sorts the records of all nodes), `node` (who says so), `cause` (`crm.events.causes`: the
 id that follows from what began it to everything that came of it), and its own fields. The last `RING` are kept in memory for those who
-ask later; listeners (subscribers, the event log on disk, alerts, metrics) get each as it happens. The log line is the same
+ask later, long lists in them cut; listeners (subscribers, the event log on disk, alerts, metrics) get each as it happens. The log line is the same
 record in words; of details, only when the log is to have everything (`debug`).
 
 `stamp` and `hear` put the order of records into messages between nodes, so that a consequence on one node sorts after its cause on another.
@@ -19,6 +19,7 @@ from typing import Any, Final
 
 from crm.daemon import clock
 from crm.events import words
+from crm.events.bounds import shortened
 from crm.events.clock import STAMP_BYTES, HybridClock
 
 RING: Final = 1000
@@ -57,7 +58,7 @@ class Journal:
         }
         for key, value in (fields or {}).items():
             event[f"{key}_" if key in words.RESERVED else key] = value
-        self._ring.append(event)
+        self._ring.append(shortened(event))
         level = logging.DEBUG if words.is_detail(event) else _LEVELS[words.level(event)]
         if _log.isEnabledFor(level):
             _log.log(level, "%s", words.line(event))

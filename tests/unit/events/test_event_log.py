@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
-from crm.daemon.eventlog import MAX_ITEMS, MAX_WAITING, EventLog, Files, read
+from crm.daemon.eventlog import MAX_WAITING, EventLog, Files, read
+from crm.daemon.journal import Journal
+from crm.events.bounds import MAX_ITEMS, MAX_TEXT, shortened
 
 
 def record(number: int, cause: str = "", **fields: Any) -> dict[str, Any]:
@@ -86,6 +88,19 @@ def test_a_long_list_is_cut_and_says_so(tmp_path: Path) -> None:
     asyncio.run(_append(files, [record(1, values=list(range(MAX_ITEMS + 7)))]))
     (found,) = read(files, frozenset(), 0, 1)
     assert len(found["values"]) == MAX_ITEMS and found["values_left_out"] == 7
+
+
+def test_what_is_kept_in_memory_does_not_grow_with_what_happened() -> None:
+    journal = Journal("n1")
+    heard: list[dict[str, Any]] = []
+    journal.listeners.append(heard.append)
+    journal.record("attributes", {"values": [["n1", str(number), "1"] for number in range(5000)], "text": "x" * 10_000})
+    (kept,) = journal.recent()
+    assert len(kept["values"]) == MAX_ITEMS and kept["values_left_out"] == 5000 - MAX_ITEMS
+    assert len(kept["text"]) == MAX_TEXT
+    assert len(heard[0]["values"]) == 5000, "who alerts them gets all"
+    small = {"a": [1], "b": "x"}
+    assert shortened(small) is small
 
 
 class Unwilling(Files):
