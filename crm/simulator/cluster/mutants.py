@@ -13,7 +13,6 @@ from crm.controller import membership
 from crm.controller.core import Controller
 from crm.controller.dc import Coordinator
 from crm.controller.effects import Effect
-from crm.controller.election import Facts
 from crm.controller.graph import Graph
 from crm.controller.messages import Changes
 from crm.controller.outbox import Outbox
@@ -122,15 +121,6 @@ def _two_dcs() -> tuple[Patch, ...]:
     return ((Controller, "_check_synced", vain),)
 
 
-def _tell_no_history() -> tuple[Patch, ...]:
-    facts = Controller._facts
-
-    def silent(self: Controller, *arguments: Any) -> Facts:
-        return replace(facts(self, *arguments), history_current=True)
-
-    return ((Controller, "_facts", silent),)
-
-
 def _forget_pending() -> tuple[Patch, ...]:
     return ((Coordinator, "_under_way", lambda self, action: None),)
 
@@ -200,7 +190,6 @@ MUTANTS: Final = {
         Mutant("highest-version", "after a partition the CIB with the highest version is taken", _highest_version),
         Mutant("keep-nothing-aside", "a configuration that is not taken is thrown away", _keep_nothing_aside),
         Mutant("two-dcs", "each member takes itself for the DC", _two_dcs),
-        Mutant("tell-no-history", "a member that joins does not tell what ran on it", _tell_no_history),
         Mutant("forget-pending", "the next decision does not know of operations under way", _forget_pending),
         Mutant("lose-undelivered", "what was not delivered is not sent again", _lose_undelivered),
         Mutant("no-result", "the end of an action is not told", _no_result),

@@ -103,9 +103,9 @@ def draw(rng: random.Random) -> ClusterSwarm:
         switches=Switches(fails=rng.choice([0.0, 0.2, 0.5]), mute=rng.choice([0.0, 0.2]), slow=rng.choice([0.0, 0.3])),
         faults=faults,
         weights=tuple(rng.randint(1, 4) for _ in faults),
-        safety_ms=rng.choice([15_000, 30_000, 45_000]),
+        safety_ms=rng.choice([15_000, 25_000, 35_000]),
         fault_gap_ms=rng.choice([500, 2000, 6000]),
-        client_gap_ms=rng.choice([0, 100, 400, 1500]),
+        client_gap_ms=rng.choice([0, 200, 500, 1500]),
         restart_ms=rng.choice([50, 300, 1000]),
         decide_ms=rng.choice([5, 30, 200]),
     )
