@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 
 import pytest
 from hypothesis import given, settings
@@ -173,7 +172,7 @@ def test_a_document_that_is_something_else_is_reported_within_bounds() -> None:
     assert items[0].message.startswith("the attribute admin_epoch is missing")
 
 
-def test_two_thousand_resources_are_verified_in_well_under_a_second() -> None:
+def test_one_fault_among_two_thousand_resources_is_found() -> None:
     document = xml.empty()
     resources = xml.ensure_section(document, "resources")
     for number in range(2000):
@@ -186,9 +185,9 @@ def test_two_thousand_resources_are_verified_in_well_under_a_second() -> None:
                 "</operations></primitive>"
             )
         )
-    begin = time.perf_counter()
     assert verify(document) == []
-    assert time.perf_counter() - begin < 1
+    resources[-1].set("class", "oCF")
+    assert {item.element for item in verify(document)} == {"primitive r1999"}
 
 
 # Changes
