@@ -132,6 +132,8 @@ class Arbiter:
 
     def on_hello(self, connection: int, hello: Hello, now_ms: int) -> list[Effect]:
         """A node has connected and said who it is; that it may speak for its cluster is known already."""
+        if connection in self._connections:
+            return [Close(connection), *self.on_closed(connection)]  # it has said who it is
         refusal = _refusal(hello)
         docket = self._dockets.setdefault(hello.cluster, Docket(hello.cluster))
         known = docket.voters.get(hello.node_id)

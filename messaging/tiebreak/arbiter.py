@@ -100,7 +100,7 @@ class NetworkArbiter:
     async def _until_followed(self) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(HAND_OVER_INTERVALS * self._rules.interval_ms / 1000):
-                while not self._core.followed:
+                while not self._core.followed and not self._trouble:
                     self._answered.clear()
                     await self._answered.wait()
 
@@ -194,6 +194,7 @@ class NetworkArbiter:
         if why != self._trouble:
             log.warning("arbiter %s: %s", self._rules.address, why)
         self._trouble = why
+        self._answered.set()  # who waits for the others need not wait for an arbiter that is not there
 
     # --- reports
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import random
 import signal
 import socket
 import ssl
@@ -269,6 +270,9 @@ def test_nonsense_ends_the_connection_and_nothing_else(arbiter: Running) -> None
     certificate = arbiter.folder / "clusters" / "c.pem"
     for raw in (b"\xff\xff\xff\xff", b"\0\0\0\x02{}", b"\0\0\0\x05[1,2]", encode(Verdict(1, 1, (1,), ""))):
         assert talk(arbiter, certificate, hello(), raw=raw) == []
+    assert talk(arbiter, certificate, hello(), hello(node_id=2), Report(1, (1, 2), False, ())) == [], (
+        "one node a connection"
+    )
     for wrong in (hello(version=9), hello(node_id=3)):
         (refused,) = talk(arbiter, certificate, wrong)
         assert isinstance(refused, Refused)
@@ -277,6 +281,23 @@ def test_nonsense_ends_the_connection_and_nothing_else(arbiter: Running) -> None
 
 
 # --- small parts --------------------------------------------------------------------------------------------------------
+
+
+def test_a_node_does_not_wait_for_an_arbiter_that_is_not_there(arbiter: Running) -> None:
+    async def run() -> None:
+        arbiter.kill()
+        node = Node(arbiter, 1)
+        node.edge._rules = replace(node.edge._rules, interval_ms=60_000)
+        began = time.monotonic()
+        try:
+            await node.edge.settle(node.told)
+            await node.edge.hand_over()
+        finally:
+            node.edge.close()
+        assert time.monotonic() - began < WAIT_S
+        assert not node.edge.status()["connected"]
+
+    asyncio.run(run())
 
 
 def test_messages_come_back_as_they_were_and_nothing_else_is_one() -> None:
@@ -351,3 +372,21 @@ def test_it_ends_when_asked_and_shows_who_is_connected(arbiter: Running) -> None
     assert arbiter.process is not None
     os.kill(arbiter.process.pid, signal.SIGTERM)
     assert arbiter.process.wait(WAIT_S) == 0
+
+
+def test_whatever_bytes_come_they_are_messages_or_malformed() -> None:
+    rng = random.Random(7)
+    frames = [encode(hello()), encode(Report(3, (1, 2), True, ())), encode(Verdict(3, 4, (1, 2), "why", (2,), True))]
+    taken = refused = 0
+    for _ in range(3000):
+        data = bytearray(rng.choice(frames))
+        for _ in range(rng.randint(0, 3)):
+            data[rng.randrange(len(data))] = rng.randrange(256)
+        try:
+            taken += len(Decoder().feed(bytes(data)))
+        except Malformed:
+            refused += 1
+    assert taken and refused
+    deep = b"[" * 10_000
+    with pytest.raises(Malformed):
+        Decoder().feed(len(deep).to_bytes(4, "big") + deep)
