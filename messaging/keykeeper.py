@@ -13,10 +13,10 @@ from typing import Any
 from messaging import keyring
 from messaging.config import MessagingConfig
 from messaging.errors import SetupError
-from messaging.keyring import KEY_BYTES, Key
+from messaging.keyring import Key
 from messaging.links.network import Network
-from messaging.rotation import STEP_MS, Adopt, Effect, KeyRotation
-from messaging.sealing import NONCE_BYTES
+from messaging.rotation import FRESH_BYTES, STEP_MS, Adopt, Effect, KeyRotation
+from messaging.sealing import SECRET_BYTES
 
 log = logging.getLogger("messaging")
 
@@ -57,7 +57,7 @@ class KeyKeeper:
 
     def rotate(self) -> dict[str, Any]:
         """Begin a rotation, or finish one that was interrupted. ValueError says why not."""
-        run, fresh = os.urandom(8).hex(), os.urandom(KEY_BYTES + NONCE_BYTES)
+        run, fresh = os.urandom(8).hex(), os.urandom(FRESH_BYTES)
         connected = frozenset(peer for peer in self._peers if self._network.streams.link_of(peer) is not None)
         self._perform(self._rotation.start(run, fresh, connected, _now_ms()))
         asyncio.get_running_loop().call_later(STEP_MS / 1000, self._tick)
@@ -68,7 +68,7 @@ class KeyKeeper:
 
     def on_document(self, peer: int, document: dict[str, Any]) -> None:
         """A word of a peer about keys. ValueError, KeyError or TypeError when it is none."""
-        self._perform(self._rotation.on_document(peer, document, _now_ms()))
+        self._perform(self._rotation.on_document(peer, document, os.urandom(SECRET_BYTES), _now_ms()))
 
     def _tick(self) -> None:
         self._perform(self._rotation.tick(_now_ms()))

@@ -11,9 +11,10 @@ stops, all nodes accept what all nodes send with: a node that dies, a coordinato
 cut leaves a cluster that works. The next run reads off the key files how far it came and goes on from there. That is
 why all nodes must be there to begin with, and why a step that somebody does not answer ends the run with his name.
 
-Ids only grow, so the highest id anywhere is the new key. A new key travels sealed under the present one
-(`messaging.sealing`), over streams that are authenticated besides; whoever has the present key can read it, and the
-one reason to rotate after a leak is to do so before it is used.
+Ids only grow, so the highest id anywhere is the new key. A new key travels sealed under a secret that the coordinator
+and each node agree on anew in every run (the publics go with `ask` and its answer), mixed with the present key, over
+streams that are authenticated by the present key. So somebody who has the present key and records the network cannot
+read the new one; he would have to stand in the middle of every connection while it is rotated.
 
 `KeyRotation` does no I/O. Its methods return what is to be done: `Adopt` (write the key file and use it; then tell
 `then`, or when it cannot be written `otherwise`) and `Tell`.
@@ -28,7 +29,10 @@ from enum import StrEnum
 from typing import Any
 
 from messaging.keyring import KEY_BYTES, MAX_KEY_ID, MAX_KEYS, Key, Keyring
-from messaging.sealing import NONCE_BYTES, Sealer
+from messaging.sealing import NONCE_BYTES, SECRET_BYTES, Sealer, agree, public_of
+
+FRESH_BYTES = KEY_BYTES + NONCE_BYTES + SECRET_BYTES
+"""Random bytes that a run needs."""
 
 STEP_MS = 10_000
 """How long everybody may take for one step."""
@@ -85,11 +89,12 @@ class KeyRotation:
         self._answers: dict[int, dict[str, Any]] = {}
         self._text = "no rotation was asked for since this daemon started"
         self._fresh = b""
+        self._secret: tuple[str, bytes] = ("", b"")  # of the run in which this node was last asked
 
     # --- leading
 
     def start(self, run: str, fresh: bytes, connected: frozenset[int], now_ms: int) -> list[Effect]:
-        """Begin, or go on with one that was interrupted. `fresh` is random: a secret and two nonces. ValueError: why not."""
+        """Begin, or go on with one that was interrupted. `fresh` is random. ValueError: why not."""
         if self._step not in (Step.IDLE, Step.DONE, Step.FAILED):
             raise ValueError(f"a rotation is running: {self._text}")
         missing = [self._names[node] for node in sorted(self._others - connected)]
@@ -102,28 +107,35 @@ class KeyRotation:
         return self._begin(Step.ASK, now_ms)
 
     def _begin(self, step: Step, now_ms: int) -> list[Effect]:
-        self._step, self._answers = step, {}
+        asked, self._answers = self._answers, {}
+        self._step = step
         self.due_ms = now_ms + STEP_MS
         document: dict[str, Any] = {"keys": step.value, "run": self._run}
         effects: list[Effect] = []
         if self._target is not None and step is not Step.ASK:
             document["id"] = self._target.key_id
-            if step is Step.ADD:
-                document.update(self._sealed(self._target))
             # This node goes first: nobody has a key that the coordinator could lose.
             effects.append(Adopt(_after(step, self.ring, self._target), (), ()))
         what = "asking all nodes for their keys" if step is Step.ASK else f"{step.value} of key {document['id']}"
         self._text = f"{what}: waiting for {self._missing()}"
-        effects += [Tell(peer, document) for peer in sorted(self._others)]
+        document["public"] = public_of(self._own_secret()).hex()
+        for peer in sorted(self._others):
+            sealed = {}
+            if step is Step.ADD and self._target is not None:
+                sealed = self._sealed(self._target, bytes.fromhex(str(asked[peer]["public"])))
+            effects.append(Tell(peer, {**document, **sealed}))
         return effects if self._others else [*effects, *self._advance(now_ms)]
 
     def _missing(self) -> str:
         return " ".join(self._names[node] for node in sorted(self._others - self._answers.keys()))
 
-    def _sealed(self, key: Key) -> dict[str, Any]:
+    def _own_secret(self) -> bytes:
+        return self._fresh[KEY_BYTES + NONCE_BYTES :]
+
+    def _sealed(self, key: Key, public: bytes) -> dict[str, Any]:
         under = self.ring.sending
         nonce = self._fresh[KEY_BYTES : KEY_BYTES + NONCE_BYTES]
-        sealer = Sealer(under.derive(b"key wrap"))
+        sealer = Sealer(under.derive(b"key wrap", agree(self._own_secret(), public)))
         sealed = sealer.seal(int.from_bytes(nonce, "big"), key.line.encode("ascii"), b"vigil key")
         return {"under": under.key_id, "nonce": nonce.hex(), "sealed": sealed.hex()}
 
@@ -147,13 +159,13 @@ class KeyRotation:
         self._step, self.due_ms = step, None
         assert self._target is not None
         self._text = f"all nodes use key {self._target.key_id}, and it alone"
-        self._target = None
+        self._target, self._fresh = None, b""
         return []
 
     def _fail(self, why: str) -> list[Effect]:
         safe = SAFE.get(self._step, "")
         self._text = f"{why}; {safe}: run crm cluster rotate-key again when that is mended"
-        self._step, self.due_ms, self._target = Step.FAILED, None, None
+        self._step, self.due_ms, self._target, self._fresh = Step.FAILED, None, None, b""
         return []
 
     def own_file_failed(self, why: str) -> list[Effect]:
@@ -172,15 +184,16 @@ class KeyRotation:
 
     # --- both
 
-    def on_document(self, peer: int, document: Mapping[str, Any], now_ms: int) -> list[Effect]:
-        """A word of a peer. ValueError, KeyError or TypeError when it is none."""
+    def on_document(self, peer: int, document: Mapping[str, Any], fresh: bytes, now_ms: int) -> list[Effect]:
+        """A word of a peer; `fresh` are `SECRET_BYTES` of random. ValueError, KeyError or TypeError when it is none."""
         word = str(document["keys"])
         if word == "answer":
             return self._on_answer(peer, document, now_ms)
         reply = {"keys": "answer", "run": str(document["run"]), "step": word}
         failed = Tell(peer, {**reply, "failed": f"{self._names[self._me]} cannot write its key file"})
         if word == Step.ASK:
-            return [Tell(peer, {**reply, **summary(self.ring)})]
+            self._secret = (str(document["run"]), fresh)
+            return [Tell(peer, {**reply, **summary(self.ring), "public": public_of(fresh).hex()})]
         try:
             keys = self._asked(Step(word), document)
         except ValueError as error:
@@ -217,16 +230,21 @@ class KeyRotation:
         under = self.ring.find(int(document["under"]))
         if under is None:
             raise ValueError("does not have the key that the new one is sealed with")
+        run, secret = self._secret
+        if run != document["run"] or not run:
+            raise ValueError("was sent a key without having been asked before")
         nonce, sealed = bytes.fromhex(document["nonce"]), bytes.fromhex(document["sealed"])
-        opened = Sealer(under.derive(b"key wrap")).open(
+        self._secret = ("", b"")  # for one key only
+        agreed = agree(secret, bytes.fromhex(document["public"]))
+        opened = Sealer(under.derive(b"key wrap", agreed)).open(
             int.from_bytes(nonce[:NONCE_BYTES], "big"), sealed, b"vigil key"
         )
         if opened is None:
             raise ValueError("cannot open the new key")
-        number, _, secret = opened.decode("ascii").partition(" ")
-        if number != str(key_id) or not 1 <= key_id <= MAX_KEY_ID or len(bytes.fromhex(secret)) != KEY_BYTES:
+        number, _, digits = opened.decode("ascii").partition(" ")
+        if number != str(key_id) or not 1 <= key_id <= MAX_KEY_ID or len(bytes.fromhex(digits)) != KEY_BYTES:
             raise ValueError("was sent a key that is none")
-        return Key(key_id, bytes.fromhex(secret))
+        return Key(key_id, bytes.fromhex(digits))
 
 
 def summary(ring: Keyring) -> dict[str, Any]:

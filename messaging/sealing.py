@@ -6,7 +6,7 @@ Nonces are never used twice under one key, because every key that encrypts is us
 |---|---|---|
 | datagrams and serial frames | cluster, sender, incarnation, link | the sequence on that link |
 | records of a stream | both ends' fresh random numbers, the direction | the record's place |
-| a new key on its way | nothing else | 96 random bits |
+| a new key on its way | a secret that both ends have just agreed on (X25519) | 96 random bits |
 
 An incarnation is written to disk before anything is sent in it and is never used again; when the disk has lost it, the
 next one starts from the clock in milliseconds. So a restart gives other keys. What the rule cannot cover is a machine
@@ -20,6 +20,23 @@ from collections.abc import Callable
 
 TAG_BYTES = 16
 NONCE_BYTES = 12
+
+
+SECRET_BYTES = 32
+
+
+def public_of(secret: bytes) -> bytes:
+    """What may be told of a random secret, so that the other end can agree on one with us (X25519, RFC 7748)."""
+    from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
+    return X25519PrivateKey.from_private_bytes(secret).public_key().public_bytes_raw()
+
+
+def agree(secret: bytes, public: bytes) -> bytes:
+    """The secret that both ends come to, and nobody who only listens. ValueError when the other's word is none."""
+    from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+
+    return X25519PrivateKey.from_private_bytes(secret).exchange(X25519PublicKey.from_public_bytes(public))
 
 
 class Sealer:

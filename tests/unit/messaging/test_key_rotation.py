@@ -11,10 +11,12 @@ from hypothesis import strategies as st
 
 from messaging import keyring
 from messaging.keyring import Key, Keyring
-from messaging.rotation import STEP_MS, Adopt, Effect, KeyRotation, Step, Tell, summary
+from messaging.rotation import FRESH_BYTES, STEP_MS, Adopt, Effect, KeyRotation, Step, Tell, summary
+from messaging.sealing import SECRET_BYTES, Sealer
 
 NAMES = {1: "n1", 2: "n2", 3: "n3"}
-FRESH = bytes(range(44))
+FRESH = bytes(range(FRESH_BYTES))
+SECRET = bytes(range(100, 132))
 
 
 def ring(*ids: int) -> Keyring:
@@ -31,6 +33,7 @@ class Cluster:
         self.down: set[int] = set()
         self.wire: list[tuple[int, int, bytes]] = []
         self.now_ms = 0
+        self.rng = random.Random(1)
         self.boot()
 
     def boot(self) -> None:
@@ -71,8 +74,14 @@ class Cluster:
             sender, target, data = self.wire.pop(0)
             done += 1
             if target not in self.down and sender not in self.down:
-                self.perform(target, self.nodes[target].on_document(sender, json.loads(data), self.now_ms))
+                self.perform(
+                    target, self.nodes[target].on_document(sender, json.loads(data), self.secret(), self.now_ms)
+                )
         return done
+
+    def secret(self) -> bytes:
+        """Random bytes for a node that is asked."""
+        return self.rng.randbytes(SECRET_BYTES)
 
     def ids(self) -> list[list[int]]:
         return [list(ring.keys) for ring in self.files.values()]
@@ -99,15 +108,52 @@ def test_the_new_key_is_never_on_the_wire_in_the_clear() -> None:
     assert bytes.fromhex(secret) not in said
 
 
+def words_until_sealed(cluster: Cluster) -> tuple[list[dict[str, object]], dict[str, object]]:
+    """What was said before the first word that carries the new key, and that word."""
+    said: list[dict[str, object]] = []
+    while True:
+        word = json.loads(cluster.wire[0][2])
+        if "sealed" in word:
+            return said, word
+        said.append(word)
+        cluster.deliver(1)
+
+
 def test_who_does_not_have_the_present_key_cannot_read_the_new_one() -> None:
     cluster = Cluster(1)
     cluster.start()
-    cluster.deliver(4)
-    sealed = next(json.loads(data) for _, _, data in cluster.wire if b"sealed" in data)
+    said, sealed = words_until_sealed(cluster)
     other = KeyRotation(2, NAMES, Keyring(Key(1, b"x" * 32), {1: Key(1, b"x" * 32)}))
-    (effect,) = other.on_document(1, sealed, 0)
+    other.on_document(1, said[0], SECRET, 0)
+    (effect,) = other.on_document(1, sealed, SECRET, 0)
     assert isinstance(effect, Tell)
     assert "cannot open" in effect.document["failed"]
+
+
+def test_who_has_the_present_key_and_listened_cannot_read_the_new_one() -> None:
+    cluster = Cluster(1)
+    cluster.start()
+    said, sealed = words_until_sealed(cluster)
+    listener = KeyRotation(2, NAMES, ring(1))
+    listener.on_document(1, said[0], SECRET, 0)  # he lacks what node 2 drew
+    (effect,) = listener.on_document(1, sealed, SECRET, 0)
+    assert isinstance(effect, Tell)
+    assert "cannot open" in effect.document["failed"]
+    nonce, hidden = bytes.fromhex(str(sealed["nonce"])), bytes.fromhex(str(sealed["sealed"]))
+    publics = [bytes.fromhex(str(word["public"])) for word in said]
+    for guess in (b"", *publics):
+        sealer = Sealer(ring(1).sending.derive(b"key wrap", guess))
+        assert sealer.open(int.from_bytes(nonce, "big"), hidden, b"vigil key") is None
+
+
+def test_a_key_that_comes_without_a_question_before_is_refused() -> None:
+    cluster = Cluster(1)
+    cluster.start()
+    _, sealed = words_until_sealed(cluster)
+    late = KeyRotation(2, NAMES, ring(1))
+    (effect,) = late.on_document(1, sealed, SECRET, 0)
+    assert isinstance(effect, Tell)
+    assert "without having been asked" in effect.document["failed"]
 
 
 def total() -> int:
@@ -132,7 +178,7 @@ def test_wherever_it_is_interrupted_all_understand_each_other_and_the_next_run_e
     cluster.check()
     cluster.boot()
     for _ in range(2):  # the first may have nothing to do but to finish
-        cluster.start(fresh=bytes(44))
+        cluster.start(fresh=bytes(FRESH_BYTES))
         cluster.deliver()
         assert cluster.nodes[1].status()["step"] == Step.DONE
     assert len({tuple(each) for each in cluster.ids()}) == 1
@@ -204,7 +250,7 @@ def test_words_that_make_no_sense_change_nothing(document: dict[str, object]) ->
     cluster = Cluster(1)
     document["keys"] = random.Random(str(document)).choice(["ask", "add", "switch", "retire", "answer", "what"])
     try:
-        effects = cluster.nodes[2].on_document(1, document, 0)
+        effects = cluster.nodes[2].on_document(1, document, SECRET, 0)
     except (ValueError, KeyError, TypeError):
         return
     assert not any(isinstance(effect, Adopt) and len(effect.keys) != 1 for effect in effects)
