@@ -158,12 +158,15 @@ class AttributeTable:
         self._delays.update(told.delays)
         if told.node_id == self._me:
             return
+        since = dict(self._due)
         self._forget(told.node_id)
         for name, value in told.private.items():
             self._private.setdefault(name, {})[told.node_id] = value
             self._names[told.node_id] = told.uname
         for name, held in told.held.items():
             self._hold(name, told.node_id, told.uname, held, now_ms)
+            # A clock that runs goes on; only a newcomer begins to count.
+            self._due[name] = min(self._due[name], since.get(name, self._due[name]))
 
     # --- time and membership -----------------------------------------------------------------------------------------
 

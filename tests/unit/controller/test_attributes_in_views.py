@@ -1,0 +1,132 @@
+"""Node attributes among controllers whose views change: what waits, what is private, what was promised."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from controller_world import NOTHING, Node, World
+
+from crm.controller import status
+from crm.controller.messages import Changes
+from crm.controller.types import Settings
+
+DELAY = 5000
+
+
+def three() -> World:
+    world = World(lambda document: NOTHING)
+    for number in (1, 2, 3):
+        world.add(number)
+    world.install(1, 2, 3)
+    return world
+
+
+def ask(world: World, by: int, node: int, name: str, value: str | None, deliver: bool = True, **how: Any) -> None:
+    sender = world.nodes[by]
+    word = sender.controller.attributes.wish(str(node), f"n{node}", name, value, **how)
+    changes = Changes(reason=f"{name} was set", words=(word,), promised=True)
+    world._effects(sender, sender.controller.publish(changes))
+    if deliver:
+        world.deliver()
+
+
+def written(node: Node, of: int) -> dict[str, str]:
+    return status.transient_attributes(node.replica.document, str(of))
+
+
+def test_a_value_without_delay_is_everywhere_when_it_is_delivered() -> None:
+    world = three()
+    ask(world, 2, 1, "speed", "5")
+    ask(world, 3, 1, "speed", "value++")
+    assert [written(node, 1) for node in world.nodes.values()] == [{"speed": "6"}] * 3
+    assert world.equal()
+
+
+def test_the_values_of_all_nodes_are_written_together_when_the_time_has_come() -> None:
+    world = three()
+    ask(world, 1, 1, "ping", "100", delay_ms=DELAY)
+    world.pass_time(DELAY - 1000)
+    ask(world, 3, 3, "ping", "300")
+    assert written(world.nodes[2], 1) == {} and written(world.nodes[2], 3) == {}
+    decisions = len(world.dc().records)
+    world.pass_time(1100)
+    assert written(world.nodes[2], 1) == {"ping": "100"} and written(world.nodes[2], 3) == {"ping": "300"}
+    decided = [record for record in world.dc().records[decisions:] if record.name == "attributes"]
+    assert [record.fields["values"] for record in decided] == [[["n1", "ping", "100"], ["n3", "ping", "300"]]], "once"
+    assert world.equal()
+
+
+def test_the_dc_dies_and_the_next_one_writes_what_waits() -> None:
+    world = three()
+    first = world.dc()
+    others = [number for number in (1, 2, 3) if number != first.node_id]
+    ask(world, others[0], others[0], "ping", "1", delay_ms=DELAY)
+    ask(world, first.node_id, first.node_id, "ping", "9")
+    world.install(*others)
+    world.pass_time(DELAY + 100)
+    for number in others:
+        assert written(world.nodes[number], others[0]) == {"ping": "1"}
+    assert world.nodes[others[0]].controller.attributes.unwritten(str(first.node_id)) == {}, "it took its own with it"
+
+
+def test_a_release_that_died_with_its_view_is_made_again() -> None:
+    world = three()
+    ask(world, 2, 2, "ping", "1", delay_ms=DELAY)
+    dc = world.dc()
+    world.now_ms += DELAY
+    world._effects(dc, dc.controller.on_tick(world.now_ms))  # on the wire, and not delivered
+    world.install(1, 2)
+    world.pass_time(100)
+    assert written(world.nodes[1], 2) == {"ping": "1"} and written(world.nodes[2], 2) == {"ping": "1"}
+
+
+def test_what_a_client_asked_for_another_node_survives_the_end_of_the_view() -> None:
+    world = three()
+    ask(world, 1, 2, "speed", "5", deliver=False)
+    assert world.nodes[1].controller.unsent, "the client is not told yet that it is done"
+    world.install(1, 2)
+    assert not world.nodes[1].controller.unsent
+    assert written(world.nodes[1], 2) == {"speed": "5"}
+
+
+def test_who_joins_knows_what_is_private_and_what_waits() -> None:
+    world = World(lambda document: NOTHING)
+    world.add(1)
+    world.add(2)
+    world.install(1, 2)
+    ask(world, 1, 1, "own", "secret", private=True)
+    ask(world, 2, 2, "ping", "1", delay_ms=DELAY)
+    world.add(3)
+    world.install(1, 2, 3)
+    new = world.nodes[3].controller.attributes
+    assert new.unwritten("1") == {"own": "secret"} and new.unwritten("2") == {"ping": "1"}
+    ask(world, 3, 3, "ping", "3")
+    assert written(world.nodes[1], 3) == {}, "the newcomer knows of the delay"
+    world.pass_time(DELAY + 100)
+    assert [written(node, 3) for node in world.nodes.values()] == [{"ping": "3"}] * 3
+    assert world.equal() and all(written(node, 1) == {} for node in world.nodes.values())
+
+
+def test_both_sides_of_a_partition_know_of_each_other_again() -> None:
+    world = three()
+    ask(world, 1, 1, "own", "a", private=True)
+    ask(world, 3, 3, "own", "c", private=True)
+    world.install(1, 2)
+    assert world.nodes[2].controller.attributes.unwritten("3") == {}
+    world.install(1, 2, 3)
+    for node in world.nodes.values():
+        assert node.controller.attributes.unwritten("1") == {"own": "a"}
+        assert node.controller.attributes.unwritten("3") == {"own": "c"}
+
+
+def test_a_crm_that_restarts_goes_on_with_what_it_had_kept() -> None:
+    world = three()
+    ask(world, 2, 2, "own", "b", private=True)
+    ask(world, 2, 2, "ping", "1", delay_ms=DELAY)
+    kept = world.nodes[2].controller.attributes.own()
+    world.install(1, 3)
+    world.add(2, settings=Settings(table=kept), life=2)
+    world.install(1, 2, 3)
+    assert world.nodes[1].controller.attributes.unwritten("2") == {"own": "b", "ping": "1"}
+    world.pass_time(DELAY + 100)
+    assert written(world.nodes[3], 2) == {"ping": "1"}
