@@ -78,6 +78,10 @@ def _evidence_always() -> tuple[Patch, ...]:
     return _judging(lambda b, r: (replace(b, evidence=True), r))
 
 
+def _any_tie_node() -> tuple[Patch, ...]:
+    return _judging(lambda b, r: (replace(b, decides=True), r))
+
+
 def _own_verdict() -> tuple[Patch, ...]:
     on_install = Membership._on_install
 
@@ -324,6 +328,7 @@ MUTANTS = {
         Mutant("dead-vote", "the vote of a node that is not in the view is counted", _dead_vote),
         Mutant("ignore-wait-for-all", "wait_for_all is not waited for", _no_wait_for_all),
         Mutant("evidence-always", "the tie-breaker is taken to hold without evidence", _evidence_always),
+        Mutant("any-tie-node", "auto_tie_breaker is taken to hold for whichever half", _any_tie_node),
         Mutant("own-verdict", "each member judges quorum by itself", _own_verdict),
         Mutant("old-ballot", "a ballot below one that was accepted is accepted", _old_ballot),
         Mutant("not-all-accepts", "a view is installed when more than half have accepted", _not_all_accepts),

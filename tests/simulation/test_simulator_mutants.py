@@ -10,6 +10,7 @@ from messaging import quorum
 from messaging.membership import Membership
 
 FOUND = {
+    "any-tie-node": (24, "half without the node that decides"),
     "dead-vote": (1, "quorum by 1 of 3 votes"),
     "evidence-always": (44, "two quorate views"),
     "forget-sequence": (2, "ballot used twice"),
