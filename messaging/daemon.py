@@ -152,6 +152,8 @@ class Daemon:
         for timer in (self._timer, self._feeding):
             if timer is not None:
                 timer.cancel()
+        if self._watchdog is not None:
+            self._watchdog.close(goodbye=False)
         if self._tie_breaker is not None:
             self._tie_breaker.close()
         self._network.shut()
@@ -226,7 +228,7 @@ class Daemon:
                     self._tie_breaker.ask()
             case Finished():
                 if self._watchdog is not None:
-                    self._watchdog.close()
+                    self._watchdog.close(goodbye=True)
                 self._finish(0)
 
     def _finish(self, code: int) -> None:

@@ -86,6 +86,7 @@ class Watchdog:
         self._mark = config.run_dir / "watchdog"
         self._core = WatchdogCore(config.watchdog, self._mark.exists(), _text(self._mark))
         self._device: Device | None = None
+        self._trouble = ""
 
     @property
     def interval_ms(self) -> int:
@@ -111,26 +112,34 @@ class Watchdog:
             "timeout_ms": self._config.watchdog.timeout_ms,
             "open": self._device is not None,
             "committed": self._core.committed,
-            "not_fed": self._core.hungry,
+            "not_fed": self._core.hungry or self._trouble,
             "presumed_ms": presumed_ms(self._config),
         }
 
-    def close(self) -> None:
-        """After a goodbye. Not when this daemon ends for another reason, nor when the node is to be reset."""
-        if self._device is not None and not self._core.ordered:
+    def close(self, *, goodbye: bool) -> None:
+        """This daemon ends. Without a goodbye the device goes on, and resets a node that has something to lose; one that has not (this
+        daemon could not even begin) is left alone. A node that is to be reset is, in any case."""
+        if self._device is not None and not self._core.ordered and (goodbye or not self._core.committed):
             self._device.close()
             self._device = None
             self._mark.unlink(missing_ok=True)
+
+    def _feed(self, device: Device) -> None:
+        trouble = ""
+        try:
+            device.feed()
+        except OSError as error:
+            trouble = error.strerror or str(error)
+        if trouble and trouble != self._trouble:
+            log.error("watchdog %s cannot be fed: %s", device.path, trouble)
+        self._trouble = trouble
 
     def _perform(self, effects: list[Effect]) -> None:
         for effect in effects:
             match effect:
                 case Feed():
                     if self._device is not None:
-                        try:
-                            self._device.feed()
-                        except OSError as error:
-                            log.error("watchdog %s cannot be fed: %s", self._device.path, error.strerror)
+                        self._feed(self._device)
                 case Commit(True, ordered):
                     self._mark.write_text(ordered, encoding="utf-8")
                 case Commit():

@@ -125,12 +125,12 @@ def test_the_device_is_fed_while_all_is_well_and_stopped_by_a_clean_end_only(tmp
     assert made.status()["not_fed"] == "this node has no quorum"
     again = Watchdog(config, lambda: health[0], announced.append)  # a killed daemon's successor
     assert again.status()["committed"] is True
-    made.close()
+    made.close(goodbye=True)
     assert os.read(reader, 100) == b"V\n"
     assert not (tmp_path / "watchdog").exists()
     again.open()
     again.order("evicted")
-    again.close()
+    again.close(goodbye=True)
     with pytest.raises(BlockingIOError):
         os.read(reader, 100)
     health[0] = WELL
@@ -149,3 +149,24 @@ def test_a_device_that_is_none_is_named(tmp_path: Path) -> None:
     for name, why in (("absent", "No such file"), ("file", "is no watchdog"), ("pipe", "nobody reads it")):
         with pytest.raises(SetupError, match=why):
             Device(str(tmp_path / name), TIMEOUT_MS)
+
+
+def test_a_daemon_that_ends_without_a_goodbye_stops_the_device_only_where_nothing_is_to_be_lost(tmp_path: Path) -> None:
+    pipe = tmp_path / "dog"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    config = replace(configured(), run_dir=tmp_path, watchdog=replace(rules(), device=str(pipe)))
+    health = [Health(quorate=False, in_group=False, attached=False)]
+    made = Watchdog(config, lambda: health[0], lambda _: None)
+    made.open()
+    made.look(0)
+    made.close(goodbye=False)
+    assert os.read(reader, 100) == b"1000\nV\n", "a wrong configuration must not reset the machine"
+    health[0] = WELL
+    made.open()
+    made.look(200)
+    made.close(goodbye=False)
+    assert os.read(reader, 100) == b"1000\n", "it may be running something: the device goes on"
+    os.close(reader)
+    made.look(400)
+    assert made.status()["not_fed"], "nobody reads it any more"
