@@ -71,7 +71,7 @@ CLUSTER_PROPERTIES: Final = _table(
         "fencing-watchdog-timeout",
         SIGNED_INTERVAL,
         "0",
-        "After which time a lost node is taken to have been reset by its own watchdog; 0: never.",
+        "After which time a lost node that is known to be watched is taken to have reset itself, where no device can fence it; 0: never; negative: the time that its watchdog needs. See the guide to the watchdog.",
         ("stonith-watchdog-timeout",),
     ),
     Option(
