@@ -97,8 +97,9 @@ class Replication:
         self._requests: dict[int, asyncio.Future[Done]] = {}
         self._last_request = 0
         self._flush_due = False
-        self._writes: set[asyncio.Task[None]] = set()
-        self._asides: set[asyncio.Task[None]] = set()
+        self._writes: set[asyncio.Task[Any]] = set()
+        self._asides: set[asyncio.Task[bool]] = set()
+        self._closing = False
         self.writable = asyncio.Event()
         """The last write succeeded. A node whose disk refuses stays out of the group."""
         self.writable.set()
@@ -160,6 +161,7 @@ class Replication:
 
     async def close(self) -> None:
         """Wait for what is being written."""
+        self._closing = True
         self._perform(self.replica.flush())
         while self._writes:
             await asyncio.gather(*self._writes)
@@ -198,21 +200,21 @@ class Replication:
         if effects:
             self._perform(effects)
 
-    def _spawn(self, work: Any) -> asyncio.Task[None]:
+    def _spawn(self, work: Any) -> asyncio.Task[Any]:
         task = asyncio.create_task(work)
         self._writes.add(task)
         task.add_done_callback(self._written)
         return task
 
-    def _written(self, task: asyncio.Task[None]) -> None:
+    def _written(self, task: asyncio.Task[Any]) -> None:
         self._writes.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             self.broken(error)
 
-    async def _persist(self, effect: Persist, first: tuple[asyncio.Task[None], ...]) -> None:
+    async def _persist(self, effect: Persist, first: tuple[asyncio.Task[bool], ...]) -> None:
         """`first`: what is kept aside must be on the disk before the document that displaces it."""
-        if first:
-            await asyncio.wait(first)
+        if first and not all([await task for task in first]):
+            return  # the end of this process came first; the document that is still on the disk has all of it
         try:
             await asyncio.to_thread(self.store.save, effect.document, effect.version, effect.digest, effect.lineage)
         except OSError as error:
@@ -226,13 +228,22 @@ class Replication:
     def _try_disk(self) -> None:
         self._perform(self.replica.disk_again())
 
-    async def _keep_aside(self, name: str, document: bytes, why: str) -> None:
-        try:
-            path = await asyncio.to_thread(self.store.keep_aside, name, document, why)
-        except OSError as error:
-            _log.error("a configuration that the cluster did not take could not be kept: %s (%s)", error, why)
-        else:
-            _log.warning("a configuration that the cluster did not take is kept in %s: %s", path, why)
+    async def _keep_aside(self, name: str, document: bytes, why: str) -> bool:
+        """Until it is kept, this node stays out of the group. False when the process ends before."""
+        while True:
+            try:
+                path = await asyncio.to_thread(self.store.keep_aside, name, document, why)
+            except OSError as error:
+                _log.error("a configuration that the cluster did not take cannot be kept yet: %s (%s)", error, why)
+                if self._closing:
+                    return False
+                if self.writable.is_set():
+                    self.writable.clear()
+                    self.withdraw(f"a configuration that was not taken cannot be kept: {error}")
+                await asyncio.sleep(DISK_RETRY_S)
+            else:
+                _log.warning("a configuration that the cluster did not take is kept in %s: %s", path, why)
+                return True
 
     def _reply(self, reply: Reply) -> None:
         future = self._requests.get(reply.request)

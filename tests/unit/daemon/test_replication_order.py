@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -56,6 +57,41 @@ def test_a_document_is_written_only_when_the_one_that_it_displaces_is_kept(
         )
         await replication.close()
         assert order == ["aside", "saved"]
+
+    asyncio.run(run())
+
+
+def test_what_is_displaced_is_kept_before_it_is_displaced_even_on_a_disk_that_refuses_at_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def run() -> None:
+        replication = Replication(1, "s", tmp_path, "c")
+        order: list[str] = []
+        keep_aside, save = replication.store.keep_aside, replication.store.save
+        replication.withdraw = lambda reason: order.append("withdrawn")
+
+        def full_disk(name: str, document: bytes, why: str) -> Path:
+            if "refused" not in order:
+                order.append("refused")
+                raise OSError(28, "No space left on device")
+            order.append("aside")
+            return keep_aside(name, document, why)
+
+        def note_save(*arguments: Any) -> None:
+            save(*arguments)
+            order.append("saved")
+
+        monkeypatch.setattr("crm.daemon.replication.DISK_RETRY_S", 0.01)
+        monkeypatch.setattr(replication.store, "keep_aside", full_disk)
+        monkeypatch.setattr(replication.store, "save", note_save)
+        monkeypatch.setattr(replication, "replica", Listener())
+        document = xml.empty("c")
+        persist = Persist(1, xml.to_bytes(document), xml.version(document), xml.digest(document), "")
+        replication._perform([KeepAside("theirs.xml", b"<cib/>", "test"), persist])
+        async with asyncio.timeout(20):
+            await asyncio.gather(*replication._writes)
+        assert replication.writable.is_set()
+        assert order == ["refused", "withdrawn", "aside", "saved"]
 
     asyncio.run(run())
 
