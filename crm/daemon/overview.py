@@ -19,7 +19,7 @@ def overview(node: Node, dc: dict[str, Any] | None, visitor: Visitor) -> dict[st
     view = controller.view
     document = visitor.readable()
     if not visitor.reads_everything:
-        hidden = {"controller": {"state": controller.state}, "transition": None, "cib": {}}
+        hidden = {"controller": {"state": controller.state}, "transition": None, "cib": {}, "restricted": True}
         return {**_overview(node, dc, view, document), **hidden}
     return _overview(node, dc, view, document)
 

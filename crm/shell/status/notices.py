@@ -10,7 +10,9 @@ from crm.shell.status.model import Level, Notice
 
 
 def read(state: ClusterState, about: Mapping[str, Any], *, quorate: bool, live: bool) -> tuple[Notice, ...]:
-    """Worst first."""
+    """Worst first. Who may not read everything is told so instead of what would follow from what is missing."""
+    if about.get("restricted"):
+        return (Notice(Level.NOTICE, "You see what the access control lists let you read; the rest is left out here."),)
     found: list[Notice] = []
     found.extend(_fencing(state))
     found.extend(_quorum(state, about, quorate=quorate))

@@ -139,6 +139,39 @@ def test_the_picture_of_a_healthy_cluster(running: etree._Element) -> None:
     assert read(running, OVERVIEW, NOW).good
 
 
+def test_who_may_not_read_everything_is_told_so_and_nothing_that_would_follow_from_what_is_missing() -> None:
+    part = xml.parse(
+        '<cib validate-with="pacemaker-4.0"><configuration><resources>'
+        '<primitive id="web" class="ocf" provider="vigil" type="Dummy"/></resources></configuration></cib>'
+    )
+    (notice,) = read(part, {**OVERVIEW, "restricted": True}, NOW).notices
+    assert "what the access control lists let you read" in notice.text
+
+
+def test_who_changed_the_configuration_is_told_as_far_as_it_is_known(running: etree._Element) -> None:
+    running.set("cib-last-written", "Sat Nov 21 16:22:06 2026")
+    for name, value, expected in (
+        ("origin", "n1", "2026 on n1"),
+        ("client", "cibadmin", "2026 by cibadmin on n1"),
+        ("user", "tony", "2026 by tony (cibadmin) on n1"),
+    ):
+        running.set(f"update-{name}", value)
+        assert read(running, OVERVIEW, NOW).written.endswith(expected)
+
+
+def test_a_health_attribute_that_is_not_good_is_shown_where_it_counts(running: etree._Element) -> None:
+    state = running.find("status/node_state[@id='2']")
+    assert state is not None
+    values = etree.SubElement(etree.SubElement(state, "transient_attributes", id="2"), "instance_attributes", id="s")
+    for number, value in enumerate(("green", "red", "yellow", "-5")):
+        etree.SubElement(values, "nvpair", id=f"h{number}", name=f"#health-{number}", value=value)
+    assert read(running, OVERVIEW, NOW).nodes[1].notes == ()
+    options = xml.ensure_section(running, "crm_config")
+    holder = etree.SubElement(options, "cluster_property_set", id="health")
+    etree.SubElement(holder, "nvpair", id="strategy", name="node-health-strategy", value="only-green")
+    assert read(running, OVERVIEW, NOW).nodes[1].notes == ("#health-1=red", "#health-2=yellow", "#health-3=-5")
+
+
 def test_the_same_picture_from_a_file_needs_no_daemon(running: etree._Element) -> None:
     text = drawn(read(running, None, NOW))
     assert "from a file" in text
