@@ -111,6 +111,8 @@ class PeerState:
     dialing: bool = False
     lost_ms: int | None = None
     opened_ms: int = 0
+    given_up: bool = False
+    """What was sent to this member is forgotten: it is not heard until a view without it stands."""
 
 
 class Node:
@@ -344,7 +346,7 @@ class Node:
             grace_ms = 0 if state.lost_ms is None else state.lost_ms + self._timers.deadtime_ms
             if now_ms < grace_ms:
                 grace_until.append(grace_ms)
-            if (state.channel.open or now_ms < grace_ms) and peer_id not in penalized:
+            if (state.channel.open or now_ms < grace_ms) and peer_id not in penalized and not state.given_up:
                 hears[peer_id] = alive.incarnation
         self._grace_due_ms = min(grace_until, default=None)
         self.matrix.set_hears(hears)
@@ -496,6 +498,7 @@ class Node:
                 state = self._peers.get(member.node_id)
                 if state is not None and member.node_id not in view.member_ids:
                     state.channel.forget()
+                    state.given_up = False
             self.crm.installed(view)
 
     def _leave(self, now_ms: int) -> None:
@@ -568,6 +571,7 @@ class Node:
         effects.extend(SendStream(entry.target, payload) for payload in state.channel.send(encode(entry.message)))
         if state.channel.overflowing:
             state.channel.forget()
+            state.given_up = self._view is not None and entry.target in self._view.member_ids
             self.membership.give_up(entry.target, now_ms)
             self._reach_changed = True
 
@@ -615,6 +619,7 @@ class Node:
             if gone in self.detector.alive or gone in self._peers:
                 self._lose(gone, "is not listed any more")
             self._peers.pop(gone, None)
+            self._watched.pop(gone, None)
             del self._names[gone]
         self.matrix.relist(config.votes)
         self.membership.relist(config)

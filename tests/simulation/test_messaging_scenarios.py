@@ -339,6 +339,28 @@ def test_a_stream_that_ended_at_one_end_only_is_dialed_anew_before_anybody_is_mi
     assert {n: len(world.machines[n].views) for n in world.machines} == views
 
 
+@pytest.mark.parametrize(("slow", "other"), [(1, 2), (2, 1), (3, 1), (3, 2)])
+def test_a_member_that_takes_no_messages_is_left_out_before_it_comes_back(
+    monkeypatch: pytest.MonkeyPatch, slow: int, other: int
+) -> None:
+    monkeypatch.setattr("messaging.channel.MAX_UNACKED_BYTES", 5000)
+    world = cluster(3)
+    world.run_for(TIMERS.deadtime_ms)
+    views = len(world.machines[other].views)
+    world.half_break(slow, other)  # and what is sent meanwhile is more than is kept
+    for number in range(8):
+        world.send(other, slow, b"%d" % number * 1000)
+        world.multicast(slow, b"%d" % number)
+    world.wait(lambda: len(world.machines[other].views) > views, 2000, "a view without it")
+    world.wait(lambda: world.agree({1, 2, 3}), 8000, "one view again")
+    for node_id in world.machines:
+        world.multicast(node_id, b"after")
+    world.run_for(1000)
+    assert not any(machine.open_tokens for machine in world.machines.values())
+    for node_id, machine in world.machines.items():
+        assert sum(each.payload == b"after" for each in machine.delivered[view(world, node_id).view_id]) == 3
+
+
 @pytest.mark.parametrize(("end", "other"), [(1, 3), (3, 1)])
 def test_who_was_given_up_and_is_back_before_a_view_without_it_stands_has_lost_no_message(end: int, other: int) -> None:
     given_up = 0
