@@ -56,13 +56,31 @@ class SelfFencing:
             needed_ms = int(known["own"].get("presumed_ms", 0) if own else known["peers"].get(target, 0))
             if needed_ms == 0:
                 return 0, f"{target} did not say that a watchdog resets it"
-            if 0 < allowed_ms < needed_ms:
+            if 0 < allowed_ms < needed_ms:  # as `problem` says beforehand
                 return 0, f"fencing-watchdog-timeout is {allowed_ms} ms, and {needed_ms} ms may be needed"
             await self._starve(target, reason)
         except ApiError as error:
             self._waiting.pop(target, None)
             return 0, error.message
         return max(needed_ms, allowed_ms), ""
+
+    def problem(self, known: dict[str, Any]) -> str:
+        """What stands against fencing by watchdogs although it is allowed; empty when nothing does, or when it is not allowed."""
+        allowed_ms = properties.watchdog_timeout_ms(self._node.cib.document)
+        own = known["own"]
+        if allowed_ms == 0:
+            return ""
+        if not own:
+            return "fencing-watchdog-timeout is set, but this node has no watchdog"
+        needed_ms = int(own["presumed_ms"])
+        if needed_ms == 0:
+            return (
+                "fencing-watchdog-timeout is set, but nothing may be presumed of a lost node: both sides of a split could have "
+                "quorum, or its watchdog ignores a loss"
+            )
+        if 0 < allowed_ms < needed_ms:
+            return f"fencing-watchdog-timeout is {allowed_ms} ms, and {needed_ms} ms may be needed"
+        return ""
 
     async def _starve(self, target: str, reason: str) -> None:
         """A node that can still be spoken to must agree. ApiError when it does not."""

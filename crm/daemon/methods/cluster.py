@@ -75,11 +75,14 @@ class ClusterMethods(NodeMethods):
         if client is None:
             raise ApiError(errors.UNAVAILABLE, "messaging is not running on this node just now")
         try:
-            return await client.query(name)
+            answer = await client.query(name)
         except QueryFailed as error:
             raise ApiError(errors.FAILED, str(error)) from None
         except (OSError, TimeoutError) as error:
             raise ApiError(errors.UNAVAILABLE, f"messaging does not answer: {error}") from None
+        if name == "watchdog":
+            answer["problem"] = self.node.self_fencing.problem(answer)
+        return answer
 
     async def wait(self, call: Call) -> dict[str, Any]:
         """Returns when the DC has nothing left to do."""

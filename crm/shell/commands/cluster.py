@@ -439,6 +439,19 @@ def status(context: typer.Context) -> None:
         shell.say(watchdog)
 
 
+def _watchdog_points(shell: Shell) -> list[tuple[str, bool, str]]:
+    """Whether this node's watchdog is fed, and whether fencing by it works where it is asked for."""
+    try:
+        answer: dict[str, Any] = shell.live.call("messaging.query", name="watchdog")
+    except (ApiError, ShellError):
+        return []
+    hungry, problem = (answer.get("own") or {}).get("not_fed", ""), answer.get("problem", "")
+    if not answer.get("own") and not problem:
+        return []
+    text = "; ".join(each for each in (f"not fed: {hungry}" if hungry else "", problem) if each)
+    return [("watchdog", not text, text)]
+
+
 def watchdog_line(answer: dict[str, Any]) -> str:
     """The watchdog of this node, and which of the others reset themselves when they are lost; empty without one."""
     own = answer.get("own") or {}
@@ -473,6 +486,7 @@ def health(context: typer.Context) -> None:
         ("nodes", not offline, f"not online: {', '.join(offline)}"),
         ("resources", not failed, f"failed: {', '.join(failed)}"),
         ("nothing in the way", not errors, " ".join(errors)),
+        *_watchdog_points(shell),
     ]
     for title, good, text in points:
         shell.say(f"{'good' if good else 'BAD '}  {title}{'' if good else ': ' + text}")

@@ -111,3 +111,18 @@ def test_a_member_without_crm_may_stay_a_member_but_its_crm_may_not_come_back_no
         assert world.fencing.on_view(view("n1", "n2", group=("n1",))) == []
         void = world.fencing.on_view(returns) + world.fencing.on_view(view("n1", "n2", group=("n1",)))
         assert void == ["n2"]
+
+
+@pytest.mark.parametrize(
+    ("timeout", "own", "said"),
+    [
+        ("0", {}, ""),
+        ("-1", {"presumed_ms": NEEDED_MS}, ""),
+        ("-1", {}, "has no watchdog"),
+        ("-1", {"presumed_ms": 0}, "nothing may be presumed"),
+        ("3s", {"presumed_ms": NEEDED_MS}, "3000 ms, and 3700 ms may be needed"),
+    ],
+)
+def test_what_stands_against_it_is_said_beforehand(timeout: str, own: dict[str, int], said: str) -> None:
+    problem = World(timeout).fencing.problem({"own": own})
+    assert said in problem and bool(said) == bool(problem)
