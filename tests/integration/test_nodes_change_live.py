@@ -154,3 +154,27 @@ def test_a_change_that_not_everybody_can_make_is_made_by_nobody(cluster: Cluster
     wait_for(lambda: cluster.online("n1") == {"n1"}, "n2 to be lost")
     with pytest.raises(AssertionError, match="not here: n2"):
         crm(cluster, "n1", "cluster", "add", "n3", "--address", "127.0.0.1:6000")
+
+
+def test_a_node_that_died_is_removed_once_it_is_known_to_be_off(tmp_path: Path) -> None:
+    with Cluster(tmp_path / "cluster", 3) as cluster:
+        cluster.start()
+        cluster.wait_online()
+        cluster.apply("n1", '<primitive id="web" class="ocf" provider="vigil" type="Dummy"/>', scope="resources")
+        cluster.wait_idle("n1")
+        cluster.crash("n3")
+        wait_for(lambda: cluster.online("n1") == {"n1", "n2"}, "n3 to be lost")
+        wait_for(
+            lambda: cluster.cib("n1", "//node_state[@uname='n3']").get("crmd") == "offline", "its loss to be written"
+        )
+        with pytest.raises(AssertionError, match="n3 was lost and is not known to be off"):
+            crm(cluster, "n1", "--force", "cluster", "remove", "n3")
+        crm(cluster, "n1", "--force", "node", "clearstate", "n3")
+        wait_for(lambda: cluster.cib("n1", "//node_state[@uname='n3']").get("expected") == "down", "n3 to be known off")
+        crm(cluster, "n1", "--force", "cluster", "remove", "n3")
+        assert listed(cluster, "n1") == listed(cluster, "n2") == ["n1", "n2"]
+        assert "quorate: 2 of 2 votes" in crm(cluster, "n2", "cluster", "quorum")
+        assert not list(cluster.cib("n1").iterfind("status/node_state[@uname='n3']"))
+        cluster.crash("n2")
+        wait_for(lambda: cluster.online("n1") == {"n1"}, "n2 to be lost")
+        assert crm(cluster, "n1", "cluster", "quorum").startswith("quorate: 1 of 2 votes; two_node")

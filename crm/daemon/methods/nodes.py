@@ -73,7 +73,7 @@ class NodesMethods(QuorumMethods):
         return answer
 
     async def _change(self, operation: str, name: str, words: list[str], *, force: bool) -> dict[str, Any]:
-        going = None if operation == "add" else self._check_going(operation, name, force=force)
+        going = None if operation == "add" else self._check_going(operation, name)
         self._check_all_there(going, force=force)
         there = going is not None and self._is_member(going)
         members = self._group() - ({going} if going is not None else set())
@@ -108,14 +108,17 @@ class NodesMethods(QuorumMethods):
             )
             raise ApiError(errors.CONFLICT, text)
 
-    def _check_going(self, operation: str, name: str, *, force: bool) -> int | None:
-        """The id of the node that is removed or renamed; None when that was done before, in part."""
+    def _check_going(self, operation: str, name: str) -> int | None:
+        """The id of the node that is removed or renamed; None when that was done before, in part.
+
+        One that may still run something is not forgotten, by no force: saying that it is off is a command of its own.
+        """
         number = next((number for number, known in self.node.settings.nodes if known == name), None)
         if number is None:
             return None
         if number == self.node.settings.node_id:
             raise ApiError(errors.CONFLICT, f"{name} is this node: ask another one to {operation} it")
-        if self._is_member(number) or force:
+        if self._is_member(number):
             return number
         state = status.node_state_by_name(self.node.cib.document, name)
         if state is not None and state.get("expected") == "member":
