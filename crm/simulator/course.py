@@ -13,7 +13,7 @@ from crm.simulator.clock import Violation
 from crm.simulator.machine import WALL_MS
 from crm.simulator.swarm import Fault, Mode, Swarm, draw
 from crm.simulator.watch import Watch
-from crm.simulator.world import World
+from crm.simulator.world import World, names
 
 LIVENESS_MS = 150_000
 """Longer than the longest penalty a node may still have to serve (60 s) and a new start after it."""
@@ -220,7 +220,7 @@ class Course:
 
     def _cut_off(self, left: set[int]) -> None:
         world = self._world
-        world.note(f"split {sorted(left)} from {sorted(set(world.machines) - left)}")
+        world.note(f"split: {names(left)} | {names(set(world.machines) - left)}")
         ids = list(world.machines)
         world.network.cut = {(a, b) for a in ids for b in ids if (a in left) != (b in left)}
 
@@ -291,7 +291,7 @@ class Course:
                 arbiter.kill(rng.randint(20, 3000), lose_disk=rng.random() < 0.3)
             case 2:
                 away = {node_id for node_id in self._world.machines if rng.random() < 0.5}
-                self._world.note(f"the arbiter is out of reach for {sorted(away)}")
+                self._world.note(f"the arbiter is out of reach for {names(away)}")
                 arbiter.cut_off(away)
             case _:
                 arbiter.cut_off(set())
@@ -324,7 +324,7 @@ class Course:
                 path.stalls_until = path.fails_until = 0
         world.clock.run_until(max(world.now, *(machine.paused_until for machine in world.machines.values())) + 1)
         began = world.now
-        self._wait(lambda: self._agreed(core), LIVENESS_MS, f"agreement of {sorted(core)}")
+        self._wait(lambda: self._agreed(core), LIVENESS_MS, f"agreement of {names(core)}")
         took = world.now - began
         self._carry(core)
         return took
@@ -351,7 +351,7 @@ class Course:
         view = world.machines[min(core)].installed
         lenient = self._swarm.mode.waits_for_all or self._swarm.mode.changes_electorate
         if view is None or (not view.quorate and not lenient):
-            raise Violation(f"liveness: {sorted(core)} are together and not quorate: {view.reason if view else ''}")
+            raise Violation(f"liveness: {names(core)} are together and not quorate: {view.reason if view else ''}")
         if not view.quorate and core == set(world.machines):
             raise Violation(f"liveness: all are together and not quorate: {view.reason}")
         wanted = {n: session.directs + len(core) for n in core if (session := world.machines[n].session)}

@@ -14,7 +14,7 @@ from enum import StrEnum
 from crm.simulator.clock import Violation
 from crm.simulator.machine import WALL_MS
 from crm.simulator.swarm import Mode
-from crm.simulator.world import World
+from crm.simulator.world import World, names
 from messaging.types import View
 
 RETURN_MS = 150_000
@@ -188,9 +188,7 @@ class Watch:
         """Told of each view: whoever is well and reached by all who are stays with them."""
         absent = self._well - view.member_ids
         if node_id in self._well and absent:
-            raise Violation(
-                f"view {view.view_id} at n{node_id} without {sorted(absent)}, which nothing has happened to"
-            )
+            raise Violation(f"view {view.view_id} at n{node_id} without {names(absent)}, which nothing has happened to")
 
     def _left(self, others: set[int], trouble: Trouble) -> None:
         """A node is silent: the others go on without it, in time."""
@@ -203,7 +201,7 @@ class Watch:
         self._well = set()
         left = set(self._rng.sample(ids, self._rng.randint(1, len(ids) - 1)))
         right = self._all - left
-        world.note(f"split {sorted(left)} from {sorted(right)}")
+        world.note(f"split: {names(left)} | {names(right)}")
         world.network.cut = {(a, b) for a in ids for b in ids if (a in left) != (b in left)}
         bound_ms = self._swarm.timers.deadtime_ms * 11 // 10 + AGREEMENT_MS
         self._within(
@@ -227,7 +225,7 @@ class Watch:
             view = self._world.machines[min(members)].installed
             return view is not None and view.quorate and view.member_ids == members
 
-        self._within(quorate, 2 * self._swarm.timers.deadtime_ms, f"{trouble}: quorum of {sorted(members)}")
+        self._within(quorate, 2 * self._swarm.timers.deadtime_ms, f"{trouble}: quorum of {names(members)}")
 
     def _together(self) -> None:
         """All are back, in one view, with a fate for every multicast; what follows from the rules has followed."""

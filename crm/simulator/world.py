@@ -8,7 +8,7 @@ done the rest.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 
 from crm.simulator.arbiter import NetworkArbiter
@@ -52,6 +52,10 @@ LINK_CHECK_MS = 1000
 """As `messaging.daemon`."""
 
 _KNOWN_AT_THE_EDGE = (CrmAttached, CrmDetached, CrmMulticast, CrmSend, EvidenceChanged)
+
+
+def names(node_ids: Iterable[int]) -> str:
+    return " ".join(f"n{node_id}" for node_id in sorted(node_ids)) or "nobody"
 
 
 class World:
@@ -461,7 +465,9 @@ class World:
         if core is None:
             return f"n{machine.node_id} down"
         text = f"n{machine.node_id} {core.membership.phase}"
-        text += f" in {view.view_id} {sorted(view.member_ids)} group {sorted(view.group)}" if view else " without view"
+        text += f" in {view.view_id} {{{names(view.member_ids)}}}" if view else " without view"
+        if view is not None and view.group != view.member_ids:
+            text += f" with the crms of {names(view.group)}"
         if machine.session is None:
             return text + " no crm"
         return text + (f" undecided {sorted(machine.session.open_tokens)}" if machine.session.open_tokens else "")
