@@ -245,7 +245,7 @@ class Daemon:
 
     def _health(self) -> Health:
         detail = self._tie_breaker.status() if self._tie_breaker is not None else {}
-        return replace(self._node.health(), disk=not detail.get("error"))
+        return replace(self._node.health(now_ms()), disk=not detail.get("error"))
 
     def _on_evicted(self, by: str) -> None:
         if self._watchdog is not None:

@@ -681,10 +681,17 @@ class Node:
 
     # --- for the watchdog
 
-    def health(self) -> Health:
-        """Whether this node deserves to go on. Whom it hears now counts beside the view, which may be about to change."""
+    def health(self, now_ms: int) -> Health:
+        """Whether this node deserves to go on.
+
+        Whom it hears now counts beside the view, which may be about to change: by when they were really heard, since the failure
+        detector excuses them when this node itself was delayed, perhaps again and again.
+        """
         view, me = self._view, self.me.node_id
-        now_quorate = self.membership.verdict({each: row.flags for each, row in self.matrix.part().items()}).quorate
+        limit_ms = self._timers.deadtime_ms + 2 * self._timers.keepalive_ms
+        fresh = {peer_id for peer_id, peer in self.detector.alive.items() if now_ms - peer.heard_ms < limit_ms} | {me}
+        together = {each: row.flags for each, row in self.matrix.part().items() if each in fresh}
+        now_quorate = self.membership.verdict(together).quorate
         return Health(
             quorate=view is not None and view.quorate and now_quorate,
             in_group=view is not None and me in view.group,
@@ -795,5 +802,10 @@ class Node:
             "allow_downscale": rules.allow_downscale,
             "tie_breaker": rules.tie_breaker.kind.value,
             "evidence": self._evidence,
+            "evidence_at": [
+                self._names.get(node_id, str(node_id))
+                for node_id, row in sorted(self.matrix.rows().items())
+                if row.flags & RowFlag.EVIDENCE
+            ],
             "preferred": bool(members) and min(votes) in members,
         }

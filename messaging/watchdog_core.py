@@ -8,7 +8,7 @@ restarted daemon finds that in RUN_DIR) it is fed only while all is well:
 
 - `on_quorum_loss = "reset"`: its view is quorate, and so are the nodes that it hears *now*. The second is what makes the time derivable:
   the failure detector notices within deadtime, however long an agreement takes.
-- `on_crm_loss = "reset"`: its crm vouches for itself; for `GRACE_PARTS` of the timeout it may be away, since it is started again at once.
+- `on_crm_loss = "reset"`: its crm vouches for itself; for half of the timeout it may be away, since it is started again at once.
 - `on_disk_loss = "reset"`: the quorum disk is read and written.
 - nobody has ordered otherwise: an eviction on the quorum disk, or a member that fences this node, ends the feeding for good, also
   for a daemon that is restarted.
@@ -16,8 +16,9 @@ restarted daemon finds that in RUN_DIR) it is fed only while all is well:
 A crm that leaves politely has moved its resources: nothing is to be lost any more. A clean stop closes the device.
 
 **When a lost node may be presumed to have reset itself** (`presumed_ms`, counted from when it was declared dead): it notices that it is cut off
-within a deadtime and a keepalive after that (a crm that is missing, within the grace), it may have been fed just then, and a stop
-between looking and feeding can cost one more timeout: `2.5 * timeout + deadtime + keepalive`. That holds only where two sides are never both quorate (majority, quorum disk, arbiter; not
+within a deadtime and two keepalives after the last that it heard (a crm that is missing, within the grace). It may have been stopped before it
+read that, but for less than a timeout, or it was reset; likewise between looking and feeding; and it is reset a timeout after it was
+fed: `3 * timeout + deadtime + 2 * keepalive`. That holds only where two sides are never both quorate (majority, quorum disk, arbiter; not
 with `two_node` or ping), where loss of quorum and of the crm reset the node, and for a node that said with its last heartbeat that
 it is watched.
 """
@@ -88,12 +89,7 @@ def presumed_ms(config: MessagingConfig) -> int:
     resets = watchdog.on_quorum_loss == Loss.RESET and watchdog.on_crm_loss == Loss.RESET
     if not watchdog.device or shared or not resets:
         return 0
-    return (
-        2 * watchdog.timeout_ms
-        + watchdog.timeout_ms // GRACE_PARTS
-        + config.timers.deadtime_ms
-        + config.timers.keepalive_ms
-    )
+    return 3 * watchdog.timeout_ms + config.timers.deadtime_ms + 2 * config.timers.keepalive_ms
 
 
 class WatchdogCore:

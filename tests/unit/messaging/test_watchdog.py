@@ -90,7 +90,7 @@ def configured(tie_breaker: TieBreakerConfig | None = None, **changes: bool) -> 
 
 def test_a_time_may_be_presumed_only_where_two_sides_are_never_both_quorate() -> None:
     config = configured()
-    expected = 2 * TIMEOUT_MS + TIMEOUT_MS // 2 + config.timers.deadtime_ms + config.timers.keepalive_ms
+    expected = 3 * TIMEOUT_MS + config.timers.deadtime_ms + 2 * config.timers.keepalive_ms
     assert presumed_ms(config) == expected
     assert presumed_ms(configured(TieBreakerConfig(TieBreakerType.QDISK))) == expected
     assert presumed_ms(configured(TieBreakerConfig(TieBreakerType.QDISK, master_wins=False))) == 0
