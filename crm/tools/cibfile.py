@@ -38,8 +38,13 @@ class FileClient:
                 return self._apply(**given)
             case "attribute.query":
                 return self._attributes(**given)
-            case "attribute.update":
-                return self._set_attribute(**given)
+            # A file has no time to wait for, and no place but the status section.
+            case "attribute.update" if given.get("delay") == "only":
+                return {}
+            case "attribute.update" if "pattern" not in given and "private" not in given:
+                return self._set_attribute(
+                    **{name: value for name, value in given.items() if not name.startswith("delay")}
+                )
         raise ApiError(errors.UNAVAILABLE, f"this needs a running cluster, and {self.path} is only a file (CIB_file)")
 
     def _load(self) -> Any:
@@ -103,7 +108,7 @@ class FileClient:
         return {"values": found}
 
     def _set_attribute(
-        self, node: str, name: str, value: str | None = None, lifetime: str = "reboot", delay_ms: int = 0
+        self, node: str, name: str, value: str | None = None, lifetime: str = "reboot"
     ) -> dict[str, str]:
         identity, uname = self._node(node)
         if value is None:

@@ -202,3 +202,24 @@ def test_without_a_daemon_the_code_says_so(bench: Bench, monkeypatch: pytest.Mon
 def test_an_agent_learns_its_nodes_name_without_a_daemon(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OCF_RESKEY_CRM_meta_on_node", "n7")
     assert bench.run("crm_node", "-n").out == "n7\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        ("-n t -U 6 -N n1 -d 5s", exits.OK),
+        ("-n t -B 7 -N n1 -d 5s", exits.OK),
+        ("-n t -Y -N n1 -d 5s", exits.OK),
+        ("-n secret -p -U 1 -N n1", 102),
+        ("-P ^t -U 1 -N n1", 102),
+        ("-P ^t -n t -U 1", exits.USAGE),
+        ("-P ^t -Q", exits.USAGE),
+        ("-U 1", exits.USAGE),
+        ("-n t -B 1", exits.USAGE),
+    ],
+)
+def test_a_delay_means_nothing_in_a_file_and_what_only_a_cluster_has_is_refused(
+    bench: Bench, words: str, code: int
+) -> None:
+    ran = bench.run("attrd_updater", *words.split())
+    assert ran.code == code and "Traceback" not in ran.err
