@@ -84,6 +84,8 @@ def report(answer: Mapping[str, Any]) -> list[str]:
     if answer.get("electorate_changes"):
         lines.append("whose votes count is being changed just now")
     lines.append(f"an even split is decided by {forecast.tie_rule(standing, names)}")
+    if standing.rules.tie_breaker:
+        lines.append(f"its evidence is now at: {', '.join(answer.get('evidence_at') or ()) or 'nobody'}")
     detail = answer.get("evidence_detail")
     if isinstance(detail, dict):
         lines.append(

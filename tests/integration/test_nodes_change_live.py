@@ -106,7 +106,7 @@ def test_a_node_comes_is_renamed_and_goes_while_the_service_runs_on(cluster: Clu
     third = cluster.nodes["n3"].process
     assert third is not None
     crm(cluster, "n1", "--force", "cluster", "rename", "n3", "web3")
-    assert third.wait(30) == 0
+    assert third.wait(120) == 0
     assert listed(cluster, "n1") == listed(cluster, "n3") == ["n1", "n2", "web3"]
     cluster.start("n3")
     wait_for(lambda: cluster.online("n1") == {"n1", "n2", "web3"}, "the renamed node to be online")
@@ -115,7 +115,7 @@ def test_a_node_comes_is_renamed_and_goes_while_the_service_runs_on(cluster: Clu
     third = cluster.nodes["n3"].process
     assert third is not None
     crm(cluster, "n1", "--force", "cluster", "remove", "web3")
-    assert third.wait(30) == 0
+    assert third.wait(120) == 0
     assert listed(cluster, "n1") == listed(cluster, "n2") == ["n1", "n2"]
     wait_for(lambda: cluster.online("n1") == {"n1", "n2"}, "the two to be alone again")
     assert "expected 2" in crm(cluster, "n2", "cluster", "quorum")

@@ -95,6 +95,9 @@ def test_a_node_is_removed_and_expected_votes_follow(count: int) -> None:
     roll = core(world, 1).membership.roll
     assert (roll.current.members, roll.current.expected, roll.current.retired) == (tuple(sorted(rest)), count - 1, ())
     for node_id in rest:
+        answers = (core(world, node_id).quorum(), core(world, node_id).peers(world.now), core(world, node_id).watched())
+        assert f"n{count}" not in str(answers), "nobody speaks of it any more"
+    for node_id in rest:
         world.crash(node_id)
     for node_id in rest:
         world.boot(node_id)
