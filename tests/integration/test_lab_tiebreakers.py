@@ -7,6 +7,8 @@ looks again and again at the processes of both nodes, whoever can reach them.
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -17,6 +19,7 @@ from pathlib import Path
 
 import pytest
 from conftest import WEB, LabCluster, web_service
+from test_lab_qdisk import come_back, views_of
 
 from crm.api.errors import ApiError
 from crm.lab import cluster
@@ -157,6 +160,7 @@ def go_through(made: LabCluster, case: Case) -> None:
     assert not watcher.both, f"{case.name}: the service ran on both nodes: {watcher.both}"
 
 
+@pytest.mark.timeout(900)  # five labs, perhaps on a busy machine
 def test_with_each_tie_breaker_the_service_survives_what_happens_to_either_node_and_never_runs_twice(
     make_lab: MakeLab,
 ) -> None:
@@ -197,3 +201,25 @@ def test_without_its_arbiter_no_half_goes_on_and_when_it_is_back_exactly_one_doe
         made.wait(are(False, False), "what it has given ends with it")
     made.ask("heal")
     made.wait(are(True, True), "the whole is quorate")
+
+
+def alone(made: LabCluster, node: str) -> bool:
+    return len(views_of(made, node)[-1].split(";")[0].split()) == 1
+
+
+def test_a_node_that_is_stopped_or_whose_messaging_is_killed_costs_the_other_no_quorum(make_lab: MakeLab) -> None:
+    made = make_lab(tie_breaker=TieBreaker.ARBITER)
+    made.configure("property stonith-enabled=false\n")
+    made.wait_idle("n1")
+    made.wait(lambda: all(quorate(made, node) for node in made.lab.nodes), "no quorum")
+    before = len(views_of(made, "n2"))
+    made.ask("power-off", node="n1")
+    made.wait(lambda: alone(made, "n2"), "no view alone")
+    assert not [view for view in views_of(made, "n2")[before:] if "; quorate:" not in view]
+    come_back(made, "n1")
+    before = len(views_of(made, "n1"))
+    os.kill(made.pids_of("n2")["messaging"][0], signal.SIGKILL)
+    made.wait(lambda: len(views_of(made, "n1")) > before, "nobody noticed")
+    made.wait(lambda: made.online() == {"n1", "n2"}, "they do not find together")
+    made.wait(lambda: not alone(made, "n1"), "they do not find together")
+    assert not [view for view in views_of(made, "n1")[before:] if "; quorate:" not in view]
