@@ -19,7 +19,8 @@ demo: setup
 
 test: check
 	$(BIN)/python -m pytest -q -n 2 tests/unit tests/scenarios tests/properties tests/simulation
-	$(BIN)/python -m pytest -q tests/integration
+	$(BIN)/python -m pytest -q -n 3 --dist loadfile -m "not undisturbed" tests/integration
+	$(BIN)/python -m pytest -q -m undisturbed tests/integration
 
 # Further seeds on all cores for MINUTES, from SEED on; fails when a checker did.
 MINUTES ?= 10

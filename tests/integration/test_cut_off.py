@@ -18,7 +18,7 @@ from exercises import powered, settle
 
 from crm.lab.layout import TieBreaker, Timers
 
-pytestmark = pytest.mark.usefixtures("machines")
+pytestmark = [pytest.mark.usefixtures("machines"), pytest.mark.undisturbed]
 
 PARTITIONS = 20
 SEED = 20

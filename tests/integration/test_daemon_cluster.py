@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from harness import Cluster, TestNode, wait_for
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.undisturbed]
 
 POWER = """\
 <primitive id="power" class="stonith" type="fence_test"><instance_attributes id="power-params">

@@ -18,7 +18,7 @@ from conftest import LabCluster, web_service
 from crm.lab import cluster
 from crm.lab.layout import TieBreaker
 
-pytestmark = pytest.mark.usefixtures("machines")
+pytestmark = [pytest.mark.usefixtures("machines"), pytest.mark.undisturbed]
 MakeLab = Callable[..., LabCluster]
 
 

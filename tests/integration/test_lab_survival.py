@@ -21,7 +21,7 @@ from crm.lab.layout import TieBreaker
 
 KILLS = 10
 OVERLAP_WINDOW_S = 0.1
-pytestmark = pytest.mark.usefixtures("machines")
+pytestmark = [pytest.mark.usefixtures("machines"), pytest.mark.undisturbed]
 MakeLab = Callable[..., LabCluster]
 
 

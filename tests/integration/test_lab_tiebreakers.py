@@ -25,7 +25,7 @@ from crm.api.errors import ApiError
 from crm.lab import cluster
 from crm.lab.layout import LabError, TieBreaker
 
-pytestmark = pytest.mark.usefixtures("machines")
+pytestmark = [pytest.mark.usefixtures("machines"), pytest.mark.undisturbed]
 MakeLab = Callable[..., LabCluster]
 
 LOOK_S = 0.05

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.undisturbed]
 DRIVER = Path(__file__).with_name("messaging_network.py")
 
 
