@@ -77,7 +77,9 @@ class VirtualLoop(asyncio.AbstractEventLoop):
     def create_task(self, coro: Any, *, name: str | None = None, context: Any = None, **_: Any) -> asyncio.Task[Any]:
         if self._ended:
             coro.close()
-            coro = _nothing()
+            stillborn = self.create_future()
+            stillborn.cancel()
+            return cast("asyncio.Task[Any]", stillborn)
         task: asyncio.Task[Any] = asyncio.Task(coro, loop=self, name=name, context=context)
         process = CURRENT.get()
         if process is not None:
@@ -159,7 +161,3 @@ class VirtualLoop(asyncio.AbstractEventLoop):
                     # Whatever a killed process would have wanted to do at its end, it does not matter any more.
                     with contextlib.suppress(Exception, GeneratorExit):
                         coro.close()
-
-
-async def _nothing() -> None:
-    """Stands for what is asked for when the run is over."""
