@@ -48,6 +48,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 _tell_running(folder)
                 _say(f"cluster {arguments.cluster} is refused from now on")
             case "list":
+                if not (folder / "authority.pem").exists():
+                    raise SetupError(f"there is no arbiter in {folder}; make one: vigil-arbiter init --dir {folder}")
                 for name in sorted(certificates.clusters(folder).values()):
                     _say(name)
             case "status":

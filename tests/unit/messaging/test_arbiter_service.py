@@ -343,6 +343,7 @@ def test_the_command_says_what_to_do_and_refuses_what_would_lose_something(
     folder = ["--dir", str(tmp_path)]
     assert main(["add", "web", *folder]) == 1
     assert "vigil-arbiter init" in capsys.readouterr().err
+    assert main(["list", *folder]) == 1
     assert main(["run", *folder]) == 78
     assert main(["init", *folder]) == 0
     assert main(["init", *folder]) == 1
