@@ -155,6 +155,20 @@ def test_the_well_connected_majority_wins_over_the_lowest_id() -> None:
     assert view(world, 2).quorate
 
 
+def test_who_notices_a_death_first_neither_goes_off_alone_nor_is_left_alone() -> None:
+    """Found by the simulator: its heartbeats to node 6 were lost before node 1 died, so node 6 noticed 300 ms earlier."""
+    world = cluster(6)
+    rest = {2, 3, 4, 5, 6}
+    seen = {n: len(world.machines[n].views) for n in rest}
+    world.cut = {(1, 6)}
+    world.run_for(300)
+    world.crash(1)
+    world.wait(lambda: world.agree(rest), TIMERS.deadtime_ms + AGREE_MS, "a view without node 1")
+    for node_id in rest:
+        for each in world.machines[node_id].views[seen[node_id] :]:
+            assert rest <= each.member_ids
+
+
 def test_a_node_that_was_paused_beyond_deadtime_knows_that_it_was_away_and_comes_back_as_new() -> None:
     world = cluster(2, pair(two_node=True))
     world.pause(1, 3000)
