@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from crm.api.errors import ApiError
 from crm.shell.links import table
 from crm.shell.session import LiveSession, ShellError
 
@@ -21,12 +20,9 @@ _SIZES: Final = (9000, 1500, 1280, 576)
 _WAYS: Final = ("unicast", "multicast", "broadcast")
 
 
-def by_daemon(session: LiveSession) -> dict[str, Any] | None:
-    """The findings of the running daemons; None where none run."""
-    try:
-        session.call("links.try")
-    except ApiError:
-        return None
+def by_daemon(session: LiveSession) -> dict[str, Any]:
+    """The findings of the running daemons."""
+    session.call("links.try")
     deadline = time.monotonic() + LIMIT_S
     while True:
         answer: dict[str, Any] = session.call("messaging.query", name="doctor")

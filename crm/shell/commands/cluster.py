@@ -527,8 +527,9 @@ def doctor(
 
     shell = shell_of(context)
     shell.say("trying the network; this takes some seconds...")
-    findings = trial.by_daemon(shell.live)
-    if findings is None:
+    if _answers(shell.live):
+        findings = trial.by_daemon(shell.live)
+    else:
         shell.say(
             f"the daemons of this node do not run: run crm cluster doctor on the other nodes too, within {seconds} s"
         )

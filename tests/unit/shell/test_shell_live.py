@@ -112,6 +112,12 @@ def test_a_new_cluster_is_idle_and_quorate(node: Node) -> None:
     assert "authenticated, not encrypted; sending with key 1, accepting 1" in node.good("cluster", "links")
 
 
+def test_the_doctor_asks_the_daemons_that_run(node: Node) -> None:
+    told = node.good("cluster", "doctor")
+    assert "daemons of this node do not run" not in told
+    assert "there is no other node" in told
+
+
 def test_the_key_of_a_cluster_is_replaced(node: Node) -> None:
     assert "all nodes use key 2, and it alone" in node.good("cluster", "rotate-key")
     assert "sending with key 2, accepting 2" in node.good("cluster", "links")
