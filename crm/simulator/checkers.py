@@ -79,9 +79,9 @@ class Checkers:
         """A node without memory leads a ballot again. Whether nothing of the first one was left."""
         if view_id.leader not in self._wiped:
             return False
-        for machine in self.machines.values():
-            if machine.core is not None and machine.installed is not None and machine.installed.view_id == view_id:
-                return False
+        others = [machine for node_id, machine in self.machines.items() if node_id != view_id.leader]
+        if any(each.core is not None and each.installed and each.installed.view_id == view_id for each in others):
+            return False
         self._contents.pop(view_id, None)
         self._accepted.pop(view_id, None)
         self._order = {place: what for place, what in self._order.items() if place[0] != view_id}
