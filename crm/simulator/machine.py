@@ -135,6 +135,8 @@ class Machine:
     core: Node | None = None
     me: Member | None = None
     incarnation: int = 0
+    boot_id: str = ""
+    """The boot of the machine in which the present life, or the last one, began."""
     life: int = 0
     paused_until: int = 0
     writing: bool = False

@@ -107,7 +107,8 @@ class World:
     def boot(self, node_id: int) -> None:
         """Start the daemon."""
         machine = self.machines[node_id]
-        before = machine.incarnation
+        before, same_boot = machine.incarnation, machine.boot_id == machine.disk.boot_id()
+        machine.boot_id = machine.disk.boot_id()
         store = machine.store = StateStore(STATE_DIR, RUN_DIR, machine.disk)
         store.begin()
         for text in store.notes:
@@ -127,7 +128,7 @@ class World:
             self.network.wires[node_id] = frames(
                 self.swarm.config(node_id), machine.incarnation, self.key_stage[node_id]
             )
-        self.checkers.started(machine, machine.incarnation, before if store.durable.seen_all else None)
+        self.checkers.started(machine, machine.incarnation, before if same_boot and store.durable.seen_all else None)
         self.note(f"n{node_id} starts, incarnation {machine.incarnation}, ceiling {store.durable.sequence_ceiling}")
         outside = self.disk or self.arbiter
         if outside is not None:
