@@ -256,24 +256,7 @@ def _any_boot() -> tuple[Patch, ...]:
     return ((StateStore, "_read_seen_all", read),)
 
 
-def _forget_roll() -> tuple[Patch, ...]:
-    def forgetful(self: Membership) -> None:
-        self._out.persist(Durable(self._ceiling, self.seen_all))
-
-    return ((Membership, "_persist", forgetful),)
-
-
 # --- whose votes count, and evidence
-
-
-def _one_step() -> tuple[Patch, ...]:
-    successor = quorum.successor
-
-    def at_once(*arguments: Any) -> quorum.Roll:
-        roll = successor(*arguments)
-        return quorum.Roll(roll.since, roll.pending) if roll.pending is not None else roll
-
-    return ((quorum, "successor", at_once),)
 
 
 def _evidence_for_ever() -> tuple[Patch, ...]:
@@ -299,23 +282,11 @@ def _disk_without_reading() -> tuple[Patch, ...]:
     return ((QuorumDiskCore, "_in_the_way", lambda self, peer: False),)
 
 
-def _disk_late_write() -> tuple[Patch, ...]:
-    def extend(self: QuorumDiskCore, began_ms: int, written_ms: int) -> None:
-        if self.claim.value != "none":
-            self.held_until_ms = written_ms + self.hold_ms
-
-    return ((QuorumDiskCore, "_extend", extend),)
-
-
 # --- staying together
 
 
 def _old_rows() -> tuple[Patch, ...]:
     return ((Matrix, "_view_of", lambda self, row: row.view_id),)
-
-
-def _broken_promise() -> tuple[Patch, ...]:
-    return ((Membership, "_hears", lambda self, node_id: node_id in self._matrix.part()),)
 
 
 def _no_patience() -> tuple[Patch, ...]:
@@ -349,16 +320,12 @@ MUTANTS = {
         Mutant("trust-everybody", "the proof in a frame is not checked", _trust_everybody),
         Mutant("one-copy", "a torn state file is taken for none, and its copy is not read", _one_copy),
         Mutant("any-boot", "what wait_for_all learnt outlives the boot", _any_boot),
-        Mutant("forget-roll", "whose votes count is not written down", _forget_roll),
-        Mutant("one-step", "the votes that count change at once, not in two views", _one_step),
         Mutant("evidence-for-ever", "evidence outlives its end", _evidence_for_ever),
         Mutant(
             "disk-without-tko", "a claim on the disk is ignored long before tko intervals are over", _disk_without_tko
         ),
         Mutant("disk-without-reading", "a bid on the disk wins whatever others have written", _disk_without_reading),
-        Mutant("disk-late-write", "a write that returned late extends the claim all the same", _disk_late_write),
         Mutant("old-rows", "the first to install a view believes the others' older rows and goes alone", _old_rows),
         Mutant("no-patience", "who notices a death first goes off without those that have not yet", _no_patience),
-        Mutant("broken-promise", "a member gives up a view because a heartbeat overtook its install", _broken_promise),
     )
 }

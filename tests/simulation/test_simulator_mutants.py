@@ -10,35 +10,48 @@ from messaging import quorum
 from messaging.membership import Membership
 
 FOUND = {
-    "any-tie-node": (24, "half without the node that decides"),
     "dead-vote": (1, "quorum by 1 of 3 votes"),
-    "evidence-always": (44, "two quorate views"),
-    "forget-sequence": (2, "ballot used twice"),
-    "lose-fate": (2, "no fate"),
-    "no-freeze": (4, "finds itself broken"),
+    "ignore-wait-for-all": (39, "quorum before all nodes were seen"),
+    "evidence-always": (129, "quorum without evidence"),
+    "any-tie-node": (28, "half without the node that decides"),
+    "own-verdict": (3, "view agreement"),
+    "old-ballot": (14, "go back"),
     "not-all-accepts": (1, "without the accept of"),
-    "old-ballot": (17, "go back"),
+    "forget-sequence": (4, "ballot used twice"),
+    "reserve-nothing": (14, "go back"),
+    "persist-later": (16, "two quorate views without a common member"),
+    "skip-flush": (25, "virtual synchrony"),
+    "no-freeze": (7, "finds itself broken"),
     "out-of-order": (1, "total order"),
-    "own-verdict": (5, "view agreement"),
-    "persist-later": (91, "ballot used twice"),
-    "skip-flush": (33, "virtual synchrony"),
-    "stale-direct": (13, "message of a dead incarnation"),
+    "lose-fate": (1, "no fate"),
+    "stale-direct": (1, "message of a dead incarnation"),
+    "accept-replays": (1, "replayed"),
+    "accept-old-lives": (38, "replayed"),
+    "trust-everybody": (38, "nobody sent this"),
+    "one-copy": (20, "ballot used twice"),
+    "any-boot": (17, "quorum before all nodes were seen"),
+    "evidence-for-ever": (16, "two quorate views without a common member"),
+    "disk-without-tko": (6, "two masters on the quorum disk"),
+    "disk-without-reading": (6, "two masters on the quorum disk"),
+    "old-rows": (20, "which nothing has happened to"),
+    "no-patience": (19, "which nothing has happened to"),
 }
-"""Mutant -> the first seed that finds it, and what is found. docs/reliability.md says the same."""
+"""Mutant -> a seed that finds it, and what is found. docs/reliability.md says the same."""
+
+
+def test_every_mutant_has_a_seed_that_finds_it() -> None:
+    """That the same seeds hold where nothing is broken is part of the three hundred."""
+    assert FOUND.keys() == mutants.MUTANTS.keys()
+    assert all(1 <= seed <= 300 for seed, _ in FOUND.values())
 
 
 @pytest.mark.parametrize("name", sorted(FOUND))
 def test_a_rule_broken_on_purpose_is_found_by_its_seed(name: str) -> None:
     seed, wanted = FOUND[name]
-    assert not run(seed).failure
     with mutants.installed(name):
         failure = run(seed).failure
-    again = f"where the core changed on purpose, find its new first seed: python -m crm.simulator --mutant {name}"
+    again = f"where the core changed on purpose, find its new seed: python -m crm.simulator --mutant {name}"
     assert wanted in failure, again
-
-
-def test_seed_52_a_member_that_restarts_alone_does_not_go_back_below_the_views_it_was_in() -> None:
-    assert not run(52).failure
 
 
 def test_a_mutant_leaves_nothing_behind() -> None:
