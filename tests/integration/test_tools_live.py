@@ -153,6 +153,16 @@ def test_the_cib_is_read_changed_and_checked(cluster: Cluster) -> None:
     assert "  * Online: [ n1 n2 ]\n" in shown and "(ocf:vigil:Dummy):" in shown
 
 
+def test_what_the_running_cluster_would_do_can_be_simulated(cluster: Cluster) -> None:
+    (node,) = cluster.running("web")
+    status = say(cluster, "n1", "crm_simulate -L")
+    assert "    * Online: [ n1 n2 ]" in status and f"Started {node}" in status
+    other = "n2" if node == "n1" else "n1"
+    simulated = say(cluster, "n1", f"crm_simulate -LS -d {node}")
+    assert f"  * Taking node {node} offline" in simulated and f"Started {other}" in simulated
+    assert cluster.running("web") == [node], "nothing of it has happened"
+
+
 def test_a_node_is_fenced_and_the_history_tells(cluster: Cluster) -> None:
     """Last: it takes a node away."""
     assert say(cluster, "n1", "stonith_admin -L") == " * power\n1 fence device found\n"
@@ -164,13 +174,3 @@ def test_a_node_is_fenced_and_the_history_tells(cluster: Cluster) -> None:
     assert "never" not in say(cluster, "n1", "stonith_admin -h n2")
     wait_for(lambda: say(cluster, "n1", "crm_node -p") == "n1\n", "n2 to be gone")
     assert say(cluster, "n1", "crm_node -l") == "1 n1 member\n2 n2 lost\n"
-
-
-def test_what_the_running_cluster_would_do_can_be_simulated(cluster: Cluster) -> None:
-    (node,) = cluster.running("web")
-    status = say(cluster, "n1", "crm_simulate -L")
-    assert "    * Online: [ n1 n2 ]" in status and f"Started {node}" in status
-    other = "n2" if node == "n1" else "n1"
-    simulated = say(cluster, "n1", f"crm_simulate -LS -d {node}")
-    assert f"  * Taking node {node} offline" in simulated and f"Started {other}" in simulated
-    assert cluster.running("web") == [node], "nothing of it has happened"
