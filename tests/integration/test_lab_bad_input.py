@@ -58,7 +58,7 @@ def spoil(text: str) -> tuple[str, dict[str, int]]:
     deadtime = next(number for number, line in enumerate(lines) if line.startswith("deadtime_ms"))
     lines[deadtime] = 'deadtime_ms = "soon"'
     lines.insert(deadtime + 1, "patience = 3")
-    rule = next(number for number, line in enumerate(lines) if line.startswith("two_node"))
+    rule = next(number for number, line in enumerate(lines) if line.startswith("policy"))
     lines[rule] = "expected_votes = -1"
     faults = {"timers.deadtime_ms": deadtime + 1, "timers.patience": deadtime + 2, "quorum.expected_votes": rule + 1}
     return "\n".join(lines) + "\n", faults
