@@ -54,6 +54,15 @@ def may_change(document: etree._Element, view: View, expected: Collection[str]) 
     return all(_is_off(document, name) for name in missing)
 
 
+def speaks_for_all(view: View, nodes: int) -> bool:
+    """Whether what the group of this view accepts counts as accepted with quorum, of so many nodes in all.
+
+    Quorum is a matter of the members whose messaging is up; the configuration is known to those only whose crm is there too. A small part of a quorate
+    view must not come to stand above what a majority of crms has accepted before.
+    """
+    return view.quorate and (view.group == view.member_ids or 2 * len(view.group) > nodes)
+
+
 def missed(document: etree._Element, view: View, died: Collection[int]) -> frozenset[int]:
     """Nodes that were at work and may be back at once, with their resources running.
 

@@ -29,7 +29,7 @@ from crm.api.server import ApiServer, Hub
 from crm.cib import without_fencing, xml
 from crm.cib.operations import Kind, Operation
 from crm.cib.replica import Changed, GroupView
-from crm.controller import messages, properties
+from crm.controller import membership, messages, properties
 from crm.controller.core import Controller
 from crm.controller.effects import (
     AddNodes,
@@ -263,7 +263,8 @@ class Node:
         if before is not None:
             gone |= before.group - view.group
         self.peers.on_view()
-        self.cib.on_view(GroupView(view.view_id.sequence, view.view_id.leader, view.group, view.quorate, gone))
+        quorate = membership.speaks_for_all(view, len(self.settings.nodes))
+        self.cib.on_view(GroupView(view.view_id.sequence, view.view_id.leader, view.group, quorate, gone))
         self._perform(self.controller.on_view(view, now_ms()))
         for target in self.self_fencing.on_view(view):
             self.fencing.watchdog_void(target, f"{target} is heard again before its time is up")
