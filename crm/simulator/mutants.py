@@ -289,6 +289,10 @@ def _old_rows() -> tuple[Patch, ...]:
     return ((Matrix, "_view_of", lambda self, row: row.view_id),)
 
 
+def _broken_promise() -> tuple[Patch, ...]:
+    return ((Membership, "_hears", lambda self, node_id: node_id in self._matrix.part()),)
+
+
 def _no_patience() -> tuple[Patch, ...]:
     return ((Membership, "_disputed", lambda self, part, now_ms: False),)
 
@@ -327,5 +331,6 @@ MUTANTS = {
         Mutant("disk-without-reading", "a bid on the disk wins whatever others have written", _disk_without_reading),
         Mutant("old-rows", "the first to install a view believes the others' older rows and goes alone", _old_rows),
         Mutant("no-patience", "who notices a death first goes off without those that have not yet", _no_patience),
+        Mutant("broken-promise", "a member gives up a view because a heartbeat overtook its install", _broken_promise),
     )
 }

@@ -34,6 +34,7 @@ FOUND = {
     "disk-without-tko": (6, "two masters on the quorum disk"),
     "disk-without-reading": (6, "two masters on the quorum disk"),
     "old-rows": (20, "which nothing has happened to"),
+    "broken-promise": (37, "crash: a view of the others: not within"),
     "no-patience": (19, "which nothing has happened to"),
 }
 """Mutant -> a seed that finds it, and what is found. docs/reliability.md says the same."""
