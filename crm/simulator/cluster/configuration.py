@@ -143,7 +143,11 @@ def _constraint(made: Configuration, rng: random.Random, number: int, nodes: lis
             f'<rsc_location id="k{number}" rsc="{one}" node="{rng.choice(nodes)}" score="{rng.choice(("100", "INFINITY", "-INFINITY"))}"/>'
         )
     elif rng.random() < 0.5:
-        made.constraints.append(f'<rsc_colocation id="k{number}" rsc="{one}" with-rsc="{other}" score="{score}"/>')
+        # Two that contradict each other would let a promoted role follow what follows it, without end.
+        if not any(
+            "rsc_colocation" in known and f'"{one}"' in known and f'"{other}"' in known for known in made.constraints
+        ):
+            made.constraints.append(f'<rsc_colocation id="k{number}" rsc="{one}" with-rsc="{other}" score="{score}"/>')
     else:
         kind = rng.choice(("Mandatory", "Optional", "Serialize"))
         made.constraints.append(f'<rsc_order id="k{number}" first="{one}" then="{other}" kind="{kind}"/>')
