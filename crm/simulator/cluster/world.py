@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from crm.controller import properties
 from crm.controller.messages import Changes
 from crm.simulator.checkers import Checkers
 from crm.simulator.clock import Violation
@@ -177,6 +178,13 @@ class ClusterWorld(World):
 
     def crm_left(self, box: Box, process: Process) -> None:
         """crm has ended with 0: the supervisor ends messaging too."""
+        if box.running and box.node is not None:
+            # In maintenance a node leaves what it runs alone; whoever asked it to go takes care of that before maintenance ends.
+            if properties.option(box.node.cib.document, "maintenance-mode") != "true":
+                self.note(f"{box.name} has left while it runs {' '.join(sorted(box.running))}")
+            for name in list(box.running):
+                del box.running[name]
+                self.watch.moved(box, name)
         self.note(f"{box.name} has left the cluster")
         process.kill()
         box.node = None
