@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final
 
@@ -132,7 +132,7 @@ def parse(data: bytes | str | etree._Element) -> Graph:
     recheck = _integer(root.get("recheck-by"), 0)
     reasons = _reasons(root.get("reasons", "{}"))
     return Graph(
-        synapses=tuple(_synapse(element, reasons) for element in root.iterchildren("synapse")),
+        synapses=_shutdown_after_probes([_synapse(element, reasons) for element in root.iterchildren("synapse")]),
         cluster_delay_ms=duration_ms(root.get("cluster-delay"), DEFAULT_CLUSTER_DELAY_MS),
         fencing_timeout_ms=duration_ms(
             root.get("fencing-timeout", root.get("stonith-timeout")), DEFAULT_CLUSTER_DELAY_MS
@@ -143,6 +143,25 @@ def parse(data: bytes | str | etree._Element) -> Graph:
         migration_limit=_integer(root.get("migration-limit"), -1),
         recheck_by=recheck if recheck > 0 else None,
         attributes={str(name): str(value) for name, value in root.attrib.items()},
+    )
+
+
+def _shutdown_after_probes(synapses: list[Synapse]) -> tuple[Synapse, ...]:
+    """A node is let go only when its probes have told: what they find running has to be stopped first.
+
+    The policy engine, deciding as Pacemaker does, orders a shutdown after the stops that it knows of. After a restart of the node's crm there may
+    be some that nobody knows of yet.
+    """
+    probes: dict[str | None, list[int]] = {}
+    for synapse in synapses:
+        action = synapse.action
+        if action.kind is ActionKind.RESOURCE and action.task == "monitor" and not action.interval_ms:
+            probes.setdefault(action.node, []).append(action.id)
+    return tuple(
+        replace(synapse, inputs=tuple(dict.fromkeys((*synapse.inputs, *probes.get(synapse.action.node, ())))))
+        if synapse.action.task == "do_shutdown"
+        else synapse
+        for synapse in synapses
     )
 
 

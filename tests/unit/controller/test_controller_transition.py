@@ -319,3 +319,21 @@ def test_a_large_chain_costs_the_same_per_action_as_a_small_one() -> None:
         engine.confirm(runs[0].action.id)
         runs = engine.step(0)
     assert steps == size and engine.outcome is Outcome.COMPLETE
+
+
+def test_a_node_is_let_go_when_its_own_probes_have_told_and_not_when_one_found_something() -> None:
+    down = (
+        '<crm_event id="9" operation="do_shutdown" operation_key="do_shutdown-n1" on_node="n1" on_node_uuid="n1">'
+        '<attributes CRM_meta_op_no_wait="true"/></crm_event>'
+    )
+    probes = (synapse(0, action(1, "monitor", "a")), synapse(1, action(2, "monitor", "a", "n2")))
+    engine = walk(graph(*probes, synapse(2, down)))
+    assert ids(engine.step(0)) == [1, 2]
+    engine.confirm(1)
+    assert ids(engine.step(0)) == [9], "the probe of another node is not waited for"
+
+    engine = walk(graph(*probes, synapse(2, down)))
+    assert ids(engine.step(0)) == [1, 2]
+    engine.fail(1, "it runs")
+    engine.confirm(2)
+    assert ids(engine.step(0)) == []
