@@ -17,6 +17,8 @@ from crm.simulator.cluster.world import ClusterWorld
 
 Record = dict[str, Any]
 SEEDS = range(1, 6)
+STORIES = 4
+MOST_SEEDS = 41
 CAUSED = ("decide", "transition", "transition_end", "action", "action_result", "fence_requested", "fenced", "change")
 # The simulator gives its processes up in the middle of what they do.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -67,7 +69,9 @@ def test_every_decision_order_and_result_has_a_cause_that_is_told_before(
 
 def test_the_story_of_a_fencing_has_its_beginning_and_its_end() -> None:
     stories = 0
-    for seed in SEEDS:
+    for seed in range(SEEDS.start, MOST_SEEDS):
+        if stories >= STORIES:
+            break
         records = records_of(seed)
         for cause in {record["cause"] for record in records if record["event"] == "fenced"}:
             search = follow.Search(cause)
@@ -78,7 +82,7 @@ def test_the_story_of_a_fencing_has_its_beginning_and_its_end() -> None:
             assert "fence_requested" in names, f"seed {seed}, {cause}: {names}"
             assert names.index("fence_requested") < names.index("fenced")
             stories += 1
-    assert stories > 3, "the seeds have fenced too little to say anything"
+    assert stories >= STORIES, "the seeds have fenced too little to say anything"
 
 
 def test_alerts_of_a_whole_clusters_life_come_in_order_and_all_of_them() -> None:
