@@ -181,7 +181,7 @@ class ClusterWorld(World):
         if box.running and box.node is not None:
             # In maintenance a node leaves what it runs alone; whoever asked it to go takes care of that before maintenance ends.
             if properties.option(box.node.cib.document, "maintenance-mode") != "true":
-                self.note(f"{box.name} has left while it runs {' '.join(sorted(box.running))}")
+                self.fail(f"{box.name} has left while it runs {', '.join(sorted(box.running))}")
             for name in list(box.running):
                 del box.running[name]
                 self.watch.moved(box, name)
