@@ -347,6 +347,8 @@ def add(
 ) -> None:
     """Add a node to the running cluster: every member's vigil.toml and whose votes count. Then join and start it there."""
     shell = shell_of(context)
+    if node in _configured(shell):
+        raise ShellError(f"there is a node {node} already")
     answer = _change_nodes(
         shell, operation="add", name=node, addresses=address, id=node_id, votes=votes, force=force or shell.force
     )
@@ -369,8 +371,9 @@ def remove(
     from crm.shell.commands import node as nodes
 
     shell = shell_of(context)
-    if not shell.confirm(f"Remove {node} from the cluster? What runs there moves to other nodes."):
-        raise ShellError("nothing was changed")
+    _check_known(shell, node)
+    if not shell.sure(f"Remove {node} from the cluster? What runs there moves to other nodes.", force):
+        return
     answer = _change_nodes(shell, operation="remove", name=node, force=force or shell.force)
     shell.say(
         f"the nodes are now {_named(answer)}; expected votes {(answer.get('quorum') or {}).get('expected_votes')}"
@@ -393,8 +396,11 @@ def rename(
     from crm.shell import editing, verbs
 
     shell = shell_of(context)
-    if not shell.confirm(f"Rename {node}? It leaves the cluster for that; what runs there moves to other nodes."):
-        raise ShellError("nothing was changed")
+    _check_known(shell, node)
+    if {node, name} <= _configured(shell):
+        raise ShellError(f"there is a node {name} already")
+    if not shell.sure(f"Rename {node}? It leaves the cluster for that; what runs there moves to other nodes.", force):
+        return
     answer = _change_nodes(shell, operation="rename", name=node, new_name=name, force=force or shell.force)
     if any(each.get("uname") == node for each in shell.session.query_cib().iterfind("configuration/nodes/node")):
         editing.change(shell, lambda configuration: verbs.rename_node(configuration, node, name))
@@ -407,6 +413,17 @@ def rename(
         shell.say("it has left; its own vigil.toml has the new name. Start it again, there:  crm cluster start")
     else:
         shell.say("change the name in its own vigil.toml, too, before it is started")
+
+
+def _configured(shell: Shell) -> set[str]:
+    """The nodes that the CIB lists. It follows last, so a change that was broken off can be made again."""
+    return {each.get("uname", "") for each in shell.session.query_cib().iterfind("configuration/nodes/node")}
+
+
+def _check_known(shell: Shell, node: str) -> None:
+    known = _configured(shell) | {str(each["name"]) for each in shell.live.call("membership")["nodes"]}
+    if node not in known:
+        raise ShellError(f"there is no node {node}; there are {', '.join(sorted(known))}")
 
 
 def _change_nodes(shell: Shell, **parameters: Any) -> dict[str, Any]:
