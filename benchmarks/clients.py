@@ -18,8 +18,9 @@ import threading
 import time
 from collections.abc import Callable
 
-from benchmarks.idle import cpu_s
-from benchmarks.start_many import processes
+from idle import cpu_s
+from start_many import processes
+
 from crm.lab import cluster
 from crm.lab.layout import Isolation, Lab, TieBreaker
 

@@ -20,10 +20,11 @@ import time
 from collections import defaultdict
 from pathlib import Path
 
+from idle import cpu_s
+
 from agents.paths import AgentPaths
 from agents.runner import Runner
 from agents.types import AgentId, Operation
-from benchmarks.idle import cpu_s
 from crm.lab import cluster
 from crm.lab.client import ask
 from crm.lab.layout import Isolation, Lab, TieBreaker
