@@ -114,7 +114,7 @@ def test_a_node_comes_is_renamed_and_goes_while_the_service_runs_on(cluster: Clu
 
     third = cluster.nodes["n3"].process
     assert third is not None
-    crm(cluster, "n1", "--force", "cluster", "remove", "web3")
+    crm(cluster, "n1", "cluster", "remove", "web3", "--force")
     assert third.wait(120) == 0
     assert listed(cluster, "n1") == listed(cluster, "n2") == ["n1", "n2"]
     wait_for(lambda: cluster.online("n1") == {"n1", "n2"}, "the two to be alone again")
@@ -150,6 +150,15 @@ def test_a_change_that_not_everybody_can_make_is_made_by_nobody(cluster: Cluster
         )
     with pytest.raises(AssertionError, match="ask another one to remove it"):
         crm(cluster, "n1", "--force", "cluster", "remove", "n1")
+    for words, reason in (
+        (("add", "n2", "--address", "127.0.0.1:6000"), "there is a node n2 already"),
+        (("remove", "n9", "--force"), "there is no node n9; there are n1, n2"),
+        (("rename", "n9", "n3", "--force"), "there is no node n9; there are n1, n2"),
+        (("rename", "n2", "n1", "--force"), "there is a node n1 already"),
+        (("remove", "n2"), "Say so with --force"),
+    ):
+        with pytest.raises(AssertionError, match=reason):
+            crm(cluster, "n1", "cluster", *words)
     cluster.crash("n2")
     wait_for(lambda: cluster.online("n1") == {"n1"}, "n2 to be lost")
     with pytest.raises(AssertionError, match="not here: n2"):
