@@ -40,8 +40,9 @@ RESTART_WINDOW_S: Final = 60.0
 PAUSES_S: Final = (0.0, 0.0, 0.1, 0.2, 0.5, 1.0)
 """Before the n-th restart in a row of a child that did not live for `QUICK_S`; the last one from then on."""
 QUICK_S: Final = 0.5
-MESSAGING_STOP_S: Final = 5.0
-"""How long messaging may take to say goodbye before it is killed."""
+GOODBYE_S: Final = 5.0
+"""How long messaging may take to say goodbye before it is killed, beside three deadtimes: it may have to wait until the other
+half has the vote of the tie-breaker."""
 LOCK_WAIT_S: Final = 10.0
 """How long another vigild of this node may take to end."""
 EX_CONFIG: Final = 78
@@ -146,7 +147,8 @@ class Child:
 class Supervisor:
     """See the module's text. `run` returns the exit status."""
 
-    def __init__(self, messaging: Child, crm: Child) -> None:
+    def __init__(self, messaging: Child, crm: Child, deadtime_ms: int) -> None:
+        self._messaging_stop_s = GOODBYE_S + 3 * deadtime_ms / 1000
         self.messaging = messaging
         self.crm = crm
         self.children = (messaging, crm)
@@ -258,7 +260,7 @@ class Supervisor:
     def _end_messaging(self) -> None:
         if self.messaging.running and self._messaging_until is None:
             self.messaging.kill(signal.SIGTERM)
-            self._messaging_until = time.monotonic() + MESSAGING_STOP_S
+            self._messaging_until = time.monotonic() + self._messaging_stop_s
 
     def _hurry(self, now: float) -> None:
         if self._messaging_until is not None and self._messaging_until <= now:
@@ -388,7 +390,8 @@ def main(argv: list[str] | None = None) -> int:
     try:
         resolved = resolve(arguments.config)
         with open(resolved, encoding="utf-8") as file:  # noqa: PTH123
-            paths = json.load(file)["paths"]
+            settings = json.load(file)
+        paths = settings["paths"]
         run_dir: str = paths["run_dir"]
         log_file: str | None = paths.get("log_file") or None
         held = lock(run_dir)
@@ -399,7 +402,7 @@ def main(argv: list[str] | None = None) -> int:
             for name, module in modules.items()
         )
         try:
-            return Supervisor(messaging, crm).run()
+            return Supervisor(messaging, crm, settings["timers"]["deadtime_ms"]).run()
         finally:
             os.close(held)
     except Fatal as failure:

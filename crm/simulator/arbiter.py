@@ -22,7 +22,7 @@ from messaging.effects import Event, EvidenceChanged
 from messaging.node import Node
 from messaging.tiebreak.arbiter_core import ArbiterClient, Effect, Granted, Reconnect, Send
 
-HAND_OVER_INTERVALS = 6
+SETTLE_INTERVALS = 8
 RETRY_MS = 5
 RECONNECT_MS = (100, 1000)
 
@@ -82,17 +82,15 @@ class NetworkArbiter:
             caller.core.leaving = False
             enter()
 
-        self._when_followed(caller, self._until(caller), followed)
+        limit_ms = SETTLE_INTERVALS * caller.core.interval_ms
+        self._when_followed(caller, self._clock.now + limit_ms, followed)
 
     def hand_over(self, node_id: int, then: Callable[[], None]) -> None:
         """Before the goodbye."""
         caller = self._callers[node_id]
         caller.core.leaving = True
         self.ask(node_id)
-        self._when_followed(caller, self._until(caller), then)
-
-    def _until(self, caller: Caller) -> int:
-        return self._clock.now + HAND_OVER_INTERVALS * caller.core.interval_ms
+        self._when_followed(caller, self._clock.now + caller.core.hand_over_ms, then)
 
     def _when_followed(self, caller: Caller, end: int, then: Callable[[], None]) -> None:
         if caller.machine.life != caller.life:

@@ -27,8 +27,8 @@ from messaging.types import Member
 FIRST_PAUSE_S = 0.1
 MAX_PAUSE_S = 2.0
 CHUNK = 16_384
-HAND_OVER_INTERVALS = 8
-"""How long a node that leaves waits until the others have the vote."""
+SETTLE_INTERVALS = 8
+"""How long a node that takes its place again waits until the others have the vote that they need without its earlier life."""
 _END = "-----END CERTIFICATE-----\n"
 
 log = logging.getLogger("messaging.arbiter")
@@ -88,18 +88,20 @@ class NetworkArbiter:
         """To be awaited before any peer can hear of this life: the others get the vote first, if they will need it."""
         self._core.leaving = True
         self.start(on_change)
-        await self._until_followed()
+        await self._until_followed(SETTLE_INTERVALS * self._rules.interval_ms)
         self._core.leaving = False
 
     async def hand_over(self) -> None:
-        """To be awaited before the goodbye."""
+        """To be awaited before the goodbye. It takes until every earlier vote has run out, at the worst: an arbiter that has just
+        been set up gives none before.
+        """
         self._core.leaving = True
         self.ask()
-        await self._until_followed()
+        await self._until_followed(self._core.hand_over_ms)
 
-    async def _until_followed(self) -> None:
+    async def _until_followed(self, limit_ms: int) -> None:
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(HAND_OVER_INTERVALS * self._rules.interval_ms / 1000):
+            async with asyncio.timeout(limit_ms / 1000):
                 while not self._core.followed and not self._trouble:
                     self._answered.clear()
                     await self._answered.wait()

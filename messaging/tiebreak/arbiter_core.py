@@ -50,6 +50,8 @@ class ArbiterClient:
         rules = config.quorum.tie_breaker
         self.interval_ms = rules.interval_ms
         self.lease_ms = (rules.tko - 1) * rules.interval_ms
+        # Whatever may count has run out after a deadtime less, then the others have to ask once more.
+        self.hand_over_ms = rules.tko * rules.interval_ms + 2 * config.timers.deadtime_ms
         self.hello = Hello(
             version=VERSION,
             cluster=config.cluster,
