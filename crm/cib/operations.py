@@ -265,7 +265,7 @@ def _fragment(text: str) -> etree._Element:
     try:
         return xml.parse_fragment(text)
     except xml.CibSyntaxError as error:
-        raise _RefusedError(Code.BAD_REQUEST, f"the XML is not well-formed: {error}") from None
+        raise _RefusedError(Code.INVALID, f"the XML is not well-formed: {error}") from None
 
 
 def _select(document: etree._Element, xpath: str) -> list[etree._Element]:
@@ -283,6 +283,14 @@ def _select_some(document: etree._Element, xpath: str) -> list[etree._Element]:
     if not found:
         raise _RefusedError(Code.NOT_FOUND, f"nothing matches {xpath}")
     return found
+
+
+def _select_one(document: etree._Element, xpath: str) -> etree._Element:
+    """The target of a change: not the first of several, which nobody may have meant."""
+    found = _select_some(document, xpath)
+    if len(found) > 1:
+        raise _RefusedError(Code.BAD_REQUEST, f"{xpath} selects {len(found)} elements; expected one")
+    return found[0]
 
 
 def _scope(document: etree._Element, scope: str) -> etree._Element:
@@ -380,7 +388,7 @@ def _child(editor: Editor, parent: etree._Element, pattern: etree._Element) -> e
 def _create(editor: Editor, operation: Operation) -> None:
     given = _fragment(operation.xml)
     if operation.xpath:
-        parent = _select_some(editor.document, operation.xpath)[0]
+        parent = _select_one(editor.document, operation.xpath)
         if parent is editor.document:
             raise _RefusedError(Code.BAD_REQUEST, f"<{given.tag}> cannot be added to <cib> itself")
         _add(editor, parent, [given])
@@ -438,7 +446,7 @@ _INFINITY = 1_000_000
 def _modify(editor: Editor, operation: Operation) -> None:
     given = _fragment(operation.xml)
     if operation.xpath:
-        target: etree._Element | None = _select_some(editor.document, operation.xpath)[0]
+        target: etree._Element | None = _select_one(editor.document, operation.xpath)
         if target is not None and not (target.tag == given.tag and _same_identity(target, given)):
             found = _find(editor, given, target)
             target = found if found is not None else target
@@ -510,7 +518,7 @@ def _plain_values(root: etree._Element) -> None:
 def _replace(editor: Editor, operation: Operation) -> None:
     given = _fragment(operation.xml)
     if operation.xpath:
-        target = _select_some(editor.document, operation.xpath)[0]
+        target = _select_one(editor.document, operation.xpath)
         if target is editor.document and given.tag != "cib":
             raise _RefusedError(Code.BAD_REQUEST, f"the root can be replaced by <cib> only, not by <{given.tag}>")
         if target.getparent() is editor.document and given.tag != target.tag:

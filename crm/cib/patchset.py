@@ -205,7 +205,25 @@ def digest(document: etree._Element) -> str:
     """
     stripped = deepcopy(document)
     etree.strip_attributes(stripped, *_UNDIGESTED)
-    text = _ESCAPED.sub(lambda match: _ESCAPES.get(match[0], match[0]), xml.to_text(stripped, pretty=False))
+    return _md5(_as_pacemaker_writes(stripped))
+
+
+def disk_digest(element: etree._Element) -> str:
+    """As Pacemaker signs files: MD5 of all of it, with a blank before and a line break after it. Any element has one."""
+    return _md5(f" {_as_pacemaker_writes(element)}\n")
+
+
+def digest_for(element: etree._Element) -> str:
+    """That of patches between clusters of the feature set that the element names: the older digest before 3.0.5, or without one."""
+    version = tuple(int(part) if part.isdigit() else 0 for part in element.get("crm_feature_set", "").split("."))
+    return digest(element) if version >= (3, 0, 5) else disk_digest(element)
+
+
+def _as_pacemaker_writes(element: etree._Element) -> str:
+    return _ESCAPED.sub(lambda match: _ESCAPES.get(match[0], match[0]), xml.to_text(element, pretty=False))
+
+
+def _md5(text: str) -> str:
     return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
 
 

@@ -264,9 +264,13 @@ def xpath(document: etree._Element, expression: str) -> list[etree._Element]:
         found = document.getroottree().xpath(expression)
     except (etree.XPathError, ValueError) as error:
         raise ValueError(f"invalid XPath {expression!r}: {error}") from None
-    if not isinstance(found, list) or not all(isinstance(item, etree._Element) for item in found):
+    if not isinstance(found, list):
         raise ValueError(f"the XPath {expression!r} does not select elements")
-    return [item for item in found if isinstance(item, etree._Element)]
+    # An attribute or a text stands for the element that has it.
+    elements = [item.getparent() if isinstance(item, etree._ElementUnicodeResult) else item for item in found]
+    if not all(isinstance(item, etree._Element) for item in elements):
+        raise ValueError(f"the XPath {expression!r} does not select elements")
+    return list(dict.fromkeys(item for item in elements if isinstance(item, etree._Element)))
 
 
 def _counter(document: etree._Element, key: str) -> int:

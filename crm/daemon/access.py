@@ -9,10 +9,8 @@ tells of the whole cluster needs read permission on `<cib>`, everything else wri
 
 from __future__ import annotations
 
-import contextlib
 import grp
 import os
-import pwd
 from typing import Final
 
 from lxml import etree
@@ -20,6 +18,7 @@ from lxml import etree
 from crm.api import errors
 from crm.api.errors import ApiError
 from crm.api.server import Call
+from crm.api.users import group_names, groups_of, user_name
 from crm.cib import acl, xml
 from crm.cib.acl import Access, Permissions
 
@@ -32,6 +31,10 @@ CHECKED: Final = frozenset(
 """Methods that ask the lists themselves, or tell nothing that they protect."""
 READING: Final = frozenset({"events", "events.recent", "events.query", "messaging.query", "metrics"})
 """Methods that tell of everything."""
+
+
+NAMING: Final = frozenset({"cib.query", "cib.apply"})
+"""Methods with a parameter `user`: root asks in the name of somebody else."""
 
 
 class Visitor:
@@ -82,22 +85,20 @@ def guard(call: Call, document: etree._Element) -> None:
 
 
 def user_of(call: Call) -> tuple[str, tuple[str, ...]]:
-    """User and groups, for the lists; nobody in particular for root and the daemon's own user."""
+    """User and groups, for the lists; nobody in particular for root and the daemon's own user.
+
+    Those, and hacluster, may ask in the name of another user (`user`): what would that one see, may that one do?
+    """
     peer = call.peer
-    if peer.uid in (0, os.geteuid()):
+    wanted = call.text("user") if call.method in NAMING else None
+    unrestricted = peer.uid in (0, os.geteuid())
+    if wanted is not None:
+        if not unrestricted and user_name(peer.uid) not in acl.UNRESTRICTED:
+            raise ApiError(errors.PERMISSION_DENIED, "only root and hacluster may ask in the name of another user")
+        return ("", ()) if wanted in acl.UNRESTRICTED else (wanted, groups_of(wanted))
+    if unrestricted:
         return "", ()
-    names = []
-    for number in dict.fromkeys((peer.gid, *peer.groups)):
-        with contextlib.suppress(KeyError):
-            names.append(grp.getgrgid(number).gr_name)
-    return user_name(peer.uid), tuple(names)
-
-
-def user_name(uid: int) -> str:
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return f"uid-{uid}"
+    return user_name(peer.uid), group_names((peer.gid, *peer.groups))
 
 
 def group_id(group: str) -> int | None:

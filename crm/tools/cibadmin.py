@@ -35,6 +35,8 @@ TABLE: Final[Table] = (
     ("u", "upgrade", "", "Upgrade the configuration to the latest syntax. Requires -f"),
     ("E", "erase", "", "Erase the whole configuration. Requires -f"),
     ("a", "empty", "", "Output an empty CIB"),
+    ("5", "md5-sum", "", "Calculate the on-disk digest of the given XML"),
+    ("6", "md5-sum-versioned", "", "Calculate the digest of the given XML as patches have it"),
     "Data:",
     ("X", "xml-text", "XML", "XML from the supplied string"),
     ("x", "xml-file", "FILE", "XML from the named file"),
@@ -47,17 +49,15 @@ TABLE: Final[Table] = (
     ("c", "allow-create", "", "Allow target of --modify to be created if it does not exist"),
     ("f", "force", "", "Do it although it is dangerous"),
     ("t", "timeout", "SECONDS", "Time to wait for the answer"),
+    ("U", "user", "NAME", "Do it with the permissions of this user (for root and hacluster)"),
+    ("S", "show-access", "[HOW]", "With -Q and -U: what the access control lists say (color, text, namespace)"),
     ("s", "sync-call", "", ""),
     ("l", "local", "", ""),
-    ("U", "user", "NAME", ""),
     ("N", "node", "NAME", ""),
-    ("S", "show-access", "[HOW]", ""),
-    ("5", "md5-sum", "", ""),
-    ("6", "md5-sum-versioned", "", ""),
 )
 COMMANDS: Final = (
     *("query", "create", "modify", "replace", "delete", "delete-all", "patch", "bump", "upgrade", "erase", "empty"),
-    *("md5-sum", "md5-sum-versioned", "show-access"),
+    *("md5-sum", "md5-sum-versioned"),
 )
 _NEEDS_XML: Final = ("create", "modify", "replace", "patch")
 _DANGEROUS: Final = ("upgrade", "erase", "delete-all")
@@ -67,19 +67,15 @@ def work(given: Given) -> int:
     command = given.chosen(COMMANDS)
     if command is None:
         usage("nothing to do; --help shows the commands")
-    if command in ("md5-sum", "md5-sum-versioned", "show-access") or given.has("user"):
-        what = command if not given.has("user") else "user"
-        raise Failure(f"--{what} is not supported", exits.UNIMPLEMENTED)
-    if given.rest:
+    if given.rest and command != "empty":
         usage(f"unexpected word '{given.rest[0]}'")
     if command in _DANGEROUS and not given.has("force"):
         text = "The supplied command is considered dangerous.  To prevent accidental destruction of the cluster, "
         raise Failure(f"{text}the --force flag is required in order to proceed.", exits.UNSAFE)
-    if command == "empty":
-        from crm.cib import xml
-
-        print(xml.to_text(xml.empty()), end="")
-        return exits.OK
+    if command in ("empty", "md5-sum", "md5-sum-versioned"):
+        return _without_cluster(command, given)
+    if given.has("show-access"):
+        _check_show_access(command, given)
     timeout = given.get("timeout")
     if timeout is not None and not timeout.isdigit():
         usage(f"--timeout: expected seconds, not '{timeout}'")
@@ -87,16 +83,49 @@ def work(given: Given) -> int:
     return _query(cluster, given) if command == "query" else _change(cluster, command, given)
 
 
+# --- without a cluster ------------------------------------------------------------------------------------------------
+
+
+def _without_cluster(command: str, given: Given) -> int:
+    from crm.cib import patchset, schema, xml
+
+    if command == "empty":
+        document = xml.empty()
+        if given.rest:
+            document.set("validate-with", given.rest[0])
+            try:
+                schema.declared(document)
+            except ValueError as error:
+                usage(str(error))
+        print(xml.to_text(document), end="")
+        return exits.OK
+    text = _given_xml(given)
+    if text is None:
+        usage("Please supply XML to process with -X, -x or -p")
+    try:
+        root = xml.parse_fragment(text)
+    except xml.CibSyntaxError as error:
+        raise Failure(f"Couldn't parse input: {error}", exits.CONFIG) from None
+    versioned = command == "md5-sum-versioned"
+    kind = f"Versioned ({root.get('crm_feature_set', 'no feature set')}) digest" if versioned else "Digest"
+    print(f"{kind}: ", end="", file=sys.stderr, flush=True)
+    print(patchset.digest_for(root) if versioned else patchset.disk_digest(root))
+    return exits.OK
+
+
 # --- query ------------------------------------------------------------------------------------------------------------
 
 
 def _query(cluster: Cluster, given: Given) -> int:
-    answer = cluster.call("cib.query", xpath=given.get("xpath"), scope=_scope(given))
+    if given.has("show-access"):
+        return _show_access(cluster, given)
+    user = given.get("user")
+    answer = cluster.call("cib.query", xpath=given.get("xpath"), scope=_scope(given), user=user)
     text = str(answer["xml"])
     if given.has("node-path") and given.has("xpath"):
         from crm.cib import xml
 
-        document = xml.parse(cluster.call("cib.query")["xml"])
+        document = xml.parse(cluster.call("cib.query", user=user)["xml"])
         text = "".join(f"{xml.path_of(found)}\n" for found in xml.xpath(document, given.text("xpath")))
     elif given.has("no-children"):
         text = _without_children(text)
@@ -112,6 +141,42 @@ def _without_children(text: str) -> str:
         for child in list(found):
             found.remove(child)
     return xml.to_text(root)
+
+
+def _check_show_access(command: str, given: Given) -> None:
+    if command != "query":
+        usage("--show-access goes with --query and --user")
+    if not given.has("user"):
+        usage("The supplied command requires -U user specified.")
+    from crm.tools.access_shown import FORMS
+
+    form = given.text("show-access")
+    if form and form not in FORMS:
+        usage(f"Unrecognized value for --show-access: '{form}'; expected {', '.join(FORMS)}")
+
+
+def _show_access(cluster: Cluster, given: Given) -> int:
+    """The lists are evaluated here, on the whole CIB: who may not read it cannot ask what others may."""
+    from crm.api.users import groups_of
+    from crm.cib import acl, operations, xml
+    from crm.tools import access_shown
+
+    user, form = given.text("user"), given.text("show-access")
+    document = xml.parse(cluster.call("cib.query")["xml"])
+    if user in acl.UNRESTRICTED:
+        raise Failure(f"Could not evaluate access per request: no list applies to {user or 'root'}", exits.CONFIG)
+    if not acl.restricted(document, user):
+        print(f"{NAME}: the lists are not in force (enable-acl); with them it would be:", file=sys.stderr)
+    if form in ("", "auto"):
+        form = "color" if sys.stdout.isatty() else "text"
+    found = operations.query(document, _scope(given) or "", given.text("xpath"))
+    if isinstance(found, operations.Refusal):
+        code = errors.NOT_FOUND if found.code is operations.Code.NOT_FOUND else errors.BAD_REQUEST
+        raise ApiError(code, found.message)
+    children = not given.has("no-children")
+    for element in found:
+        print(access_shown.show(document, element, user, groups_of(user), form, children=children), end="")
+    return exits.OK
 
 
 def _scope(given: Given) -> str | None:
@@ -135,6 +200,7 @@ def _change(cluster: Cluster, command: str, given: Given) -> int:
     if given.has("xpath"):
         params["xpath"] = given.text("xpath")
     params["allow_create"] = True if given.has("allow-create") else None
+    params["user"] = given.get("user")
     params["all_matches"] = True if command == "delete-all" else None
     try:
         cluster.call("cib.apply", client=NAME, **params)

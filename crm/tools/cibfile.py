@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import os
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from crm.api import errors
 from crm.api.errors import ApiError, ErrorItem
-from crm.cib import operations, verify, xml
+from crm.api.users import groups_of
+from crm.cib import acl, operations, verify, xml
 from crm.tools import exits
 from crm.tools.command import Failure
 from crm.tools.xmltext import counted, element, id_part, quoted
@@ -55,16 +57,21 @@ class FileClient:
         except xml.CibSyntaxError as error:
             raise Failure(f"{self.path} is not a CIB: {error}", exits.DATAERR) from None
 
-    def _query(self, scope: str = "", xpath: str = "") -> dict[str, str]:
-        document = self._load()
+    def _query(self, scope: str = "", xpath: str = "", user: str = "") -> dict[str, str]:
+        document = acl.readable(whole := self._load(), user, groups_of(user))
+        if document is None:
+            raise ApiError(errors.PERMISSION_DENIED, f"the access control lists let {user} read nothing")
         found = operations.query_text(document, scope, xpath)
         if isinstance(found, operations.Refusal):
             raise _error(found)
-        return {"xml": found, "version": str(xml.version(document))}
+        return {"xml": found, "version": str(xml.version(whole))}
 
-    def _apply(self, operation: str, steps: Any = (), client: str = "", **fields: Any) -> dict[str, str]:
+    def _apply(
+        self, operation: str, steps: Any = (), client: str = "", user: str = "", **fields: Any
+    ) -> dict[str, str]:
         document = self._load()
-        result = operations.apply(document, _operation(operation, steps, fields), check=self._check)
+        wanted = replace(_operation(operation, steps, fields), user=user, groups=groups_of(user))
+        result = operations.apply(document, wanted, check=self._check)
         if isinstance(result, operations.Refusal):
             raise _error(result)
         if result.sections or operation == "bump":

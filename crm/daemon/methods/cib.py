@@ -10,11 +10,12 @@ from typing import Any, Final
 from crm.api import errors
 from crm.api.errors import ApiError
 from crm.api.server import Call
+from crm.api.users import user_name
 from crm.cib import operations, without_fencing, xml
 from crm.cib.operations import Kind, Operation, Refusal
 from crm.cib.store import StoreError
 from crm.cib.xml import Version
-from crm.daemon.access import user_name, user_of
+from crm.daemon.access import user_of
 from crm.daemon.methods.parts import NodeMethods
 
 _KINDS: Final = tuple(str(kind) for kind in Kind)
@@ -22,7 +23,7 @@ _KINDS: Final = tuple(str(kind) for kind in Kind)
 
 class CibMethods(NodeMethods):
     async def query(self, call: Call) -> dict[str, Any]:
-        call.only("xpath", "scope")
+        call.only("xpath", "scope", "user")
         document = self.visitor(call).readable()
         found = operations.query_text(document, call.text("scope", "") or "", call.text("xpath", "") or "")
         if isinstance(found, Refusal):
@@ -31,7 +32,20 @@ class CibMethods(NodeMethods):
         return {"xml": found, "version": str(self.node.cib.version)}
 
     async def apply(self, call: Call) -> dict[str, Any]:
-        call.only("operation", "xml", "xpath", "scope", "if_version", "allow_create", "all_matches", "steps", "client")
+        call.only(
+            *(
+                "operation",
+                "xml",
+                "xpath",
+                "scope",
+                "if_version",
+                "allow_create",
+                "all_matches",
+                "steps",
+                "client",
+                "user",
+            )
+        )
         stamp = (
             ("cib-last-written", time.strftime("%a %b %e %H:%M:%S %Y", time.gmtime())),
             ("update-origin", self.node.settings.node_name),

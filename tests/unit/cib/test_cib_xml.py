@@ -128,6 +128,7 @@ def test_paths_name_ids() -> None:
     document = xml.parse('<cib><configuration><resources><primitive id="a"/></resources></configuration></cib>')
     path = "/cib/configuration/resources/primitive[@id='a']"
     assert [xml.path_of(element) for element in xml.xpath(document, path)] == [path]
-    for wrong in ("//[", "count(//*)", "//@id", "concat('a','b')", "nope(1)"):
+    assert xml.xpath(document, "//primitive/@id") == xml.xpath(document, path)  # an attribute stands for its element
+    for wrong in ("//[", "count(//*)", "concat('a','b')", "nope(1)"):
         with pytest.raises(ValueError, match="XPath"):
             xml.xpath(document, wrong)

@@ -53,19 +53,12 @@ class _Node:
 
         self.cib = SimpleNamespace(document=document, version=xml.version(document))
         self.settings = SimpleNamespace(node_name="n1", nodes=((1, "n1"),))
-        self.changed = asyncio.Condition()
         self.published: list[Changes] = []
         self.crm_id = "x"
-        self.controller = SimpleNamespace(
-            synced=True, unsent=False, publish=self._publish, attributes=AttributeTable("1")
-        )
+        self.controller = SimpleNamespace(synced=True, attributes=AttributeTable("1"))
 
-    def _publish(self, changes: Changes) -> list[Any]:
+    async def promised(self, changes: Changes) -> None:
         self.published.append(changes)
-        return []
-
-    def perform(self, effects: list[Any]) -> None:
-        assert effects == []
 
 
 def _resources(node: _Node) -> ResourceMethods:
@@ -168,3 +161,14 @@ def test_a_group_is_known_by_name_or_number() -> None:
     assert access.group_id("") is None and access.group_id("no such group at all") is None
     assert access.group_id("1234") == 1234
     assert access.group_id(grp.getgrgid(0).gr_name) == 0
+
+
+def test_only_root_may_ask_in_the_name_of_another_user() -> None:
+    document = _document(("read", ALL), ("deny", 'reference="db"'))
+    asked = Visitor(_call("cib.query", 0, user=OTHER.pw_name), document)
+    assert asked.restricted and (asked.user, asked.groups) == access.user_of(_call("cib.query"))
+    assert 'primitive id="db"' not in xml.to_text(asked.readable())
+    assert Visitor(_call("cib.query", 0, user="hacluster"), document).readable() is document
+    with pytest.raises(ApiError, match="only root and hacluster"):
+        Visitor(_call("cib.query", user="root"), document)
+    assert not Visitor(_call("status", 0, user=OTHER.pw_name), document).restricted

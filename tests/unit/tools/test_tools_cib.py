@@ -92,13 +92,17 @@ def test_erasing_leaves_the_status(bench: Bench) -> None:
     ("words", "code", "complaint"),
     [
         (("-C",), exits.USAGE, "--create needs XML"),
-        (("-C", "-o", "resources", "-X", '<primitive id="d9"'), exits.USAGE, "not well-formed"),
+        (("-C", "-o", "resources", "-X", '<primitive id="d9"'), exits.CONFIG, "not well-formed"),
         (("-C", "-o", "resources", "-X", '<primitive id="d9" klass="ocf"/>'), exits.CONFIG, "did you mean class?"),
         (("-C", "-o", "nowhere", "-X", LOCATION), exits.USAGE, "there is no section 'nowhere'"),
         (("-M", "-X", '<nvpair id="nope" value="1"/>'), exits.NOSUCH, "there is no nvpair nope"),
         ((), exits.USAGE, "nothing to do"),
-        (("--md5-sum",), exits.UNIMPLEMENTED, "not supported"),
-        (("-Q", "-U", "bob"), exits.UNIMPLEMENTED, "not supported"),
+        (("--md5-sum",), exits.USAGE, "supply XML"),
+        (("--md5-sum", "-X", "<a>"), exits.CONFIG, "Couldn't parse"),
+        (("-M", "-A", "//primitive", "-X", '<primitive type="x"/>'), exits.USAGE, "elements; expected one"),
+        (("-S",), exits.USAGE, "nothing to do"),
+        (("-B", "-S", "-U", "bob"), exits.USAGE, "goes with --query"),
+        (("--empty", "pacemaker-9"), exits.USAGE, "expected a schema"),
     ],
 )
 def test_what_is_wrong_is_said_and_changes_nothing(
