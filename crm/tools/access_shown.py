@@ -11,7 +11,7 @@ from typing import Final
 
 from lxml import etree
 
-from crm.cib import acl, xml
+from crm.cib import xml
 from crm.cib.acl import Access, Permissions
 
 FORMS: Final = ("color", "text", "namespace", "auto")
