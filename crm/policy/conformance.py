@@ -8,7 +8,7 @@ from pathlib import Path
 from lxml import etree
 
 from crm.policy.render.simulation import render_simulation
-from crm.policy.schedule import schedule
+from crm.policy.schedule import schedule, without_collection
 from crm.policy.state import effective_now
 
 
@@ -28,5 +28,6 @@ def run(cib_path: str, now: str | None) -> tuple[str, str, str]:
 
 def graph(cib_path: str, now: str | None) -> str:
     """The transition graph alone."""
-    cib = _parse(cib_path)
-    return schedule(cib, effective_now(cib, now, int(time.time()))[0]).to_xml()
+    with without_collection():
+        cib = _parse(cib_path)
+        return schedule(cib, effective_now(cib, now, int(time.time()))[0]).to_xml()

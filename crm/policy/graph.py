@@ -22,6 +22,9 @@ from crm.policy.ordering.validate import counts, merged_inputs
 
 FEATURE_SET: Final = "3.20.5"
 
+# Places of a node's name and id in a text that is otherwise the same for all nodes; no XML can contain them.
+_NAME, _ID = "\ufffe", "\uffff"
+
 _SPECIAL = re.compile('[<>&"\x00-\x1f\x7f]')
 _ENTITIES = {"<": "&lt;", ">": "&gt;", "&": "&amp;", '"': "&quot;"}
 
@@ -49,6 +52,8 @@ class GraphWriter:
         self._meta_names: dict[int, tuple[dict[str, str], dict[str, str]]] = {}
         self._resource_lines: dict[Resource, str] = {}
         self._above: dict[Resource, dict[str, str]] = {}
+        self._texts: dict[tuple[object, ...], tuple[str, str, str]] = {}
+        self._node_texts: dict[Node, str] = {}
 
     # --- selection and order (19.1) -----------------------------------------------------------------------------------
 
@@ -160,7 +165,7 @@ class GraphWriter:
             else:
                 out.append("    <inputs/>\n  </synapse>\n")
         head = f"<transition_graph{attribute_text(self._root())}"
-        return f"{head}>\n{''.join(out)}</transition_graph>\n" if out else f"{head}/>\n"
+        return "".join((head, ">\n", *out, "</transition_graph>\n")) if out else f"{head}/>\n"
 
     def recheck_by(self) -> int | None:
         """A rule's result changes, a failure expires, a shutdown lock ends."""
@@ -199,7 +204,7 @@ class GraphWriter:
         internal = f' internal_operation_key="{escape(action.key)}"' if key is not action.key else ""
         node = ""
         if action.node is not None and has_node_attributes(action):
-            node = f' on_node="{escape(action.node.name)}" on_node_uuid="{escape(action.node.id)}"'
+            node = self._node_texts.get(action.node) or self._node_text(action.node)
             if action.node.is_remote:
                 via = router(self.plan, action)
                 if via is not None:
@@ -208,6 +213,10 @@ class GraphWriter:
             f'{tag} id="{action.id}"{extra} operation="{escape(action.task)}" operation_key="{escape(key)}"'
             f"{internal}{node}"
         )
+
+    def _node_text(self, node: Node) -> str:
+        text = self._node_texts[node] = f' on_node="{escape(node.name)}" on_node_uuid="{escape(node.id)}"'
+        return text
 
     def _element(self, action: Action, reference: str) -> str:
         lock = self._shutdown_lock(action)
@@ -291,7 +300,30 @@ class GraphWriter:
         return values
 
     def _attributes(self, action: Action) -> str:
-        values = self.attribute_values(action)
+        """What is the same for a resource on all nodes, but for the node itself, is put together once."""
+        rsc, node = action.rsc, action.node
+        if node is None or node.is_guest or not isinstance(rsc, Primitive) or rsc.is_connection:
+            return self._attributes_text(self.attribute_values(action))
+        kind = (
+            rsc.index,
+            has_node_attributes(action),
+            id(self.operations.extra(action.op, node)),  # these three are shared and live as long as the plan
+            id(self.operations.parameters(rsc, node)),
+            id(action.meta),
+            *(action.own_meta.items() if action.own_meta is not None else ()),
+        )
+        known = self._texts.get(kind)
+        if known is None:
+            values = self.attribute_values(action)
+            if kind[1]:
+                values["CRM_meta_on_node"], values["CRM_meta_on_node_uuid"] = _NAME, _ID
+            before, _, rest = self._attributes_text(values).partition(_NAME)
+            between, _, after = rest.partition(_ID)
+            known = self._texts[kind] = (before, between, after)
+        before, between, after = known
+        return f"{before}{escape(node.name)}{between}{escape(node.id)}{after}" if kind[1] else before
+
+    def _attributes_text(self, values: dict[str, str]) -> str:
         numbered = [name for name in values if name[:1].isdigit()]
         if not numbered:
             return f"        <attributes{attribute_text(sorted(values.items()))}/>\n"

@@ -183,6 +183,11 @@ class HistoryEntry:
     def is_probe(self) -> bool:
         return self.operation == "monitor" and self.interval_ms == 0
 
+    @property
+    def is_postponed(self) -> bool:
+        """Accepted by the node's executor, which runs it for the first time later (ours says so; in Pacemaker nobody knows of it)."""
+        return self.status == -1 and "start-delay" in self.xml.attrib
+
 
 @dataclass(slots=True, eq=False)
 class LrmResource:

@@ -108,7 +108,8 @@ class Transition:
     def to_xml(self) -> str:
         """The `transition_graph` document."""
         if self._xml is None:
-            self._xml = self.writer.text()
+            with without_collection():
+                self._xml = self.writer.text()
         return self._xml
 
     def reasons(self) -> list[Reason]:
@@ -130,7 +131,7 @@ def schedule(
     `masked`: private parameters (passwords) may be hidden in this CIB, so that a difference in them alone is none. The cluster's own CIB hides nothing,
     and its histories are those of our own executor, which leaves tracing out of its digests.
     """
-    with _no_collection():
+    with without_collection():
         state = unpack(cib, now, masked)
         constraints = read_constraints(state)
         assignment = assign(
@@ -145,8 +146,11 @@ def schedule(
 
 
 @contextmanager
-def _no_collection() -> Iterator[None]:
-    """Everything made here lives until the end: looking for garbage among it takes a third of the time and finds none."""
+def without_collection() -> Iterator[None]:
+    """Everything made here lives until the end: looking for garbage among it takes a third of the time and finds none.
+
+    Who also writes the graph wraps both: a collection due in between would go through everything that the schedule is made of.
+    """
     if not gc.isenabled():
         yield
         return
@@ -214,4 +218,4 @@ def _plan(
     return plan, propagation
 
 
-__all__ = ["Primitive", "Reason", "Transition", "plan_transition", "schedule"]
+__all__ = ["Primitive", "Reason", "Transition", "plan_transition", "schedule", "without_collection"]

@@ -14,6 +14,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from crm.policy.model import Node, OpConfig, Resource
 
 # --- flags of an action (2.1) -----------------------------------------------------------------------------------------
@@ -74,7 +76,6 @@ class Action:
         "inputs",
         "interval_ms",
         "key",
-        "low_key",
         "meta",
         "minimum",
         "needs",
@@ -98,7 +99,6 @@ class Action:
     ) -> None:
         self.id = number
         self.key = key
-        self.low_key = key.lower()
         self.task = task
         self.rsc = rsc
         self.node = node
@@ -106,7 +106,7 @@ class Action:
         self.interval_ms = interval_ms
         self.op: OpConfig | None = None
         self.meta: dict[str, str] = _EMPTY  # shared by all actions of one definition; never changed
-        self.own_meta: dict[str, str] | None = None  # this action's alone; wins over `meta`
+        self.own_meta: Mapping[str, str] | None = None  # wins over `meta`; replaced, never changed: probes share it
         self.extra: dict[str, str] | None = None
         self.needs = ""  # "", "quorum" or "fencing"
         self.reason: str | None = None
@@ -116,7 +116,7 @@ class Action:
         self.count = 0
         self.inputs: list[Relation] = []
         self.outputs: list[Relation] = []
-        self.related: dict[Action, int] = {}  # bits already declared towards each output
+        self.related: dict[Action, int] | None = None  # bits declared towards each output, once there are many
         self.version = 0  # propagation's clock when the flags last changed
         self.summary = 0  # a collective's flags seen through its children, and when they were computed
         self.summary_at = -1
@@ -152,10 +152,11 @@ class Action:
         return self.meta.get(name)
 
     def set_meta(self, name: str, value: str) -> None:
-        if self.own_meta is None:
-            self.own_meta = {name: value}
-        else:
-            self.own_meta[name] = value
+        self.add_meta({name: value})
+
+    def add_meta(self, values: Mapping[str, str]) -> None:
+        if values:
+            self.own_meta = values if self.own_meta is None else {**self.own_meta, **values}
 
     def all_meta(self) -> dict[str, str]:
         return {**self.meta, **self.own_meta} if self.own_meta else self.meta

@@ -185,8 +185,7 @@ def _create_for_leaf(plan: Plan, leaf: Primitive, group: NotifySet) -> None:
             and not action.flags & OPTIONAL
             and action.node is not None
         ):
-            for name, value in group.values.items():
-                action.set_meta(name, value)
+            action.add_meta(group.values)
     task = group.task
     if task != "stop" and not group.busy:
         return
@@ -227,11 +226,8 @@ def _notify(plan: Plan, leaf: Primitive, node: Node, group: NotifySet, before: b
         key = f"{leaf.id}_{'pre' if before else 'post'}_notify_{group.task}_0"
         action = plan.request(leaf, "notify", node, bool(around.flags & OPTIONAL), key=key)
         known = action.all_meta()
-        for name, value in around.all_meta().items():
-            if name not in known:
-                action.set_meta(name, value)
-        for name, value in group.values.items():
-            action.set_meta(name, value)
+        new = {name: value for name, value in around.all_meta().items() if name not in known}
+        action.add_meta({**new, **group.values})
         plan.relate(around, action, ORD)
         plan.relate(action, done, ORD)
         if not before:

@@ -178,6 +178,8 @@ class Plan(ActionStore):
         slot = self._slots[rsc.index].get(key.lower())
         action = slot.oldest(node) if slot is not None else None
         if action is None:
+            if slot is not None and slot.actions[0].key == key:
+                key = slot.actions[0].key  # one text for the probes of a resource on all nodes
             action = self.create(key, task, rsc, node, optional, interval_ms)
         flags = action.flags
         if node is not None and not flags & PSEUDO and not self.managed[rsc.index] and not action.get_meta("interval"):

@@ -127,15 +127,16 @@ def _probe_leaf(plan: Plan, rsc: Primitive, node: Node) -> bool:
     action.flags &= ~OPTIONAL  # also of an unmanaged resource
     unfencing.order_probe(plan, rsc, node, action)
     if node not in rsc.active_nodes:
-        action.own_meta = dict(_TARGET_7)
+        action.own_meta = _TARGET_7
     elif plan.role[i] is Role.PROMOTED:
-        action.own_meta = dict(_TARGET_8)
+        action.own_meta = _TARGET_8
     target: Resource = top if isinstance(top, Clone) else rsc
     bits = ORD
     if not action.flags & RUNNABLE and not target.active_nodes:
         bits |= BLOCK
-    plan.declare_after(action, target, "start", bits)
-    plan.declare_after(action, target, "reload-agent", ORD)
+    plan.declare_after_probe(action, target, "start", bits)
+    if target in plan.reload:
+        plan.declare_after_probe(action, target, "reload-agent", ORD)
     return True
 
 

@@ -81,6 +81,23 @@ def is_ancestor(ancestor: Resource, rsc: Resource) -> bool:
     return False
 
 
+def declared_bits(first: Action, then: Action) -> int:
+    """The bits of all relations declared between two actions."""
+    known = first.related
+    if known is None:
+        outputs = first.outputs
+        bits = 0
+        if len(outputs) <= _FEW:
+            for relation in outputs:
+                if relation.then is then:
+                    bits |= relation.declared
+            return bits
+        known = first.related = {}
+        for relation in outputs:
+            known[relation.then] = known.get(relation.then, 0) | relation.declared
+    return known.get(then, 0)
+
+
 def can_migrate(rsc: Resource) -> bool:
     if isinstance(rsc, Primitive):
         return rsc.allow_migrate and not rsc.not_migratable
@@ -156,9 +173,10 @@ class ActionStore:
             slots = self._slots[rsc.index]
             self.by_rsc[rsc.index].append(action)
             self._tasks[rsc.index].setdefault(task, []).append(action)
-        slot = slots.get(action.low_key)
+        low_key = key.lower()
+        slot = slots.get(low_key)
         if slot is None:
-            slot = slots[action.low_key] = Slot()
+            slot = slots[low_key] = Slot()
         slot.add(action)
         return action
 
@@ -179,10 +197,10 @@ class ActionStore:
         """Add a relation; false when one that shares a bit exists (10.2)."""
         if not bits or first is then:
             return False
-        known = first.related.get(then, 0)
-        if known & bits:
+        if declared_bits(first, then) & bits:
             return False
-        first.related[then] = known | bits
+        if first.related is not None:
+            first.related[then] = first.related.get(then, 0) | bits
         relation = Relation(first, then, bits)
         first.outputs.append(relation)
         then.inputs.append(relation)
@@ -218,6 +236,10 @@ class ActionStore:
         if first.rsc is not None and first.rsc is not then_rsc:
             self._declare_migration(first.rsc, first.task, then_rsc, then_task)
 
+    def declare_after_probe(self, probe: Action, then_rsc: Resource, then_task: str, bits: int) -> None:
+        """Order a task after a probe; migrations do not care."""
+        self.orderings.append(Ordering(probe.rsc, "monitor", probe, then_rsc, then_task, None, bits))
+
     def declare_before(self, first_rsc: Resource, first_task: str, then: Action, bits: int) -> None:
         """Order an action that exists after a task."""
         self.orderings.append(Ordering(first_rsc, first_task, None, then.rsc, then.task, then, bits))
@@ -250,3 +272,4 @@ class ActionStore:
 
 
 _NONE: list[Action] = []
+_FEW = 6  # most actions have one or two outputs: looking through them is cheaper than a table for each

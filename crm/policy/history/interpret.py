@@ -320,7 +320,7 @@ class Interpreter:
             rsc.role = Role.PROMOTED
         elif entry.operation == "migrate_to" and node.unclean:
             self._stop_at_target(entry)
-        if rsc.pending_operation is None and not entry.is_probe:
+        if rsc.pending_operation is None and not entry.is_probe and not entry.is_postponed:
             rsc.pending_operation = "monitor" if entry.interval_ms else entry.operation
             rsc.pending_node = node
 

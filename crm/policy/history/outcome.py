@@ -152,7 +152,9 @@ def _note_recurring(reader: Reader, history: LrmResource) -> None:
         return
     start, stop = history.start_index, history.stop_index
     for index, entry in enumerate(history.entries):
-        if entry.interval_ms <= 0 or entry.status == PENDING or index < start or (start < stop and index <= stop):
+        if entry.interval_ms <= 0 or index < start or (start < stop and index <= stop):
+            continue
+        if entry.status == PENDING and not entry.is_postponed:
             continue
         reader.state.requests.append(KnownRecurring(rsc, node, entry))
 

@@ -17,7 +17,7 @@ from crm.policy.actions.model import (
     Relation,
 )
 from crm.policy.actions.plan import Plan
-from crm.policy.actions.store import Ordering
+from crm.policy.actions.store import Ordering, declared_bits
 from crm.policy.model import Clone, Primitive, Resource, Role
 from crm.policy.ordering.interleave import is_compatible
 
@@ -63,7 +63,7 @@ def _apply(plan: Plan, ordering: Ordering, rsc: Resource) -> None:
         for then in thens:
             if not plan.relate(first, then, effective) and ordering.from_user:
                 # An optional ordering must not make a mandatory one between the same two void, as it does elsewhere.
-                plan.relate(first, then, effective & ~first.related.get(then, 0))
+                plan.relate(first, then, effective & ~declared_bits(first, then))
 
 
 # --- probes (9.1) -----------------------------------------------------------------------------------------------------
