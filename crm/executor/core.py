@@ -3,7 +3,8 @@
 Theory of operation. A resource has a queue, and at most one agent at work on it; operations run in the order in which they were ordered.
 Every order ends in exactly one `Report` with its transition key: its result, or that it was cancelled before it had one.
 A recurring operation runs at once, and again its interval after each end; after its first report there is another only when
-its result changes. Anything that changes a resource's state ends its recurring operations first, because what they would find
+its result changes. One that is to begin later (`start-delay`, `interval-origin`) is reported as accepted, and recorded as pending until it first runs,
+so that nobody waits for it: its time may be hours away. Anything that changes a resource's state ends its recurring operations first, because what they would find
 is about to stop being true; the policy engine orders new ones.
 
 The history of a resource is what was reported, and is handed out whole when the node joins. It also goes to `Persist`, together
@@ -76,16 +77,20 @@ class _Job:
 
 @dataclass(slots=True)
 class _Repeat:
-    """A recurring operation. `last` is its last reported (rc, status), None before the first."""
+    """A recurring operation. `last` is its last reported (rc, status), None before the first; `postponed`: accepted, and has not run yet."""
 
     order: Order
     call_id: int = 0
     last: tuple[int, ExecStatus] | None = None
+    postponed: bool = False
 
 
 @dataclass(slots=True)
 class _Resource:
-    """`role_rc` is what a monitor should find while active; `definition` an order that says how to run the agent."""
+    """`role_rc` is what a monitor should find while active; `definition` an order that says how to run the agent.
+
+    `over`: ids of entries that are no more, to be told with the next report.
+    """
 
     id: str
     agent: AgentId
@@ -96,6 +101,7 @@ class _Resource:
     active: bool = False
     role_rc: int = int(OcfCode.OK)
     definition: Order | None = None
+    over: set[str] = field(default_factory=set)
 
     def jobs(self) -> Iterable[_Job]:
         if self.running is not None:
@@ -177,8 +183,7 @@ class Executor:
         elif order.action not in HARMLESS:
             effects += self._end_repeats(resource)
         if order.start_delay_ms and order.interval_ms:
-            effects.append(SetTimer(_timer(order), now_ms + order.start_delay_ms))
-            return effects
+            return effects + self._postpone(resource, order, now_ms)
         resource.queue.append(_Job(order, now_ms))
         return effects + self._next(resource, now_ms, epoch_s)
 
@@ -212,6 +217,7 @@ class Executor:
             return []
         effects = self._end_repeats(resource)
         resource.entries.clear()
+        resource.over.clear()
         if resource.running is None and not resource.queue and not resource.active:
             del self._resources[resource_id]
         return [*effects, Persist(resource_id, None)]
@@ -240,7 +246,10 @@ class Executor:
                 resource.active = True  # nobody knows; it counts as active until a probe says otherwise
                 effects.append(Persist(saved.resource, None))
                 continue
-            resource.entries = {name: dict(entry) for name, entry in saved.entries.items()}
+            # What was to begin later is ordered again, with what is then left of its delay.
+            resource.entries = {
+                name: dict(entry) for name, entry in saved.entries.items() if not history.pending(entry)
+            }
             resource.active, resource.role_rc, resource.definition = saved.active, saved.role_rc, saved.definition
             for repeat in saved.repeats:
                 order = repeat.order
@@ -331,6 +340,7 @@ class Executor:
             if repeat.last == (result.rc, result.status):
                 return effects
             repeat.last = (result.rc, result.status)
+            repeat.postponed = False
         resource.active = _active_after(resource.active, order, result)
         resource.role_rc = _role_after(resource.role_rc, order, result)
         if not order.interval_ms:
@@ -339,10 +349,21 @@ class Executor:
         # What is known of the agent now: its description may have come while it was at work.
         described = replace(order, traits=self._traits.get(order.agent, order.traits))
         entry, failure = history.entries(described, result, call_id, self._node, epoch_s, promoted=promoted)
+        if entry is None and history.pending(resource.entries.get(order.key, {})):
+            self._drop_postponed(resource, order)
         for kept in (entry, failure):
             if kept is not None:
                 resource.entries[kept["id"]] = kept
-        report = _report(order, result.rc, result.status, entry=entry, failure_entry=failure, text=result.exit_reason)
+        report = _report(
+            order,
+            result.rc,
+            result.status,
+            entry=entry,
+            failure_entry=failure,
+            forget=tuple(sorted(resource.over)),
+            text=result.exit_reason,
+        )
+        resource.over.clear()
         return [self._persist(resource), report, *effects]
 
     def _checked(self, resource: _Resource, job: _Job, result: OperationResult) -> list[Effect]:
@@ -363,7 +384,25 @@ class Executor:
         if key in resource.repeats:
             effects = self._end_repeat(resource, key)
         resource.repeats[key] = _Repeat(order)
+        resource.over.discard(order.key)
         return effects
+
+    def _postpone(self, resource: _Resource, order: Order, now_ms: int) -> list[Effect]:
+        """A recurring operation whose first time is yet to come: accepted now, and pending until then."""
+        repeat = resource.repeats[(order.action, order.interval_ms)]
+        self._last_call += 1
+        repeat.postponed, repeat.call_id = True, self._last_call
+        entry = history.postponed_entry(order, repeat.call_id, self._node)
+        resource.entries[entry["id"]] = entry
+        text = f"begins in {order.start_delay_ms} ms"
+        ordered = (history.pending_id(order),)
+        report = _report(order, order.target_rc, ExecStatus.DONE, entry=entry, forget=ordered, text=text)
+        return [self._persist(resource), SetTimer(_timer(order), now_ms + order.start_delay_ms), report]
+
+    @staticmethod
+    def _drop_postponed(resource: _Resource, order: Order) -> None:
+        resource.entries.pop(order.key, None)
+        resource.over.add(order.key)
 
     def _end_repeats(self, resource: _Resource) -> list[Effect]:
         effects: list[Effect] = []
@@ -378,7 +417,9 @@ class Executor:
         if resource.running is not None and resource.running.order is repeat.order:
             resource.running.over = True
         effects: list[Effect] = [CancelTimer(_timer(repeat.order))]
-        if repeat.last is None:
+        if repeat.postponed:
+            self._drop_postponed(resource, repeat.order)
+        elif repeat.last is None:
             effects += self._cancelled(repeat.order)
         return effects
 
@@ -418,7 +459,7 @@ class Executor:
             silent = job.check or job.over or order.action == "notify"
             probe = order.action == "monitor" and not order.interval_ms
             repeat = resource.repeats.get((order.action, order.interval_ms)) if order.interval_ms else None
-            known = repeat is not None and repeat.last is not None
+            known = repeat is not None and (repeat.last is not None or repeat.postponed)
             if not silent and not probe and not known:
                 found.append(history.pending_entry(order, self._node))
         return found

@@ -81,11 +81,16 @@ def entries(
     )
 
 
+def pending_id(order: Order) -> str:
+    """Under which id an operation is recorded between its order and its result."""
+    return f"pending-{order.key}"
+
+
 def pending_entry(order: Order, node: str) -> Entry:
     """An operation that has been ordered and has not ended, in the form in which it is recorded when it is ordered."""
     status, rc = int(ExecStatus.PENDING), int(OcfCode.UNKNOWN)
     return {
-        "id": f"pending-{order.key}",
+        "id": pending_id(order),
         "operation_key": order.key,
         "operation": order.action,
         "crm-debug-origin": ORIGIN,
@@ -98,6 +103,16 @@ def pending_entry(order: Order, node: str) -> Entry:
         "interval": str(order.interval_ms),
         **_migration(order),
     }
+
+
+def postponed_entry(order: Order, call_id: int, node: str) -> Entry:
+    """A recurring operation that will begin later: pending, but in its own place, marked and with digests, so that it counts as there."""
+    own = {"id": order.key, "call-id": str(call_id), "start-delay": str(order.start_delay_ms)}
+    return {**pending_entry(order, node), **own, "crm_feature_set": FEATURE_SET, **digests(order)}
+
+
+def pending(entry: Entry) -> bool:
+    return entry.get("op-status") == str(int(ExecStatus.PENDING))
 
 
 def digests(order: Order) -> dict[str, str]:
