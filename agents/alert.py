@@ -27,6 +27,10 @@ from typing import Final
 
 STEP_LIMIT_S: Final = 8.0
 """To connect, and for each answer."""
+MAX_RETRIES: Final = 10
+TEMPORARY: Final = frozenset((408, 429))
+"""Answers that blame the client and may be other ones a moment later."""
+LOOPBACK: Final = frozenset(("localhost", "127.0.0.1", "::1"))
 PREFIX: Final = "CRM_alert_"
 _NUMBERS: Final = frozenset(
     ("rc", "target_rc", "status", "interval", "exec_time", "node_sequence", "timestamp_epoch", "timestamp_usec")
@@ -61,7 +65,8 @@ def message(alert: Mapping[str, str], sender: str, recipients: list[str]) -> Ema
     mail["From"] = sender
     mail["To"] = ", ".join(recipients)
     mail["Date"] = formatdate(float(alert.get("timestamp_epoch") or time.time()), localtime=True)
-    mail["Message-ID"] = make_msgid()
+    # Nothing here asks the DNS for our own name: it may be what is down.
+    mail["Message-ID"] = make_msgid(domain=socket.gethostname())
     mail["Auto-Submitted"] = "auto-generated"
     lines = [subject(alert), "", *(f"{name}: {value}" for name, value in sorted(alert.items()) if value)]
     if alert.get("cause"):
@@ -78,18 +83,24 @@ def send_mail(alert: Mapping[str, str], parameters: Mapping[str, str]) -> None:
     if security not in ("none", "starttls", "tls"):
         raise Wrong(f"security is {security!r}; expected none, starttls or tls")
     host, port = _endpoint(parameters.get("smtp", "localhost"), {"tls": 465, "starttls": 587}.get(security, 25))
-    sender = parameters.get("from") or f"vigil@{socket.getfqdn()}"
+    if parameters.get("user") and security == "none" and host not in LOOPBACK:
+        raise Wrong(
+            "user is given, and security is none: the password would be sent in the clear; expected starttls or tls"
+        )
+    me = socket.gethostname()
+    sender = parameters.get("from") or f"vigil@{me}"
     mail = message(alert, sender, recipients)
     context = _trust(parameters) if security != "none" else None
+    password = _secret(parameters, "password_file") if parameters.get("user") else ""
     if security == "tls":
-        server: smtplib.SMTP = smtplib.SMTP_SSL(host, port, timeout=STEP_LIMIT_S, context=context)
+        server: smtplib.SMTP = smtplib.SMTP_SSL(host, port, me, timeout=STEP_LIMIT_S, context=context)
     else:
-        server = smtplib.SMTP(host, port, timeout=STEP_LIMIT_S)
+        server = smtplib.SMTP(host, port, me, timeout=STEP_LIMIT_S)
     with server:
         if security == "starttls":
             server.starttls(context=context)
         if parameters.get("user"):
-            server.login(parameters["user"], _secret(parameters, "password_file"))
+            server.login(parameters["user"], password)
         refused = server.send_message(mail, sender, recipients)
     if refused:
         raise OSError(f"{', '.join(refused)} refused by {host}")
@@ -99,27 +110,37 @@ def post(alert: Mapping[str, str], parameters: Mapping[str, str]) -> None:
     url = alert.get("recipient", "")
     if not url.startswith(("http://", "https://")):
         raise Wrong("the recipient is no URL; expected one with http or https")
-    try:
-        tries = 1 + int(parameters.get("retries", "2"))
-    except ValueError:
-        raise Wrong(f"retries is {parameters['retries']!r}; expected a number") from None
+    retries = parameters.get("retries", "2")
+    if not retries.isdecimal() or int(retries) > MAX_RETRIES:
+        raise Wrong(f"retries is {retries!r}; expected a number, 0 to {MAX_RETRIES}")
+    tries = 1 + int(retries)
     headers = {"Content-Type": "application/json", "User-Agent": "vigil-alert"}
     if parameters.get("token_file"):
         headers["Authorization"] = f"Bearer {_secret(parameters, 'token_file')}"
-    context = _trust(parameters) if url.startswith("https") else None
+    opener = urllib.request.build_opener(_NoRedirect(), urllib.request.HTTPSHandler(context=_trust(parameters)))
     request = urllib.request.Request(url, body(alert), headers, method="POST")
     for attempt in range(tries):
         try:
-            with urllib.request.urlopen(request, timeout=STEP_LIMIT_S, context=context):
+            with opener.open(request, timeout=STEP_LIMIT_S):
                 return
         except urllib.error.HTTPError as error:
             # The server has understood and does not want it: asking again does not help.
-            if attempt + 1 == tries or 400 <= error.code < 500:
+            final = 300 <= error.code < 500 and error.code not in TEMPORARY
+            if attempt + 1 == tries or final:
                 raise OSError(f"{urllib.parse.urlsplit(url).hostname} answered {error.code} {error.reason}") from None
+        except http.client.InvalidURL:  # its text has the URL in it, which may be a secret
+            raise Wrong("the recipient is no URL that can be used; expected http(s)://HOST[:PORT]/PATH") from None
         except (OSError, http.client.HTTPException):
             if attempt + 1 == tries:
                 raise
         time.sleep(0.5 * 2**attempt)
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """Following one would turn POST into GET, and take the token to another server."""
+
+    def redirect_request(self, *args: object, **kwargs: object) -> None:
+        return None
 
 
 def body(alert: Mapping[str, str]) -> bytes:
@@ -150,6 +171,8 @@ def _trust(parameters: Mapping[str, str]) -> ssl.SSLContext:
 
 def _secret(parameters: Mapping[str, str], name: str) -> str:
     path = parameters.get(name, "")
+    if not path:
+        raise Wrong(f"{name} is missing; expected a file whose first line is the secret")
     try:
         return Path(path).read_text(encoding="utf-8").partition("\n")[0].strip()
     except OSError as error:

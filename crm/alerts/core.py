@@ -2,7 +2,7 @@
 
 Theory of operation. A record becomes happenings (`crm.alerts.happenings`), each happening a job for every recipient that wants it. A recipient's jobs
 run one after the other, in the order of what happened; recipients do not wait for one another, but at most `MAX_RUNNING` agents run at a time. A
-recipient whose agent is slow may have `MAX_WAITING` jobs; what comes then is dropped, counted, and told once its agent has ended. An agent that fails
+recipient whose agent is slow may have `MAX_WAITING` jobs; what comes then is dropped, counted, and told when its agent has ended: the first of them at once, the others when the queue is empty again, or in hundreds. An agent that fails
 again and again for one reason is told of once. Nothing waits for an alert.
 
 What happens to nodes before this node has joined (and may have an old configuration) is told when it has.
@@ -56,6 +56,9 @@ class _Queue:
     waiting: deque[tuple[Call, Happening, int, int]] = field(default_factory=deque)
     running: int | None = None
     dropped: int = 0
+    """Not yet told."""
+    told: bool = False
+    """Whether it was told that some were dropped, since the queue was last empty."""
 
 
 class Alerts:
@@ -119,10 +122,12 @@ class Alerts:
             # The recipient's id, not its value: a URL may be a secret.
             failed = {"alert": call.alert, "path": call.path, "recipient": call.key[1], "text": text}
             effects.append(Tell("alert_failed", failed, happening.cause))
-        if queue.dropped:
+        # The first at once, then the sum: a storm of alerts is to make no storm of records.
+        if queue.dropped and (not queue.told or not queue.waiting or queue.dropped >= MAX_WAITING):
             dropped = {"alert": call.alert, "recipient": call.key[1], "count": queue.dropped}
             effects.append(Tell("alerts_dropped", dropped))
             queue.dropped = 0
+            queue.told = True
         return effects + self._next()
 
     # --- inside ------------------------------------------------------------------------------------------------------

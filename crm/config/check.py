@@ -18,6 +18,7 @@ from crm.config.model import (
     MAX_LINKS,
     MAX_NODES,
     Agents,
+    Alerts,
     Api,
     Config,
     Endpoint,
@@ -102,6 +103,7 @@ class Check:
             or metrics is None
             or watchdog is None
             or "api" not in self._sections
+            or "alerts" not in self._sections
         ):
             return None
         cluster, paths, agents, events = (self._sections[name] for name in ("cluster", "paths", "agents", "events"))
@@ -117,6 +119,7 @@ class Check:
             paths=Paths(paths.state_dir, paths.run_dir, paths.log_file, paths.log_level),
             agents=Agents(agents.ocf_root),
             events=Events(events.folder, events.max_mib, events.keep),
+            alerts=Alerts(self._sections["alerts"].user),
             metrics=metrics,
             watchdog=watchdog,
             api=Api(self._sections["api"].group),

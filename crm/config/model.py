@@ -145,6 +145,13 @@ class Events:
 
 
 @dataclass(frozen=True, slots=True)
+class Alerts:
+    """The user as whom alert agents run; empty: the daemon's own."""
+
+    user: str = "hacluster"
+
+
+@dataclass(frozen=True, slots=True)
 class Watchdog:
     """The device that resets this node (empty: none), and which losses let it."""
 
@@ -183,6 +190,7 @@ class Config:
     paths: Paths
     agents: Agents
     events: Events = Events()
+    alerts: Alerts = Alerts()
     metrics: Metrics = Metrics()
     api: Api = Api()
     encryption: str = "none"

@@ -83,6 +83,8 @@ def render(config: Config) -> str:
     out.value("folder", config.events.folder, "the event log; empty: STATE_DIR/events")
     out.value("max_mib", config.events.max_mib, "of one file; then another is begun")
     out.value("keep", config.events.keep, "older files")
+    out.table("alerts")
+    out.value("user", config.alerts.user, "alert agents run as this user; empty: as the daemon")
     out.table("metrics")
     listen = "" if config.metrics.listen is None else str(config.metrics.listen)
     out.value("listen", listen, "address:port for Prometheus; empty: off")

@@ -121,6 +121,10 @@ class EventsSection(Section):
     keep: int = Field(default=9, ge=0, le=1000)
 
 
+class AlertsSection(Section):
+    user: str = Field(default="hacluster", max_length=32, pattern=r"^[A-Za-z0-9_.-]*$")
+
+
 class MetricsSection(Section):
     listen: str = ""
 
@@ -140,6 +144,7 @@ MODELS: dict[str, type[Section]] = {
     "paths": PathsSection,
     "agents": AgentsSection,
     "events": EventsSection,
+    "alerts": AlertsSection,
     "metrics": MetricsSection,
     "api": ApiSection,
 }
@@ -158,6 +163,7 @@ OPTIONAL: dict[str, Any] = {
     "paths": {},
     "agents": {},
     "events": {},
+    "alerts": {},
     "metrics": {},
     "api": {},
 }

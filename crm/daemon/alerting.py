@@ -4,7 +4,8 @@ Theory of operation. What is to be run, for whom and in which order is the core'
 time limit, and tells the core how it ended. The configuration is read again when the CIB says that it changed. Fencing is told to the other members, since
 only the one that asked for it knows how it ended, and all of them alert it.
 
-Agents get a clean environment (no PYTHON* of ours) with the cluster's tools in their PATH. What they print is kept for the record of their failure only.
+Agents run as a user of their own (`crm.daemon.alertuser`) and get a clean environment (no PYTHON* of ours) with the cluster's tools in their PATH. What they print is
+kept for the record of their failure only.
 """
 
 from __future__ import annotations
@@ -18,12 +19,13 @@ from typing import Any, Final
 
 from agents.environment import base_environment
 from agents.paths import SHIPPED_ALERTS
-from agents.process import run_process
+from agents.process import Ended, run_process
 from crm.alerts.configuration import Configuration
 from crm.alerts.core import Alerts, Effect, Run, Tell
 from crm.api.errors import ApiError
 from crm.cib import xml
-from crm.daemon import clock
+from crm.daemon import alertuser, clock
+from crm.daemon.alertuser import AlertUser, NoSuchUser
 from crm.daemon.node import Node
 
 LEAVE_LIMIT_S: Final = 3.0
@@ -44,6 +46,7 @@ class Alerting:
         self._node = node
         self._tasks: set[asyncio.Task[None]] = set()
         self._environment: dict[str, str] | None = None
+        self._user: AlertUser | None = None
         node.peers.handler("fencing_known", self._on_fencing_known)
 
     def on_record(self, record: Mapping[str, Any]) -> None:
@@ -91,22 +94,27 @@ class Alerting:
     async def _run(self, run: Run) -> None:
         call = run.call
         path = call.path if "/" in call.path else str(SHIPPED_ALERTS / call.path)
-        if self._environment is None:
-            self._environment = base_environment(self._node.executing.runner.paths)
         try:
+            if self._user is None:
+                self._user = alertuser.find(self._node.settings.alerts_user)
+            if self._environment is None:
+                self._environment = base_environment(self._node.executing.runner.paths) | self._user.environment()
             environment = {**self._environment, **run.environment}
-            ended = await run_process((path,), environment, call.timeout_ms)
+            command = self._user.command(path)
+            if call.path == "file" and not call.recipient:
+                self._user.make_log_folder()
+            ended = await run_process(command, environment, call.timeout_ms)
+        except NoSuchUser as wrong:
+            ok, text = False, str(wrong)
         except (OSError, ValueError) as error:  # ValueError: a zero byte in a value
             ok, text = False, str(getattr(error, "strerror", None) or error)
-            if isinstance(error, FileNotFoundError) and not Path(path).exists():  # noqa: ASYNC240 (a local disk, and rare)
-                text = f"{path} is not installed"
+            if isinstance(error, FileNotFoundError):
+                text = _missing(path, command[0])
         else:
-            ok = ended.code == 0
-            said = ended.stderr.decode("utf-8", "replace").strip().rpartition("\n")[2][:TEXT_LIMIT]
-            if ended.timed_out:
-                text = f"it did not end within {call.timeout_ms} ms"
-            else:
-                text = said or (f"exit code {ended.code}" if ended.code is not None else f"signal {ended.signal}")
+            ok, text = ended.code == 0, _how(ended, call.timeout_ms)
+            if not ok and text.startswith(f"{command[0]}: ") and len(command) > 1:
+                # Not the agent's words: it was never begun.
+                text = _missing(path, "") if not Path(path).exists() else f"as {self._user.name}: {text}"  # noqa: ASYNC240
         self._perform(self.core.on_ended(run.token, ok, text))
 
     async def _tell_others(self, record: dict[str, Any]) -> None:
@@ -140,6 +148,22 @@ class Alerting:
         for element in xml.elements(xml.section(self._node.cib.document, "nodes"), "node"):
             found[element.get("uname", "")] = element.get("id", "")
         return found
+
+
+def _how(ended: Ended, timeout_ms: int) -> str:
+    """Why an agent that has not ended with 0 has failed: its last word, or how it ended."""
+    if ended.timed_out:
+        return f"it did not end within {timeout_ms} ms"
+    said = ended.stderr.decode("utf-8", "replace").strip().rpartition("\n")[2][:TEXT_LIMIT]
+    return said or (f"exit code {ended.code}" if ended.code is not None else f"signal {ended.signal}")
+
+
+def _missing(path: str, command: str) -> str:
+    if Path(path).exists() and command != path:
+        return f"{command} (of util-linux) is not installed; it is needed to run agents as another user"
+    return (
+        f"{path} is not installed" if not Path(path).exists() else f"{path} names an interpreter that is not installed"
+    )
 
 
 def _now_us() -> int:

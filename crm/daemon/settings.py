@@ -37,6 +37,8 @@ class DaemonSettings:
     events_dir: str = ""
     events_max_bytes: int = 10 << 20
     events_keep: int = 9
+    alerts_user: str = "hacluster"
+    """As whom alert agents run; empty: as this daemon."""
     metrics: tuple[str, int] | None = None
     """Address and port where Prometheus may fetch them."""
 
@@ -89,6 +91,7 @@ def from_document(document: dict[str, Any]) -> DaemonSettings:
         events_dir=str(document.get("events", {}).get("folder", "")),
         events_max_bytes=int(document.get("events", {}).get("max_mib", 10)) << 20,
         events_keep=int(document.get("events", {}).get("keep", 9)),
+        alerts_user=str(document.get("alerts", {}).get("user", "hacluster")),
         metrics=_endpoint(document.get("metrics", {}).get("listen")),
     )
 

@@ -64,6 +64,8 @@ def node_configuration(lab: Lab, node: str) -> config.Config:
         ),
         paths=config.Paths(str(lab.state_dir(node)), str(lab.run_dir(node)), "", "info"),
         agents=config.Agents(OCF_ROOT),
+        # Another user could not reach a checkout or a lab that is in a home folder.
+        alerts=config.Alerts(user=""),
         # A machine has a loopback of its own, where nothing else can have the port.
         metrics=config.Metrics(config.Endpoint("127.0.0.1", config.DEFAULT_METRICS_PORT) if machine else None),
         watchdog=config.Watchdog(str(lab.watchdog(node)), lab.watchdog_ms) if lab.watchdog_ms else config.Watchdog(),

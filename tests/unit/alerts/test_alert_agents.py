@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from email import message_from_string
@@ -84,6 +85,44 @@ def test_an_agent_that_a_person_runs_says_what_it_is(agent: str) -> None:
 def test_a_file_that_cannot_be_written_is_a_failure(tmp_path: Path) -> None:
     (tmp_path / "plain").write_text("")
     assert run("file", {**NODE, "recipient": str(tmp_path / "plain" / "alerts")}).returncode != 0
+
+
+def test_a_file_that_is_large_enough_becomes_the_first_of_a_few_older_ones(tmp_path: Path) -> None:
+    path = tmp_path / "alerts.log"
+    for number in range(4):
+        path.write_text(f"{number}\n" + "x" * 1024)
+        assert run("file", {**NODE, "recipient": str(path)}, max_kib="1", keep="2").returncode == 0
+        assert path.read_text() == "12:04:31 node n2 is now lost\n"
+    assert [(tmp_path / f"alerts.log.{number}").read_text()[0] for number in (1, 2)] == ["3", "2"]
+    assert not (tmp_path / "alerts.log.3").exists()
+    path.write_text("x" * 2048)
+    assert run("file", {**NODE, "recipient": str(path)}, max_kib="0").returncode == 0
+    assert path.stat().st_size > 2048, "0: never"
+
+
+def test_no_line_is_lost_when_several_agents_find_the_file_too_large_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "alerts.log"
+    path.write_text("old\n" + "x" * 1024)
+    with ThreadPoolExecutor(8) as pool:
+        ends = [pool.submit(run, "file", {**NODE, "recipient": str(path)}, max_kib="1", keep="3") for _ in range(16)]
+    assert {each.result().returncode for each in ends} == {0}
+    assert len(path.read_text().splitlines()) == 16
+    assert (tmp_path / "alerts.log.1").read_text().startswith("old") and not (tmp_path / "alerts.log.2").exists()
+
+
+def test_a_value_cannot_write_a_line_of_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "alerts.log"
+    alert = {"kind": "attribute", "node": "n2", "attribute_name": "a", "attribute_value": "1\n12:00 all is well"}
+    assert run("file", {**alert, "recipient": str(path)}).returncode == 0
+    assert path.read_text() == " attribute a of n2 is now '1 12:00 all is well'\n"
+
+
+@pytest.mark.parametrize(
+    ("recipient", "parameters"), [("alerts.log", {}), ("/tmp/x", {"max_kib": "1M"}), ("/tmp/x", {"keep": "-1"})]
+)
+def test_file_that_is_configured_wrongly_says_how(recipient: str, parameters: dict[str, str]) -> None:
+    ended = run("file", {**NODE, "recipient": recipient}, **parameters)
+    assert ended.returncode == 2 and "expected" in ended.stderr
 
 
 # --- mail -------------------------------------------------------------------------------------------------------------
@@ -270,6 +309,8 @@ def test_mail_without_a_server_is_a_failure_in_one_line() -> None:
         ({}, {}, "no recipient"),
         ({"recipient": "a@b"}, {"security": "some"}, "expected none, starttls or tls"),
         ({"recipient": "a@b"}, {"smtp": "host:port"}, "expected HOST or HOST:PORT"),
+        ({"recipient": "a@b"}, {"smtp": "mail.example.org", "user": "me", "password_file": "/x"}, "in the clear"),
+        ({"recipient": "a@b"}, {"smtp": "127.0.0.1:1", "security": "tls", "user": "me"}, "password_file is missing"),
         ({"recipient": "a@b\nBcc: x@y"}, {"smtp": "127.0.0.1:1", "from": "a@b"}, "mail:"),
     ],
 )
@@ -290,15 +331,23 @@ class Hook(HTTPServer):
         super().__init__(("127.0.0.1", 0), HookRequest)
         self.answers = list(answers)
         self.posts: list[tuple[dict[str, str], dict[str, Any]]] = []
+        self.requests = 0
+        self.location = ""
 
 
 class HookRequest(BaseHTTPRequestHandler):
     server: Hook
 
+    def parse_request(self) -> bool:
+        self.server.requests += 1
+        return super().parse_request()
+
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
         self.server.posts.append((dict(self.headers), json.loads(body)))
         self.send_response(self.server.answers.pop(0) if self.server.answers else 200)
+        if self.server.location:
+            self.send_header("Location", self.server.location)
         self.end_headers()
 
     def log_message(self, format: str, *args: object) -> None:
@@ -325,6 +374,25 @@ def test_webhook_tries_again_when_the_server_is_in_trouble() -> None:
     assert len(server.posts) == 2
 
 
+def test_webhook_is_not_led_elsewhere_with_its_token(tmp_path: Path) -> None:
+    """A redirection would be followed with GET: the alert would be lost, and nobody would know."""
+    (tmp_path / "token").write_text("s3cret\n")
+    elsewhere, server = Hook(), Hook(302)
+    with serving(elsewhere) as other, serving(server) as port:
+        server.location = f"http://127.0.0.1:{other}/"
+        alert = {**NODE, "recipient": f"http://127.0.0.1:{port}/"}
+        ended = run("webhook", alert, token_file=str(tmp_path / "token"))
+    assert ended.returncode == 1 and "302" in ended.stderr
+    assert len(server.posts) == 1 and not elsewhere.requests
+
+
+def test_webhook_waits_for_a_server_that_is_asked_too_often() -> None:
+    server = Hook(429)
+    with serving(server) as port:
+        assert run("webhook", {**NODE, "recipient": f"http://127.0.0.1:{port}/"}).returncode == 0
+    assert len(server.posts) == 2
+
+
 def test_webhook_does_not_insist_when_the_server_does_not_want_it() -> None:
     server = Hook(404)
     with serving(server) as port:
@@ -333,11 +401,18 @@ def test_webhook_does_not_insist_when_the_server_does_not_want_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("recipient", "parameters"), [("", {}), ("ftp://x/", {}), ("http://127.0.0.1:1/", {"retries": "x"})]
+    ("recipient", "parameters"),
+    [
+        ("", {}),
+        ("ftp://x/", {}),
+        ("http://127.0.0.1:1/", {"retries": "x"}),
+        ("http://x/", {"retries": "-1"}),
+        ("http://x:y/secret", {}),
+    ],
 )
 def test_webhook_that_is_configured_wrongly_says_how(recipient: str, parameters: dict[str, str]) -> None:
     ended = run("webhook", {**NODE, "recipient": recipient}, **parameters)
-    assert ended.returncode == 2 and "expected" in ended.stderr
+    assert ended.returncode == 2 and "expected" in ended.stderr and "secret" not in ended.stderr
 
 
 def test_the_version_that_agents_are_told_is_the_packages() -> None:

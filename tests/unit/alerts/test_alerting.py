@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import pwd
+import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import pytest
 from lxml import etree
 
 from agents.paths import AgentPaths
+from crm.daemon import alertuser
 from crm.daemon.alerting import Alerting
 from crm.daemon.journal import Journal
 from crm.daemon.node import Node
@@ -36,14 +41,14 @@ START = {
 class Place:
     """What alerts see of a node: its records, its CIB, its agents' paths, its peers."""
 
-    def __init__(self, alerts: str) -> None:
+    def __init__(self, alerts: str, user: str = "") -> None:
         self.journal = Journal("n1")
         self.sent: list[tuple[int, bytes]] = []
         view = SimpleNamespace(group=frozenset((1, 2)))
         self.node = SimpleNamespace(
             journal=self.journal,
             cib=SimpleNamespace(document=etree.fromstring(DOCUMENT.format(alerts))),
-            settings=SimpleNamespace(node_id=1, node_name="n1", nodes=((1, "n1"), (2, "n2"))),
+            settings=SimpleNamespace(node_id=1, node_name="n1", nodes=((1, "n1"), (2, "n2")), alerts_user=user),
             peers=Peers(lambda number, payload: self.sent.append((number, payload))),
             executing=SimpleNamespace(runner=SimpleNamespace(paths=AgentPaths.from_environment({}))),
             controller=SimpleNamespace(view=view),
@@ -61,9 +66,9 @@ class Place:
             await asyncio.sleep(0.01)
 
 
-def course(alerts: str, what: Callable[[Place], Awaitable[None]]) -> Place:
+def course(alerts: str, what: Callable[[Place], Awaitable[None]], user: str = "") -> Place:
     async def run() -> Place:
-        place = Place(alerts)
+        place = Place(alerts, user)
         place.journal.record("dc", {"dc": "n1"})  # it has joined
         async with asyncio.timeout(30):
             await what(place)
@@ -184,3 +189,57 @@ def test_a_changed_configuration_counts_from_then_on(tmp_path: Path) -> None:
 
     course(f'<alert id="a" path="{agent}"/>', what)
     assert (tmp_path / "seen").read_text() == "again\n"
+
+
+async def one_start(place: Place) -> None:
+    place.journal.record("action_result", START)
+    await place.idle()
+
+
+def somebody() -> str:
+    """Who is not root, or who we are when nobody else can be."""
+    return "nobody" if os.geteuid() == 0 and _known_here("nobody") else pwd.getpwuid(os.geteuid()).pw_name
+
+
+def _known_here(name: str) -> bool:
+    return alertuser.find(name).name == name
+
+
+def test_agents_run_as_the_user_that_is_chosen_with_its_groups_and_home() -> None:
+    user = somebody()
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        Path(folder).chmod(0o777)
+        agent = script(Path(folder) / "agent", f'echo "$(id -un) $(id -G) $USER $HOME" > {folder}/seen')
+        place = course(f'<alert id="a" path="{agent}"/>', one_start, user)
+        assert place.alerting.core.sent == {True: 1, False: 0}, place.told("alert_failed")
+        name, *groups, told, home = (Path(folder) / "seen").read_text().split()
+    entry = pwd.getpwnam(user)
+    assert name == user and {int(group) for group in groups} == set(os.getgrouplist(user, entry.pw_gid))
+    if os.geteuid() == 0:
+        assert (told, home) == (user, entry.pw_dir)
+
+
+def test_what_cannot_be_run_as_the_chosen_user_is_told_and_not_run_as_another(tmp_path: Path) -> None:
+    plain = tmp_path / "plain"
+    plain.write_text("not a program")
+    place = course(f'<alert id="a" path="{plain}"/><alert id="b" path="{tmp_path}/none"/>', one_start, somebody())
+    reasons = {each["alert"]: each["text"] for each in place.told("alert_failed")}
+    assert "Permission denied" in reasons["a"] and reasons["b"] == f"{tmp_path}/none is not installed"
+
+
+def test_a_user_that_was_chosen_and_does_not_exist_is_an_error_and_the_usual_one_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    agent = script(tmp_path / "agent", f"echo run > {tmp_path}/seen")
+    place = course(f'<alert id="a" path="{agent}"/>', one_start, "nosuchuser")
+    assert "no user 'nosuchuser'" in place.told("alert_failed")[0]["text"] and not (tmp_path / "seen").exists()
+    monkeypatch.setattr(alertuser, "DEFAULT_USER", "nosuchuser")
+    assert alertuser.find("nosuchuser") == alertuser.AlertUser()
+
+
+def test_a_user_namespace_that_does_not_know_the_user_keeps_the_daemons(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(alertuser, "_mapped", lambda number, table: False)
+    monkeypatch.setattr(pwd, "getpwnam", lambda name: pwd.struct_passwd((name, "x", 102, 105, "", "/", "/bin/sh")))
+    assert alertuser.find("hacluster") == alertuser.AlertUser()

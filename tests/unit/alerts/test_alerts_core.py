@@ -270,6 +270,26 @@ def test_what_a_slow_agent_cannot_take_is_dropped_counted_and_told() -> None:
     assert len(runs(effects)) == 1
 
 
+def test_a_storm_of_alerts_makes_no_storm_of_records() -> None:
+    alerts = alerting(PLAIN)
+    (running,) = runs(alerts.on_record(operation(), IDS, AT_US))
+    told_of: list[int] = []
+    for _ in range(MAX_WAITING * 3):
+        for _ in range(3):
+            alerts.on_record(operation(), IDS, AT_US)
+        effects = alerts.on_ended(running.token, True, "")
+        told_of += [effect.fields["count"] for effect in effects if isinstance(effect, Tell)]
+        (running,) = runs(effects)
+    while alerts.waiting:
+        effects = alerts.on_ended(running.token, True, "")
+        told_of += [effect.fields["count"] for effect in effects if isinstance(effect, Tell)]
+        (running,) = runs(effects)
+    effects = alerts.on_ended(running.token, True, "")
+    told_of += [effect.fields["count"] for effect in effects if isinstance(effect, Tell)]
+    assert sum(told_of) == alerts.dropped > 2 * MAX_WAITING and len(told_of) < 10
+    assert told_of[0] <= 3, "the first is told at once"
+
+
 def test_a_failure_is_told_with_its_reason_and_the_next_alert_goes_out() -> None:
     alerts = alerting(PLAIN)
     (first,) = runs(alerts.on_record(operation(), IDS, AT_US))
