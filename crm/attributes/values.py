@@ -24,6 +24,11 @@ def evaluate(text: str, old: str | None) -> str:
     return show(max(-INFINITY, min(INFINITY, total)))
 
 
+def counts(text: str) -> bool:
+    """Whether the new value depends on the old one."""
+    return _STEP.match(text) is not None
+
+
 def number(text: str | None) -> int:
     """A score; 0 for what is none."""
     if text is None or _NUMBER.match(text) is None:

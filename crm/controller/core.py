@@ -22,6 +22,8 @@ from crm.cib import xml
 from crm.controller import failures, membership, properties, status
 from crm.controller.dc import Coordinator, Memory
 from crm.controller.effects import (
+    Acknowledge,
+    Answer,
     CibPort,
     Effect,
     Execute,
@@ -49,6 +51,7 @@ from crm.controller.messages import (
     decode,
 )
 from crm.controller.outbox import Outbox
+from crm.controller.promises import Promises, concerned
 from crm.controller.status import (
     Attributes,
     ForgetOperation,
@@ -83,6 +86,11 @@ class Controller:
         self._memory = Memory(me.crm_id, me.name)
         self._orders: dict[str, Order] = {}
         self._outbox = Outbox(str(me.node_id))
+        self._promises = Promises(me.node_id)
+        self._renewed: set[int] = set()
+        """Members that are not those of the last synchronised view, or have been away from it."""
+        self._adopted = False
+        """The document was replaced since the last synchronised view."""
         self.open = False
         self._fencing = FencingRequests(self.settings)
         self._last_synced: View | None = None
@@ -168,11 +176,13 @@ class Controller:
         self._remember_attributes()
         was_dc = self.dc == self.me.node_id
         self._outbox.on_view()
+        self._promises.on_view(view.group)
         self._fencing.on_view(view)
         gone = {member.node_id for member in view.left}
         if self.view is not None:
             gone |= self.view.group - view.group
         self.attributes.on_view(map(str, gone))
+        self._renewed |= gone
         self.open = False
         self.view = view
         self.coordinator = None
@@ -205,8 +215,7 @@ class Controller:
 
     def on_delivered(self, sender: int, payload: bytes, tag: int | None, epoch_s: int, now_ms: int) -> list[Effect]:
         """A controller message in its place of the total order; `tag` when it is ours."""
-        if tag is not None:
-            self._outbox.landed(tag)
+        own = None if tag is None else self._outbox.landed(tag)
         try:
             message = decode(payload)
         except MessageError as error:
@@ -226,6 +235,8 @@ class Controller:
                 effects = self._on_changes(sender, message, now_ms)
             case Orders():
                 effects = self._on_orders(message, now_ms)
+        if isinstance(own, Changes) and own.promises:
+            effects += self._answers(self._promises.delivered(own.number, own.promises))
         return effects + self._flush()
 
     def on_peer_late(self, node_id: int, silent_ms: int, now_ms: int) -> list[Effect]:
@@ -258,6 +269,8 @@ class Controller:
         self._remember_attributes()
         if self.view is not None:
             self.attributes.on_view(map(str, self.view.member_ids))
+            self._renewed |= self.view.member_ids
+        self._promises.on_view(frozenset())
         self.view = None
         self.dc = None
         self.coordinator = None
@@ -329,6 +342,7 @@ class Controller:
             fields = {"from": sender, "instead_of": str(self._cib.version)}
             effects.append(Record("cib_taken", fields, causal.of_view(self.view.view_id if self.view else "")))
             self._cib.adopt(message.copy)
+            self._adopted = True
         return effects + self._tell_history(agreement) + self._check_synced(now_ms)
 
     def _tell_history(self, agreement: Agreement) -> list[Effect]:
@@ -370,7 +384,7 @@ class Controller:
                 deadtime_ms=self.settings.deadtime_ms,
             )
             effects += self.coordinator.begin(now_ms)
-        return effects + self._tell_attributes(now_ms)
+        return effects + self._tell_attributes(now_ms) + self._resume_promises(agreement)
 
     def _tell_attributes(self, now_ms: int) -> list[Effect]:
         """Those that have come are told what is held back and what is private; the DC tells it of nodes without a daemon too."""
@@ -413,6 +427,8 @@ class Controller:
             self._memory.forget(result.transition_key)  # it may be one of ours, of a view in which this was the DC
         effects += self._open_if_allowed(message.opens)
         effects += self._about_me(sender, message, effective)
+        if message.number and sender != self.me.node_id:
+            effects.append(Acknowledge(sender, message.number))
         if sender == self.me.node_id and not message.results and not message.expected:
             effects.append(Record("change", {"reason": message.reason}, causal.name_of(message.causes)))
         if self.coordinator is not None:
@@ -537,6 +553,44 @@ class Controller:
             changes = replace(changes, causes=(self._memory.new_cause("change"),))
         self._outbox.add(changes)
         return self._flush()
+
+    # --- what clients wait for ---------------------------------------------------------------------------------------
+
+    def promise(self, changes: Changes) -> tuple[int, list[Effect]]:
+        """Publish a client's changes; `Answer` with this ticket follows when every member has them."""
+        asked = self._promises.ask(changes)
+        return asked.promises[0], self.publish(asked)
+
+    def on_acknowledged(self, member: int, number: int) -> list[Effect]:
+        """A member of this view has our messages up to this number."""
+        return self._answers(self._promises.acknowledged(member, number))
+
+    def _resume_promises(self, agreement: Agreement) -> list[Effect]:
+        renewed = frozenset(self._renewed | agreement.histories)
+        resumed = self._promises.resume(kept_document=not self._adopted, renewed=renewed)
+        self._renewed.clear()
+        self._adopted = False
+        effects: list[Effect] = []
+        for ticket in resumed.doubtful:
+            self._promises.close(ticket)
+            effects.append(Answer(ticket, "the members parted meanwhile; it is not known whether it was counted"))
+        for changes in resumed.again:
+            effects += self.publish(changes)
+        return effects
+
+    def _answers(self, tickets: Sequence[int]) -> list[Effect]:
+        """Every member of this view has these. A part of the cluster without quorum promises only what its own members keep for themselves."""
+        effects: list[Effect] = []
+        for ticket in tickets:
+            asked = self._promises.asked(ticket)
+            self._promises.close(ticket)
+            view = self.view
+            here = set() if view is None else {str(member) for member in view.group}
+            problem = ""
+            if asked.words and (view is None or not view.quorate) and not concerned(asked) <= here:
+                problem = "this part of the cluster has no quorum; the other part may not hear of it"
+            effects.append(Answer(ticket, problem))
+        return effects
 
     def order(self, orders: Orders) -> list[Effect]:
         return [self._outbox.multicast(orders)]

@@ -89,6 +89,22 @@ class KeepTable:
 
 
 @dataclass(frozen=True, slots=True)
+class Acknowledge:
+    """Tell this member that its message with this number, and all before it, are here: one word for many, the last one counts."""
+
+    member: int
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A client's change is at every member, or (`problem`) it is not known whether it is."""
+
+    ticket: int
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Leave:
     """This node's part is done: leave the cluster and end."""
 
@@ -114,6 +130,8 @@ Effect = (
     | Forget
     | KeepAttributes
     | KeepTable
+    | Acknowledge
+    | Answer
     | Leave
     | Record
 )

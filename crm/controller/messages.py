@@ -79,10 +79,12 @@ class Changes:
     opens: bool = False
     causes: Causes = ()
     words: tuple[Word, ...] = ()
-    promised: bool = False
-    """A client has asked for it and is told when it is done: sent again if it must be. Known to the sender only."""
     load_percent: int = 0
     """How busy the sender's cores are; comes with results."""
+    promises: tuple[int, ...] = ()
+    """Tickets of clients that are told when it is done (`crm.controller.promises`): sent again if it must be. Known to the sender only."""
+    number: int = 0
+    """Of a message with tickets: every member tells the sender, by this number, that it has it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +127,7 @@ def encode(message: Message) -> bytes:
                     "causes": message.causes,
                     **({"a": [encode_word(word) for word in message.words]} if message.words else {}),
                     **({"load": message.load_percent} if message.load_percent else {}),
+                    **({"number": message.number} if message.number else {}),
                 }
             )
         case Orders():
@@ -160,6 +163,7 @@ def decode(payload: bytes) -> Message:
                     tuple(str(cause) for cause in data["causes"]),
                     tuple(decode_word(word) for word in data.get("a", ())),
                     load_percent=int(data.get("load", 0)),
+                    number=int(data.get("number", 0)),
                 )
             case "orders":
                 cause = str(data["cause"])

@@ -14,7 +14,7 @@ from typing import Final
 from crm.attributes.messages import Wish
 from crm.controller.effects import Effect, Multicast
 from crm.controller.messages import Changes, Message
-from crm.controller.status import Attributes, EraseNode, ForgetOperation, ForgetResource, NodeState, Update
+from crm.controller.status import Attributes, EraseNode, NodeState, Update
 from crm.events.causes import joined
 
 MAX_IN_AIR: Final = 4
@@ -72,8 +72,7 @@ class Outbox:
         kept: tuple[Update, ...] = tuple(
             update
             for update in changes.updates
-            if (getattr(update, "node_id", None) == self._me and not isinstance(update, NodeState))
-            or (changes.promised and isinstance(update, Attributes | ForgetResource | ForgetOperation))
+            if changes.promises or (getattr(update, "node_id", None) == self._me and not isinstance(update, NodeState))
         )
         if any(isinstance(update, EraseNode) for update in changes.updates):
             kept = changes.updates
@@ -84,6 +83,8 @@ class Outbox:
 
     def multicast(self, message: Message) -> Multicast:
         self._tags += 1
+        if isinstance(message, Changes) and message.promises:
+            message = replace(message, number=self._tags)
         self._in_air[self._tags] = message
         return Multicast(message, self._tags)
 
@@ -94,18 +95,20 @@ class Outbox:
             first = self._waiting.pop(0)
             updates, results, causes = list(first.updates), list(first.results), first.causes
             words, load_percent, reason = list(first.words), first.load_percent, first.reason
+            promises = list(first.promises)
             while (
                 self._waiting
                 and self._waiting[0].expected == first.expected
                 and _go_together(first, self._waiting[0])
                 and self._waiting[0].opens == first.opens
-                and self._waiting[0].promised == first.promised
+                and bool(self._waiting[0].promises) == bool(first.promises)
                 and len(updates) + len(words) + len(self._waiting[0].updates) <= MAX_BATCH
             ):
                 following = self._waiting.pop(0)
                 updates += following.updates
                 results += following.results
                 words += following.words
+                promises += following.promises
                 if following.reason != first.reason:
                     reason = f"{first.reason}, and others"
                 load_percent = following.load_percent or load_percent
@@ -118,6 +121,7 @@ class Outbox:
                 causes=causes,
                 words=tuple(words),
                 load_percent=load_percent,
+                promises=tuple(promises),
             )
             effects.append(self.multicast(message))
         return effects

@@ -4,7 +4,7 @@ Theory of operation. Messaging's events come in order and are handled one at a t
 controller, and the effects are performed before the next one. What the executor, the fencer, the policy worker and clients bring goes in the same
 way. There is one timer for the controller, set to when it wants to be woken; nothing polls.
 
-On the wire the first byte of a message says whose it is: `K` controller, `C` CIB, `P` a question between peers. A stamp follows, which keeps the
+On the wire the first byte of a message says whose it is: `K` controller, `C` CIB, `P` a question between peers, `H` what of the receiver's is here. A stamp follows, which keeps the
 records of all nodes in order (`crm.events.clock`).
 
 While messaging is away (it is being restarted) the node keeps what it runs, decides nothing, and connects again; then it joins the view with
@@ -32,7 +32,9 @@ from crm.cib.replica import Changed, GroupView
 from crm.controller import membership, messages, properties
 from crm.controller.core import Controller
 from crm.controller.effects import (
+    Acknowledge,
     AddNodes,
+    Answer,
     Decide,
     Effect,
     Execute,
@@ -75,6 +77,7 @@ VOUCHES_PER_INTERVAL: Final = 3
 CONTROLLER: Final = b"K"
 CIB: Final = b"C"
 PEER: Final = b"P"
+HAVE: Final = b"H"
 
 _log = logging.getLogger("vigil")
 
@@ -142,6 +145,9 @@ class Node:
         self.api = ApiServer(settings.api_socket, allowed_gid=access.group_id(settings.api_group))
         self.api.guard(lambda call: access.guard(call, self.cib.document))
         self._tokens: dict[int, tuple[bytes, int]] = {}
+        self._promised: dict[int, asyncio.Future[None]] = {}
+        self._have: dict[int, int] = {}
+        """Member -> the last number to acknowledge, at the end of this round of the loop."""
         self._timer: asyncio.TimerHandle | None = None
         self._timer_ms: int | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -245,6 +251,8 @@ class Node:
                     self.cib.on_direct(sender, body)
                 elif kind == PEER:
                     self.peers.on_message(sender, body)
+                elif kind == HAVE:
+                    self._on_have(sender, body)
             case PeerLate(node_id, silent_ms):
                 fields = {"peer": self.name_of(node_id), "silent_ms": silent_ms}
                 self.journal.record("peer_late", fields, self._silence(node_id))
@@ -322,6 +330,26 @@ class Node:
         body = 1 + STAMP_BYTES
         self.journal.hear(payload[1:body])
         return payload[:1], payload[body:]
+
+    def _acknowledge(self, member: int, number: int) -> None:
+        if not self._have:
+            asyncio.get_running_loop().call_soon(self._send_have)
+        self._have[member] = number
+
+    def _send_have(self) -> None:
+        have, self._have = self._have, {}
+        view = self.controller.view
+        for member, number in have.items():
+            if view is not None and member in view.group:
+                self._send(member, HAVE + f"{view.view_id} {number}".encode())
+
+    def _on_have(self, sender: int, body: bytes) -> None:
+        view_id, _, number = body.decode(errors="replace").partition(" ")
+        view = self.controller.view
+        if not number.isdecimal():
+            _log.warning("node %d acknowledges nonsense: %r", sender, body[:100])
+        elif view is not None and str(view.view_id) == view_id:
+            self._perform(self.controller.on_acknowledged(sender, int(number)))
 
     def _silence(self, node_id: int) -> str:
         """The cause that a silent member's records begin with."""
@@ -411,6 +439,26 @@ class Node:
         self._perform(effects)
         self._after()
 
+    async def promised(self, changes: messages.Changes) -> None:
+        """Make a client's changes; returns when every member has them. ApiError when that is not known."""
+        ticket, effects = self.controller.promise(changes)
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._promised[ticket] = future
+        try:
+            self.perform(effects)
+            await future
+        finally:
+            self._promised.pop(ticket, None)
+
+    def _on_answer(self, ticket: int, problem: str) -> None:
+        future = self._promised.get(ticket)
+        if future is None or future.done():
+            return
+        if problem:
+            future.set_exception(ApiError(errors.UNCERTAIN, problem))
+        else:
+            future.set_result(None)
+
     # --- effects -----------------------------------------------------------------------------------------------------
 
     def _perform(self, effects: Iterable[Effect]) -> None:
@@ -440,6 +488,10 @@ class Node:
                     _save(self._attributes_file, dict(values))
                 case KeepTable(own):
                     _save(self._table_file, dict(own))
+                case Acknowledge(member, number):
+                    self._acknowledge(member, number)
+                case Answer(ticket, problem):
+                    self._on_answer(ticket, problem)
                 case Leave(reason):
                     self.journal.record("leaving", {"reason": reason})
                     self.leaving.set()

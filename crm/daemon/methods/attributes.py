@@ -60,7 +60,7 @@ class AttributeMethods(NodeMethods):
         )
         if words:
             reason = f"{', '.join(names[:3])} was set"
-            await self.publish(Changes(reason=reason, words=words, promised=True))
+            await self.publish(Changes(reason=reason, words=words))
         return {"names": names}
 
     def _matching(self, identity: str, pattern: str) -> list[str]:

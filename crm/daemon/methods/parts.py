@@ -50,13 +50,10 @@ class NodeMethods:
         return next((str(number) for number, known in self.node.settings.nodes if known == name), name)
 
     async def publish(self, changes: Changes) -> None:
-        """Returns when the changes have been delivered here, so that a following query sees them."""
-        node = self.node
-        if not node.controller.synced:
+        """Returns when every member of the view has the changes: a following query sees them at each, and none of them is needed to remember."""
+        if not self.node.controller.synced:
             raise ApiError(errors.UNAVAILABLE, "this node is not part of a synchronised view just now")
-        node.perform(node.controller.publish(changes))
-        async with node.changed:
-            await node.changed.wait_for(lambda: not node.controller.unsent)
+        await self.node.promised(changes)
 
     async def ask_messaging(self, name: str, parameters: dict[str, Any]) -> dict[str, Any]:
         """The answer of this node's messaging daemon. ApiError when there is none, or it refuses."""

@@ -60,7 +60,7 @@ class ResourceMethods(NodeMethods):
         if updates:
             what = resource or "all resources"
             verb = "cleaned up" if only_failed else "refreshed"
-            await self.publish(Changes(tuple(updates), (), f"{what} {verb}", promised=True))
+            await self.publish(Changes(tuple(updates), (), f"{what} {verb}"))
         return {"cleared": len(cleared), "histories": cleared}
 
     async def fail(self, call: Call) -> dict[str, Any]:

@@ -120,17 +120,11 @@ class Clients:
                 return
             life = (target.boots, self._world.life_of(target))
             word = node.controller.attributes.wish(str(target.node_id), target.name, name, "1")
-            changes = Changes(reason=f"{name} of {target.name} was set", words=(word,), promised=True)
-            node.perform(node.controller.publish(changes))
-            async with node.changed:
-                await node.changed.wait_for(lambda: not node.controller.unsent)
-            # It is told when it has been delivered here; whoever is being cut off at that moment may be the only one who has it. What the
-            # node itself has, it keeps, whatever becomes of views and DCs.
-            owner = target.node
-            if owner is None or target.process is None or not target.process.alive:
-                return
-            written = status.transient_attributes(owner.cib.document, str(target.node_id)).get(name)
-            if written == "1" and life == (target.boots, self._world.life_of(target)):
+            await node.promised(Changes(reason=f"{name} of {target.name} was set", words=(word,)))
+            # What is set for a node whose crm is not there, its crm may know better when it comes.
+            view = node.controller.view
+            there = view is not None and target.node_id in view.group
+            if there and life == (target.boots, self._world.life_of(target)):
                 self._world.watch.attributes.append(AttributePromise(target.node_id, life, name, "1"))
 
         self.ask(box, work)
@@ -189,9 +183,7 @@ class Clients:
                     updates += [Attributes(identity, name, counts)] if counts else []
                     updates.append(ForgetResource(identity, resource))
             if updates and node.controller.synced:
-                node.perform(
-                    node.controller.publish(Changes(tuple(updates), (), "all resources refreshed", promised=True))
-                )
+                await node.promised(Changes(tuple(updates), (), "all resources refreshed"))
 
         self.ask(box, work)
 

@@ -7,12 +7,14 @@ crm process on a `VirtualLoop`, attached by messaging's own client. A supervisor
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from crm.api.errors import ApiError
 from crm.controller import properties
 from crm.controller.messages import Changes
 from crm.simulator.checkers import Checkers
@@ -318,6 +320,7 @@ class ClusterWorld(World):
         async def call() -> None:
             word = node.controller.attributes.wish(str(box.node_id), box.name, attribute, score)
             reason = f"{attribute} of {box.name} was set"
-            node.perform(node.controller.publish(Changes(reason=reason, words=(word,), promised=True)))
+            with contextlib.suppress(ApiError):
+                await node.promised(Changes(reason=reason, words=(word,)))
 
         self.loop.start(process, call)

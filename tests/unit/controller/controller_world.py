@@ -17,7 +17,9 @@ from crm.cib.xml import Version
 from crm.controller import status
 from crm.controller.core import Controller
 from crm.controller.effects import (
+    Acknowledge,
     AddNodes,
+    Answer,
     Decide,
     Effect,
     Execute,
@@ -94,6 +96,7 @@ class Node:
     left: str | None = None
     told: list[Forget | KeepAttributes] = field(default_factory=list)
     synced: bool = False
+    answers: dict[int, str] = field(default_factory=dict)
 
     def run(self, key: str) -> Order:
         """Take the order with this operation key off the pile."""
@@ -113,6 +116,8 @@ class World:
     epoch_s: int = 1_700_000_000
     deciding: bool = True
     view: View | None = None
+    silent: set[int] = field(default_factory=set)
+    """Nodes whose acknowledgements are lost with them."""
     _wire: deque[tuple[int, Message, int]] = field(default_factory=deque)
     _sequence: int = 0
 
@@ -288,6 +293,11 @@ class World:
                     node.left = reason
                 case Synchronised(now):
                     node.synced = now
+                case Acknowledge(member, number) if node.node_id not in self.silent:
+                    asker = self.nodes[member]
+                    self._effects(asker, asker.controller.on_acknowledged(node.node_id, number))
+                case Answer(ticket, problem):
+                    node.answers[ticket] = problem
                 case Forget() | KeepAttributes():
                     node.told.append(effect)
                 case AddNodes():

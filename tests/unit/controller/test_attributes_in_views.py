@@ -21,13 +21,15 @@ def three() -> World:
     return world
 
 
-def ask(world: World, by: int, node: int, name: str, value: str | None, deliver: bool = True, **how: Any) -> None:
+def ask(world: World, by: int, node: int, name: str, value: str | None, deliver: bool = True, **how: Any) -> int:
+    """The ticket whose answer the client waits for."""
     sender = world.nodes[by]
     word = sender.controller.attributes.wish(str(node), f"n{node}", name, value, **how)
-    changes = Changes(reason=f"{name} was set", words=(word,), promised=True)
-    world._effects(sender, sender.controller.publish(changes))
+    ticket, effects = sender.controller.promise(Changes(reason=f"{name} was set", words=(word,)))
+    world._effects(sender, effects)
     if deliver:
         world.deliver()
+    return ticket
 
 
 def written(node: Node, of: int) -> dict[str, str]:
@@ -82,11 +84,77 @@ def test_a_release_that_died_with_its_view_is_made_again() -> None:
 
 def test_what_a_client_asked_for_another_node_survives_the_end_of_the_view() -> None:
     world = three()
-    ask(world, 1, 2, "speed", "5", deliver=False)
-    assert world.nodes[1].controller.unsent, "the client is not told yet that it is done"
+    ticket = ask(world, 1, 2, "speed", "5", deliver=False)
+    assert world.nodes[1].answers == {}, "the client is not told yet that it is done"
     world.install(1, 2)
-    assert not world.nodes[1].controller.unsent
+    assert world.nodes[1].answers == {ticket: ""}
     assert written(world.nodes[1], 2) == {"speed": "5"}
+
+
+def test_a_client_is_told_when_every_member_has_it_and_not_before() -> None:
+    world = three()
+    world.silent = {3}
+    ticket = ask(world, 1, 2, "speed", "5")
+    assert written(world.nodes[1], 2) == {"speed": "5"} and world.nodes[1].answers == {}
+    world.silent = set()
+    later = ask(world, 1, 2, "speed", "6")
+    assert world.nodes[1].answers == {ticket: "", later: ""}, "one word is good for all before it"
+
+
+def test_a_member_that_dies_is_waited_for_no_longer_than_until_the_next_view() -> None:
+    world = three()
+    world.silent = {3}
+    ticket = ask(world, 1, 2, "speed", "5")
+    counted = ask(world, 1, 2, "tries", "value++")
+    assert world.nodes[1].answers == {}
+    world.install(1, 2)
+    assert world.nodes[1].answers == {ticket: "", counted: ""}
+    assert written(world.nodes[2], 2) == {"speed": "5", "tries": "1"}, "counted once"
+
+
+def test_who_is_cut_off_alone_promises_nothing_about_the_others() -> None:
+    world = three()
+    world.silent = {2, 3}
+    other = ask(world, 1, 2, "speed", "5")
+    own = ask(world, 1, 1, "speed", "6")
+    world.install(1, quorate=False)
+    answers = world.nodes[1].answers
+    assert "no quorum" in answers[other]
+    assert answers[own] == "", "its own it keeps as long as it lives"
+    late = ask(world, 1, 2, "speed", "7")
+    assert "no quorum" in answers[late]
+
+
+def test_what_went_with_a_document_that_was_not_taken_is_asked_for_again_and_what_counts_is_not() -> None:
+    world = three()
+    world.silent = {2, 3}
+    plain = ask(world, 1, 2, "speed", "5")
+    counted = ask(world, 1, 2, "tries", "value++")
+    # The others never had it, and went on without it.
+    for number in (2, 3):
+        world.nodes[number].replica.document = world.nodes[number].replica.document.__copy__()
+        for pair in world.nodes[number].replica.document.xpath("//transient_attributes"):
+            pair.getparent().remove(pair)
+        world.nodes[number].replica.stands = (9, 0, 0, 0)
+    world.silent = set()
+    world.install(2, 3)
+    world.install(1, 2, 3)
+    answers = world.nodes[1].answers
+    assert answers[plain] == "" and "not known" in answers[counted]
+    assert [written(node, 2) for node in world.nodes.values()] == [{"speed": "5"}] * 3
+    assert world.equal()
+
+
+def test_a_node_that_is_back_as_a_new_one_is_told_again_what_it_may_not_know() -> None:
+    world = three()
+    world.silent = {2, 3}
+    ticket = ask(world, 1, 2, "own", "x", private=True)
+    world.silent = set()
+    world.add(2, cib=None, life=2)
+    world.nodes[2].incarnation = 2
+    world.install(1, 2, 3)
+    assert world.nodes[1].answers == {ticket: ""}
+    assert [node.controller.attributes.unwritten("2") for node in world.nodes.values()] == [{"own": "x"}] * 3
 
 
 def test_who_joins_knows_what_is_private_and_what_waits() -> None:

@@ -10,7 +10,7 @@ from crm.controller.status import Attributes, ForgetResource, NodeState
 
 
 def _wish(name: str) -> Changes:
-    return Changes(reason=f"{name} was set", words=(Wish("2", "n2", name, "1"),), promised=True)
+    return Changes(reason=f"{name} was set", words=(Wish("2", "n2", name, "1"),), promises=(1,))
 
 
 def _sent(outbox: Outbox) -> list[Changes]:
@@ -33,7 +33,7 @@ def test_a_burst_of_attributes_is_few_messages() -> None:
 def test_what_a_client_was_promised_is_sent_again_whatever_node_it_is_about() -> None:
     outbox = Outbox("1")
     outbox.again(_wish("x"))
-    outbox.again(Changes((ForgetResource("2", "web"), Attributes("2", "n2", {"f": None})), promised=True, reason="r"))
+    outbox.again(Changes((ForgetResource("2", "web"), Attributes("2", "n2", {"f": None})), promises=(1,), reason="r"))
     first, second = _sent(outbox)
     assert len(first.words) == 1 and len(second.updates) == 2
 
