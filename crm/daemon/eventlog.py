@@ -21,8 +21,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
-from crm.events import follow
 from crm.events.bounds import shortened
+from crm.events.select import Selection
 
 Record = dict[str, Any]
 
@@ -31,7 +31,11 @@ MAX_WAITING: Final = 20_000
 FLUSH_LIMIT_S: Final = 1.0
 """How long a reader waits for what is being written."""
 NAME: Final = "events.jsonl"
+STRAYS: Final = 10_000
+"""Records in a row that are too old, after which nothing older is looked at. A clock that was set back by hours leaves fewer behind it."""
+EVERYTHING: Final = Selection()
 _BLOCK: Final = 256 * 1024
+_TIME: Final = re.compile(rb'"time_ms": ?(\d+)')
 
 _log = logging.getLogger("vigil.events")
 _encoder = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=str)
@@ -68,8 +72,12 @@ class Files:
                 end += 1
             if end > at:
                 data = b"".join(lines[at:end])
-                with self.path.open("ab") as file:
-                    file.write(data)
+                try:
+                    with self.path.open("ab") as file:
+                        file.write(data)
+                except OSError:
+                    self._size = -1  # a part of a line may be there: whoever goes on begins a new one
+                    raise
                 self._size += len(data)
                 at = end
             if self._size >= self._max_bytes:
@@ -166,27 +174,36 @@ class EventLog:
 
     # --- reading -----------------------------------------------------------------------------------------------------
 
-    async def read(self, causes: frozenset[str] = frozenset(), since_ms: int = 0, limit: int = 1000) -> list[Record]:
-        """The last `limit` records since a moment, of certain causes if any are given; oldest first."""
+    async def read(self, selection: Selection = EVERYTHING, limit: int = 1000) -> list[Record]:
+        """The last `limit` records of a selection; oldest first."""
         if self._writing is not None:
             await asyncio.wait((self._writing,), timeout=FLUSH_LIMIT_S)
-        return await asyncio.to_thread(read, self.files, causes, since_ms, limit)
+        return await asyncio.to_thread(read, self.files, selection, limit)
 
 
-def read(files: Files, causes: frozenset[str], since_ms: int, limit: int) -> list[Record]:
+def read(files: Files, selection: Selection, limit: int) -> list[Record]:
+    """From the newest back. Since a clock may have been set, a record that is too old does not end it, but `STRAYS` of them in a row do."""
     found: list[Record] = []
-    wanted = re.compile("|".join(re.escape(json.dumps(cause)) for cause in sorted(causes)).encode())
+    hint = selection.hint()
+    strays = 0
     with contextlib.ExitStack() as opened:
         for file in [opened.enter_context(each) for each in files.newest_first()]:
             for line in _backwards(file):
-                if causes and wanted.search(line) is None:
+                at = _TIME.search(line)
+                if at is not None and int(at[1]) < selection.since_ms:
+                    strays += 1
+                    if strays == STRAYS:
+                        return found[::-1]
+                    continue
+                strays = 0
+                if hint is not None and hint.search(line) is None:
                     continue
                 record = _decode(line)
-                if record is None or (causes and not follow.matches(record, causes)):
+                if record is None or not selection.takes(record):
                     continue
-                if record["time_ms"] < since_ms or len(found) == limit:
-                    return found[::-1]
                 found.append(record)
+                if len(found) == limit:
+                    return found[::-1]
     return found[::-1]
 
 

@@ -13,11 +13,12 @@ from crm import __version__
 from crm.api import errors
 from crm.api.errors import ApiError
 from crm.api.server import Call
+from crm.daemon import clock
 from crm.daemon.alerting import Alerting
 from crm.daemon.eventlog import EventLog, Files, Record
 from crm.daemon.metrics import Collector, Server
 from crm.daemon.node import Node
-from crm.events import follow
+from crm.events import follow, select
 
 MAX_RECORDS: Final = 5000
 """Records in one answer."""
@@ -67,22 +68,31 @@ class Observers:
 
     async def events_query(self, call: Call) -> dict[str, Any]:
         """Records of all reachable nodes in their order: of one cause, or the last ones. `missing`: nodes that did not answer."""
-        call.only("cause", "since_ms", "limit", "nodes")
+        call.only("cause", "limit", "nodes", "since_ms", "last_ms", "until_ms", "kinds", "about", "details")
         cause = call.text("cause") or ""
-        since_ms = call.integer("since_ms", 0) or 0
         limit = min(call.integer("limit", DEFAULT_RECORDS) or DEFAULT_RECORDS, MAX_RECORDS)
         names = call.params.get("nodes") or []
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             raise ApiError(errors.BAD_REQUEST, "nodes: expected a list of names")
+        try:
+            selection = select.from_params(call.params, _now_ms())
+        except (ValueError, TypeError) as error:
+            raise ApiError(errors.BAD_REQUEST, str(error)) from None
         asked = self._asked(frozenset(names))
         missing: set[str] = {name for _, name in self._unreachable(frozenset(names))}
         if not cause:
-            records = await self._gather(asked, [], since_ms, limit, missing)
+            # Each node counts back from its own clock.
+            params = {**selection.to_params(), "limit": limit, "last_ms": call.integer("last_ms", 0) or 0}
+            if params["last_ms"]:
+                params["since_ms"] = call.integer("since_ms", 0) or 0
+            records = await self._gather(asked, params, missing)
             return {"events": follow.ordered(records)[-limit:], "missing": sorted(missing)}
         search = follow.Search(cause)
         while search.wanted:
-            search.on_found(await self._gather(asked, sorted(search.wanted), since_ms, limit, missing))
-        return {"events": search.result()[-limit:], "missing": sorted(missing)}
+            params = {**selection.by_cause(search.wanted).to_params(), "limit": MAX_RECORDS}
+            search.on_found(await self._gather(asked, params, missing))
+        found = [record for record in search.result() if selection.takes(record)]
+        return {"events": found[-limit:], "missing": sorted(missing)}
 
     def _asked(self, names: frozenset[str]) -> list[int]:
         """This node and the others of the group, those that are wanted."""
@@ -96,10 +106,7 @@ class Observers:
         known = self.node.settings.nodes
         return [each for each in known if each[0] not in reachable and (not names or each[1] in names)]
 
-    async def _gather(
-        self, asked: list[int], causes: list[str], since_ms: int, limit: int, missing: set[str]
-    ) -> list[Record]:
-        params = {"causes": causes, "since_ms": since_ms, "limit": limit}
+    async def _gather(self, asked: list[int], params: dict[str, Any], missing: set[str]) -> list[Record]:
         answers = await asyncio.gather(*(self._ask(number, params, missing) for number in asked))
         return [record for answer in answers for record in answer]
 
@@ -119,6 +126,13 @@ class Observers:
         return {"events": await self._read(params)}
 
     async def _read(self, params: dict[str, Any]) -> list[Record]:
-        causes = frozenset(str(cause) for cause in params.get("causes", ()))
         limit = min(int(params.get("limit", DEFAULT_RECORDS)), MAX_RECORDS)
-        return await self.log.read(causes, int(params.get("since_ms", 0)), limit)
+        try:
+            selection = select.from_params(params, _now_ms())
+        except (ValueError, TypeError) as error:
+            raise ApiError(errors.BAD_REQUEST, str(error)) from None
+        return await self.log.read(selection, limit)
+
+
+def _now_ms() -> int:
+    return int(clock.wall() * 1000)

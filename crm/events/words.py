@@ -26,7 +26,15 @@ _ERRORS: Final = frozenset(
 )
 _WARNINGS: Final = frozenset(
     (
-        *("crm_absent", "peer_late", "peer_lost", "fence_requested", "started_without", "cib_missing"),
+        *(
+            "crm_absent",
+            "peer_late",
+            "peer_lost",
+            "fence_requested",
+            "started_without",
+            "cib_missing",
+            "member_refused",
+        ),
         *("alert_failed", "alerts_dropped", "events_dropped", "messaging_lost", "withdrawn"),
     )
 )
@@ -188,6 +196,7 @@ _SENTENCES: Final[dict[str, Callable[[Record], str]]] = {
     "messaging_lost": lambda r: "lost messaging" + _tail(r.get("reason")),
     "withdrawn": lambda r: "withdrew from the group" + _tail(r.get("reason")),
     "bad_message": lambda r: f"node {r['sender']} sent what is no message of ours: {r['error']}",
+    "member_refused": lambda r: f"{r['peer']} is not taken in: {r['text']}",
     "cib_missing": lambda r: f"the configuration of {_names(r, 'lost_by')} is lost: {r['text']}",
     "nodes_changed": lambda r: f"{r['by']} changed the list of nodes: {' '.join(map(str, r['change']))}",
     "nodes_relisted": lambda r: f"the nodes are now {_names(r, 'nodes')}",

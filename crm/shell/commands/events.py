@@ -14,7 +14,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from crm.events import follow, words
+from crm.events import follow, select, words
 from crm.shell.session import ShellError
 from crm.shell.shell import Shell, shell_of
 
@@ -22,7 +22,9 @@ app = typer.Typer(add_completion=False)
 
 POLL_S: Final = 1.0
 OVERLAP_MS: Final = 60_000
-"""How far back each look of `--follow` goes: records of a node that was away, or whose clock is behind, come late."""
+"""How far back each look of `--follow` goes: records of a node that was away come late."""
+MAX_SEEN: Final = 50_000
+"""Records that `--follow` remembers, so that none is shown twice."""
 DEFAULT_LIMIT: Final = 50
 SEARCH_LIMIT: Final = 1000
 _AGO: Final = re.compile(r"(\d+)\s*(s|m|min|h|d)")
@@ -38,6 +40,15 @@ def events(
     cause: Annotated[str, typer.Option("--cause", help="Only what led to this, and what came of it.")] = "",
     since: Annotated[str, typer.Option("--since", help="10m, 2h, 3d, 14:30, or a date and time.")] = "",
     node: Annotated[list[str] | None, typer.Option("--node", help="Only what this node says; may be repeated.")] = None,
+    until: Annotated[str, typer.Option("--until", help="The end of that time, written alike.")] = "",
+    about: Annotated[str, typer.Option("--about", help="Only what concerns this resource or node.")] = "",
+    kind: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--kind",
+            help=f"Only records of this kind: {', '.join(select.GROUPS)}, or the name of a record; may be repeated.",
+        ),
+    ] = None,
     follow_on: Annotated[bool, typer.Option("--follow", "-f", help="Go on as things happen.")] = False,
     everything: Annotated[bool, typer.Option("--all", "-a", help="Details, too.")] = False,
     limit: Annotated[int, typer.Option("--limit", "-n", help="The last so many records.")] = 0,
@@ -48,23 +59,38 @@ def events(
 ) -> None:
     """See what happened, on all nodes, in order. Each line ends with the id of its cause; --cause ID tells its whole story."""
     shell = shell_of(context)
-    moment = moment_ms(since, time.time()) if since else 0
-    wanted = limit or (SEARCH_LIMIT if cause or since or follow_on else DEFAULT_LIMIT)
-    # Details are left out afterwards, so more than what is shown must be asked for.
-    params = {"cause": cause or None, "since_ms": moment, "limit": SEARCH_LIMIT, "nodes": node or None}
+    now_s = time.time()
+    try:
+        kinds = sorted(select.of_names(kind or ()))
+    except select.NoSuchKind as wrong:
+        raise ShellError(str(wrong)) from None
+    limit = limit or (SEARCH_LIMIT if cause or since or until or follow_on else DEFAULT_LIMIT)
+    params: dict[str, Any] = {
+        "cause": cause or None,
+        "since_ms": moment_ms(since, now_s) if since else 0,
+        "until_ms": moment_ms(until, now_s) if until else 0,
+        "kinds": kinds,
+        "about": about,
+        # Whoever names a kind wants to see it.
+        "details": everything or as_json or bool(kind),
+        "limit": limit,
+        "nodes": node or None,
+    }
+    if follow_on and until:
+        raise ShellError("--follow goes on without an end; leave out --until")
     if file and follow_on:
         raise ShellError("a file does not grow by itself; --follow needs a running cluster")
     answer = from_files(file, params) if file else shell.session.call("events.query", **params)
     _tell_missing(shell, answer)
-    records = [record for record in answer["events"] if everything or as_json or not words.is_detail(record)]
-    if not records and not follow_on:
-        what = f"nothing is known of {cause!r}" if cause else "nothing happened"
-        raise ShellError(f"{what} (crm events shows the ids)" if cause else what)
+    if not answer["events"] and not follow_on:
+        if cause and not (about or kind):
+            raise ShellError(f"nothing is known of {cause!r} (crm events shows the ids)")
+        raise ShellError("nothing of that kind happened" if about or kind else "nothing happened")
     printer = _Printer(as_json, cause)
-    printer.show(records[-wanted:])
+    printer.show(answer["events"])
     if follow_on:
         for fresh in _more(shell, params, answer["events"]):
-            printer.show([record for record in fresh if everything or as_json or not words.is_detail(record)])
+            printer.show(fresh)
 
 
 def from_files(paths: list[str], params: dict[str, Any]) -> dict[str, Any]:
@@ -81,17 +107,17 @@ def from_files(paths: list[str], params: dict[str, Any]) -> dict[str, Any]:
                 if isinstance(record, dict) and {"event", "node", "time_ms", "order"} <= record.keys():
                     records.append(record)
     names = params["nodes"]
+    selection = select.from_params(params, 0)
     records = [each for each in records if not names or each["node"] in names]
     if params["cause"] is None:
-        return {
-            "events": [each for each in follow.ordered(records) if each["time_ms"] >= params["since_ms"]],
-            "missing": [],
-        }
-    search = follow.Search(params["cause"])
-    while search.wanted:
-        wanted = search.wanted
-        search.on_found(record for record in records if follow.matches(record, wanted))
-    return {"events": search.result(), "missing": []}
+        found = follow.ordered(records)
+    else:
+        search = follow.Search(params["cause"])
+        while search.wanted:
+            wanted = search.wanted
+            search.on_found(record for record in records if follow.matches(record, wanted))
+        found = search.result()
+    return {"events": [each for each in found if selection.takes(each)][-params["limit"] :], "missing": []}
 
 
 def moment_ms(text: str, now_s: float) -> int:
@@ -123,11 +149,14 @@ def _tell_missing(shell: Shell, answer: dict[str, Any]) -> None:
 def _more(shell: Shell, params: dict[str, Any], known: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
     """What happens from now on, of all nodes, until interrupted."""
     seen = {(record["node"], record["order"]) for record in known}
+    # A node that was away, or that comes only now, tells of its last minute, by its own clock.
+    params = {**params, "last_ms": OVERLAP_MS, "limit": SEARCH_LIMIT}
     while True:
         time.sleep(POLL_S)
-        since_ms = int(time.time() * 1000) - OVERLAP_MS
-        found = shell.session.call("events.query", **{**params, "since_ms": max(since_ms, params["since_ms"])})
+        found = shell.session.call("events.query", **params)
         fresh = [record for record in found["events"] if (record["node"], record["order"]) not in seen]
+        if len(seen) > MAX_SEEN:
+            seen = {(record["node"], record["order"]) for record in found["events"]}
         seen |= {(record["node"], record["order"]) for record in fresh}
         if fresh:
             yield fresh

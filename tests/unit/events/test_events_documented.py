@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from crm.events import words
+from crm.events import select, words
 
 ROOT = Path(__file__).resolve().parents[3]
 RECORDED = re.compile(r"(?:\bRecord|\bTell|\brecord)\(\s*\"([a-z_]+)\"(?:,| if| ok)")
@@ -38,6 +38,10 @@ def test_every_record_has_a_sentence() -> None:
     assert recorded() - words._SENTENCES.keys() <= {"quorum_changed"}, (
         "its fields say it: which they are depends on the change"
     )
+
+
+def test_every_record_is_of_a_kind_that_can_be_asked_for() -> None:
+    assert frozenset[str]().union(*select.GROUPS.values()) == recorded()
 
 
 def test_the_guide_names_every_metric_and_no_other() -> None:

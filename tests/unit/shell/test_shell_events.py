@@ -109,7 +109,29 @@ def test_only_the_last_ones_only_one_node_only_since_a_moment(
     assert "nothing happened" in said(capsys, *options, "--since", "2026-11-22", code=1)
 
 
+def test_only_what_concerns_a_resource_or_a_node_only_a_kind_only_until_then(
+    files: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = [word for path in files for word in ("--file", path)]
+    assert [line.split("  ")[-2] for line in said(capsys, *options, "--about", "web").splitlines()[1:]] == [
+        "start of web ok in 12 ms"
+    ]
+    assert len(said(capsys, *options, "--about", "n2", "--kind", "fencing").splitlines()) == 2
+    assert "deciding" in said(capsys, *options, "--kind", "decide"), "who names a detail wants to see it"
+    assert "nothing happened" in said(capsys, *options, "--until", "2026-11-20", code=1)
+    assert "nothing of that kind happened" in said(capsys, *options, "--about", "db", code=1)
+    assert "'fence' is no kind of record" in said(capsys, *options, "--kind", "fence", code=1)
+
+
+def test_details_take_no_place_from_what_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "events"
+    details = [record("n1", number, "decide", number=number, reason="x") for number in range(2, 500)]
+    path.write_text("\n".join([record("n1", 1, "fenced", target="n2", action="off"), *details]))
+    assert "n2 was fenced" in said(capsys, "--file", str(path))
+
+
 def test_what_cannot_be_answered_is_refused(files: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert "nothing is known of 'view-9.9'" in said(capsys, "--file", files[0], "--cause", "view-9.9", code=1)
     assert "cannot read /nowhere" in said(capsys, "--file", "/nowhere", code=1)
+    assert "--follow goes on without an end" in said(capsys, "--follow", "--until", "1m", code=1)
     assert "--follow needs a running cluster" in said(capsys, "--file", files[0], "--follow", code=1)
