@@ -22,7 +22,6 @@ GROUPS: Final[Mapping[str, frozenset[str]]] = {
             *("view", "peer_late", "peer_lost", "crm_absent", "crm_started", "leaving", "withdrawn", "messaging_lost"),
             *("shutdown_requested", "waiting_for", "started_without", "cut_off_grace", "member_refused", "bad_message"),
             *("dc", "nodes_changed", "nodes_relisted", "quorum_changed", "key_rotation_begun", "confirmed_off"),
-            "member_refused",
         )
     ),
     "fencing": frozenset(
@@ -39,7 +38,7 @@ GROUPS: Final[Mapping[str, frozenset[str]]] = {
 }
 """Every kind of record is in at least one."""
 _WHO: Final = ("resource", "target", "peer", "on", "who", "dc", "device", "node")
-_WHOM: Final = ("nodes", "joined", "left", "lost_by", "plan", "actions", "values", "change")
+_WHOM: Final = ("nodes", "joined", "left", "lost_by", "plan", "actions", "values", "change", "reason")
 _WORD: Final = re.compile(r"[^\s,;'\"()\[\]]+")
 
 

@@ -144,6 +144,8 @@ def _action_result(record: Record) -> str:
 
 
 def _fenced(record: Record) -> str:
+    if str(record.get("text", "")).startswith(f"{record['target']} was fenced"):
+        return f"{record['text']} ({record['action']})"
     return f"{record['target']} was fenced ({record['action']})" + _tail(record.get("text"))
 
 
@@ -167,7 +169,7 @@ _SENTENCES: Final[dict[str, Callable[[Record], str]]] = {
     ),
     "crm_absent": lambda r: f"the crm of node {_names(r, 'nodes')} did not come back in {r['grace_ms']} ms",
     "cib_changed": lambda r: f"configuration {r['version']}: {_names(r, 'sections')} changed by {r['by']} on {r['on']}",
-    "cib_taken": lambda r: f"took the configuration of node {r['from']} instead of {r['instead_of']}",
+    "cib_taken": lambda r: f"took the configuration of {r['from']} instead of its own ({r['instead_of']})",
     "change": lambda r: str(r["reason"]),
     "attributes": _attributes,
     "decide": lambda r: f"deciding (transition {r['number']}): {r['reason']}",
