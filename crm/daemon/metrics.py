@@ -3,7 +3,7 @@
 Theory of operation. Nothing is collected until somebody asks. Three sources: counters made from the event log (`crm.metrics.counts`), what this
 daemon and messaging know of themselves, and the state of the cluster, which the policy worker reads from the CIB (`crm.metrics.pacemaker`). The last is
 kept for as long as the CIB does not change (`FRESH_S` at most, since rules and failure timeouts change what it means), and an old one is given while the
-worker decides: a scrape never makes a decision wait for more than a scrape that has begun.
+worker decides or rests (`REST`): a scrape never makes a decision wait for more than a scrape that has begun, and many scrapes never for long.
 
 Anybody who reaches the port may connect, so everything is bounded: connections, the size of a request, and the time that it may take to send it
 and to take the answer. Requests that come while one is answered get the same answer.
@@ -15,6 +15,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -35,6 +36,8 @@ QUERY_LIMIT_S: Final = 2.0
 """How long messaging may take to say how it is."""
 DESCRIBE_LIMIT_S: Final = 8.0
 """How long the policy worker may take, before an older description is given; Prometheus waits 10 s."""
+REST: Final = 4
+"""The worker is not asked again for so many times as long as it took last: whoever scrapes as fast as he can has a fifth of it at most."""
 MAX_CONNECTIONS: Final = 16
 MAX_REQUEST_BYTES: Final = 8 * 1024
 CLIENT_LIMIT_S: Final = 10.0
@@ -55,6 +58,7 @@ class Collector:
         self._log = log
         self._alerting = alerting
         self._described: tuple[str, int, str] = ("", 0, "")
+        self._rest_until_s = 0.0
         self._collecting: asyncio.Task[str] | None = None
 
     async def page(self) -> str:
@@ -63,38 +67,48 @@ class Collector:
         return await asyncio.shield(self._collecting)
 
     async def _collect(self) -> str:
-        cluster, quorum, links = await asyncio.gather(
+        (cluster, fresh, took_s), (quorum, quorum_s), (links, links_s) = await asyncio.gather(
             self._describe(), self._ask_messaging("quorum"), self._ask_messaging("links")
         )
+        messaging = quorum is not None and links is not None
         families = [*self._corosync(quorum, links), *self._own(), *self._messaging(links), *self.counts.families()]
-        text: str = cluster + exposition.render([*families, *self._observers(), *self._processes()])
-        return text
+        families += [*self._observers(), *self._processes()]
+        families += _scrapes({"pacemaker": (fresh, took_s), "corosync": (messaging, max(quorum_s, links_s))})
+        page: str = cluster + exposition.render(families)
+        return page
 
     # --- the cluster -------------------------------------------------------------------------------------------------
 
-    async def _describe(self) -> str:
+    async def _describe(self) -> tuple[str, bool, float]:
+        """The text, whether it is of now, and the seconds that it took."""
         node = self._node
         version, at, text = self._described
         now_version = str(node.cib.version)
         if text and version == now_version and epoch_s() - at < FRESH_S:
-            return text
-        moment = epoch_s()
+            return text, True, 0.0
+        began = time.monotonic()
+        if text and began < self._rest_until_s:
+            return text, False, 0.0
+        moment, made = epoch_s(), False
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(DESCRIBE_LIMIT_S):
                 fresh = await node.policy.describe(xml.to_bytes(node.cib.document), moment)
                 if fresh is not None:
-                    self._described = (now_version, moment, fresh)
-        return self._described[2]
+                    self._described, made = (now_version, moment, fresh), True
+        ended = time.monotonic()
+        self._rest_until_s = ended + REST * (ended - began)
+        return self._described[2], made, ended - began
 
-    async def _ask_messaging(self, name: str) -> dict[str, Any] | None:
+    async def _ask_messaging(self, name: str) -> tuple[dict[str, Any] | None, float]:
         client = self._node.client
         if client is None:
-            return None
-        try:
+            return None, 0.0
+        began = time.monotonic()
+        found = None
+        with contextlib.suppress(OSError, TimeoutError, QueryFailed):
             async with asyncio.timeout(QUERY_LIMIT_S):
-                return await client.query(name)
-        except (OSError, TimeoutError, QueryFailed):
-            return None
+                found = await client.query(name)
+        return found, time.monotonic() - began
 
     def _corosync(self, quorum: Mapping[str, Any] | None, links: Mapping[str, Any] | None) -> list[Family]:
         view = self._node.controller.view
@@ -226,6 +240,15 @@ class Collector:
                 memory.add(usage[0], process=name)
                 cpu.add(usage[1], process=name)
         return [memory, cpu]
+
+
+def _scrapes(collectors: Mapping[str, tuple[bool, float]]) -> list[Family]:
+    success = gauge("ha_cluster_scrape_success", "Whether what a collector tells is of now")
+    duration = gauge("ha_cluster_scrape_duration_seconds", "How long a collector took")
+    for name, (ok, took_s) in collectors.items():
+        success.add(float(ok), collector=name)
+        duration.add(took_s, collector=name)
+    return [success, duration]
 
 
 def _quorate(view: Any) -> float:
