@@ -6,11 +6,12 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from crm import config
-from crm.config import ConfigError, TieBreaker
+from crm.config import ConfigError, TieBreaker, sections
 from crm.config.__main__ import main
 from messaging.config import from_document
 
@@ -261,6 +262,22 @@ def test_the_reference_page_names_every_key_and_no_other() -> None:
     page = (Path(__file__).parents[3] / "docs" / "reference" / "vigil-toml.md").read_text(encoding="utf-8")
     told = {line.split("`")[1] for line in page.splitlines() if line.startswith("| `")}
     assert told == set(config.all_keys())
+
+
+def test_the_reference_page_tells_the_defaults_that_the_code_has() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "reference" / "vigil-toml.md").read_text(encoding="utf-8")
+    told = {row[1].strip(" `"): row[2] for row in (line.split("|") for line in page.splitlines() if line[:3] == "| `")}
+    models: dict[str, Any] = {**sections.MODELS, "quorum.tie_breaker": sections.TieBreakerSection}
+    models |= {f"quorum.tie_breaker.{table}": model for table, model in sections.TIE_BREAKER_TABLES.items()}
+    wrong = []
+    for section, model in models.items():
+        for name, field in model.model_fields.items():
+            cell = told.get(f"{section}.{name}", "")
+            default = "(required)" if field.is_required() else field.default
+            plain = str(default).lower() if isinstance(default, bool) else str(default)
+            if isinstance(default, bool | int | str) and plain and name != "tie_breaker" and plain not in cell:
+                wrong.append(f"{section}.{name} has {plain}, the page says {cell.strip()}")
+    assert wrong == []
 
 
 QDISK = '[quorum.tie_breaker]\ntype = "qdisk"\ndevice = "/dev/shared"\n'

@@ -14,6 +14,7 @@ from crm.daemon.alerting import Alerting
 from crm.daemon.eventlog import EventLog
 from crm.daemon.metrics import Collector
 from crm.daemon.node import Node
+from crm.metrics import exposition
 
 
 class Worker:
@@ -88,7 +89,7 @@ def test_whoever_scrapes_as_fast_as_he_can_while_the_cib_changes_leaves_the_work
 
 
 def test_scrapes_say_whether_they_are_of_now() -> None:
-    text = metrics.exposition.render(metrics._scrapes({"pacemaker": (False, 0.25), "corosync": (True, 0.0)}))
+    text = exposition.render(metrics._scrapes({"pacemaker": (False, 0.25), "corosync": (True, 0.0)}))
     assert 'ha_cluster_scrape_success{collector="pacemaker"} 0\n' in text
     assert 'ha_cluster_scrape_success{collector="corosync"} 1\n' in text
     assert 'ha_cluster_scrape_duration_seconds{collector="pacemaker"} 0.25\n' in text
