@@ -110,6 +110,8 @@ class Operation:
     stamp: tuple[tuple[str, str], ...] = ()
     user: str = ""
     groups: tuple[str, ...] = ()
+    feature_set: str = ""
+    """The cluster's own: what its members have agreed on. No other operation changes that of the document, whatever its XML says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +155,7 @@ def apply(
     index = IdIndex(document) if ids is None else ids
     editor = Editor(document, index)
     before = xml.version(document)
+    features = document.get(xml.FEATURES, "")
     if operation.if_version is not None and not operation.if_version.same_configuration(before):
         return Refusal(Code.CONFLICT, f"the CIB is at version {before}, no longer at {operation.if_version}")
     permissions = None
@@ -160,6 +163,7 @@ def apply(
         permissions = acl.Permissions(document, operation.user, operation.groups)
     try:
         _carry_out(editor, operation)
+        _keep_features(editor, operation.feature_set or features)
         if not editor.changed and operation.kind is not Kind.BUMP:
             return Applied(document, before, frozenset(), durable=False)
         if permissions is not None:
@@ -204,6 +208,13 @@ def query_text(document: etree._Element, scope: str = "", xpath: str = "") -> st
 
 def _carry_out(editor: Editor, operation: Operation) -> None:
     _ACTIONS[operation.kind](editor, operation)
+
+
+def _keep_features(editor: Editor, wanted: str) -> None:
+    if wanted:
+        editor.set(editor.document, xml.FEATURES, wanted)
+    else:
+        editor.unset(editor.document, xml.FEATURES)
 
 
 def _permit(editor: Editor, operation: Operation, before: acl.Permissions) -> None:

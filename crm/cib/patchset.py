@@ -215,8 +215,8 @@ def disk_digest(element: etree._Element) -> str:
 
 def digest_for(element: etree._Element) -> str:
     """That of patches between clusters of the feature set that the element names: the older digest before 3.0.5, or without one."""
-    version = tuple(int(part) if part.isdigit() else 0 for part in element.get("crm_feature_set", "").split("."))
-    return digest(element) if version >= (3, 0, 5) else disk_digest(element)
+    since = (3, 0, 5)
+    return digest(element) if xml.feature_key(element.get(xml.FEATURES, "")) >= since else disk_digest(element)
 
 
 def _as_pacemaker_writes(element: etree._Element) -> str:

@@ -177,6 +177,12 @@ class CibStore:
                 _write_synced(_new(path), data)
                 _new(path).replace(path)
             document = xml.parse(data, source=str(path))
+            if xml.feature_key(document.get(xml.FEATURES, "")) > xml.feature_key(xml.FEATURE_SET):
+                # Another program's, or a newer version's: who puts it here means it to be used.
+                document.set(xml.FEATURES, xml.FEATURE_SET)
+                data = xml.to_bytes(document)
+                _write_synced(_new(path), data)
+                _new(path).replace(path)
         except (OSError, xml.CibSyntaxError):
             return
         # One change that no view has seen: it counts for more than a configuration in which nothing was ever changed.

@@ -33,6 +33,9 @@ MAX_DEPTH: Final = 64
 
 CURRENT_SCHEMA: Final = "pacemaker-4.0"
 FEATURE_SET: Final = "3.20.5"
+"""What this version can do, in Pacemaker's numbers; a part may be added behind them (3.20.5.1)."""
+FEATURES: Final = "crm_feature_set"
+"""The attribute of `<cib>` that says what all members could do when it was written: nobody who cannot may join any more."""
 
 CONFIGURATION: Final = "configuration"
 STATUS: Final = "status"
@@ -160,7 +163,7 @@ def digest(document: etree._Element | bytes) -> str:
 def empty(cluster_name: str | None = None) -> etree._Element:
     """A new CIB without nodes or resources, version 0.0.0, with every section that tools expect to find."""
     root = etree.Element("cib")
-    root.set("crm_feature_set", FEATURE_SET)
+    root.set(FEATURES, FEATURE_SET)
     root.set("validate-with", CURRENT_SCHEMA)
     for key in ("epoch", "num_updates", "admin_epoch"):
         root.set(key, "0")
@@ -185,6 +188,11 @@ def set_version(document: etree._Element, new: Version) -> None:
     document.set("admin_epoch", str(new.admin_epoch))
     document.set("epoch", str(new.epoch))
     document.set("num_updates", str(new.num_updates))
+
+
+def feature_key(feature_set: str) -> tuple[int, ...]:
+    """Feature sets compare number by number; what is no number counts as 0."""
+    return tuple(int(part) if part.isascii() and part.isdigit() else 0 for part in feature_set.split("."))
 
 
 def elements(parent: etree._Element | None, *tags: str) -> Iterator[etree._Element]:

@@ -33,6 +33,7 @@ from crm.controller.effects import (
     KeepTable,
     Leave,
     Record,
+    Refused,
     Synchronised,
 )
 from crm.controller.election import Facts
@@ -99,6 +100,8 @@ class Controller:
         self._shutdown_until_ms: int | None = None
         self._silent_since: dict[int, int] = {}
         self._died: set[int] = set()
+        self.refused: dict[int, str] = {}
+        """Nodes that were too old to be taken in when they came last, with the reason."""
         self.attributes = AttributeTable(str(me.node_id), self.settings.table)
         self._kept_table: Mapping[str, Any] = self.settings.table
 
@@ -150,6 +153,8 @@ class Controller:
             "dc": self.dc,
             "synced": self.synced,
             "without_cib": list(self.without_cib()),
+            "refused": list(self.refused.values()),
+            "feature_sets": self.feature_sets(),
             "orders": sorted(f"{order.action.key} on {order.action.node}" for order in self._orders.values()),
             "fencing": sorted(self._fencing.targets),
             "transition": None
@@ -160,6 +165,11 @@ class Controller:
                 "aborted": transition.aborted.reason if transition.aborted else None,
             },
         }
+
+    def feature_sets(self) -> dict[str, str]:
+        """Of each member of the view, as far as they have spoken; different ones while an upgrade is under way."""
+        facts = {} if self._join is None else self._join.facts
+        return {each.name: each.feature_set for each in sorted(facts.values(), key=lambda each: each.node_id)}
 
     def next_wake_ms(self) -> int | None:
         times = [self._shutdown_until_ms]
@@ -290,7 +300,7 @@ class Controller:
             name=self.me.name,
             incarnation=member.incarnation if member is not None else 0,
             crm_id=self.me.crm_id,
-            feature_set=xml.FEATURE_SET,
+            feature_set=self.settings.feature_set,
             version=self._cib.version,
             standing=self._cib.standing,
             digest=self._cib.digest(),
@@ -302,6 +312,7 @@ class Controller:
             leaving=self.leaving,
             action_limit=self.settings.action_limit,
             cib_lost=self._cib_lost,
+            cib_feature_set=self._cib.document.get(xml.FEATURES, ""),
         )
 
     def _nothing_to_tell(self) -> bool:
@@ -312,7 +323,7 @@ class Controller:
         assert self._join is not None
         agreement = self._join.on_facts(facts)
         if agreement is None:
-            return self._say_without_cib()
+            return self._refuse() + self._say_without_cib()
         self.dc = agreement.dc
         effects: list[Effect] = []
         if agreement.transfer:
@@ -320,6 +331,27 @@ class Controller:
                 effects.append(self._outbox.multicast(CibCopy(agreement.digest, self._cib.copy())))
             return effects
         return self._tell_history(agreement) + self._check_synced(now_ms)
+
+    def _refuse(self) -> list[Effect]:
+        """Members that are too old leave; everybody knows whom and why."""
+        join = self._join
+        effects: list[Effect] = []
+        for node_id in sorted(frozenset() if join is None else join.refused):
+            assert join is not None
+            facts = join.facts[node_id]
+            text = (
+                f"{facts.name} has feature set {facts.feature_set}, and the cluster works with {join.needed} by now; "
+                f"expected at least that: a newer version of Vigil on {facts.name}"
+            )
+            self.refused[node_id] = text
+            effects.append(Record("member_refused", {"peer": facts.name, "text": text}, self._view_cause))
+            if node_id == self.me.node_id:
+                effects.append(Refused(text))
+        return effects
+
+    @property
+    def _view_cause(self) -> str:
+        return causal.of_view(self.view.view_id if self.view is not None else "")
 
     def _say_without_cib(self) -> list[Effect]:
         lost = self.without_cib()
@@ -339,7 +371,9 @@ class Controller:
             return []
         effects: list[Effect] = []
         if self.me.node_id in agreement.lacking:
-            fields = {"from": sender, "instead_of": str(self._cib.version)}
+            members = () if self.view is None else self.view.members
+            names = {member.node_id: member.name for member in members}
+            fields = {"from": names.get(sender, str(sender)), "instead_of": str(self._cib.version)}
             effects.append(Record("cib_taken", fields, causal.of_view(self.view.view_id if self.view else "")))
             self._cib.adopt(message.copy)
             self._adopted = True
@@ -364,6 +398,8 @@ class Controller:
             return []
         self._last_synced = view
         self._cib_lost = False
+        for node_id in view.group:
+            self.refused.pop(node_id, None)
         self._seniority += 1
         agreement = join.agreement
         self._memory.on_synchronised(join.facts.values())

@@ -21,9 +21,10 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
+from crm.cib import xml
 from crm.controller import failures, membership, properties, status
-from crm.controller.effects import AddNodes, CibPort, Decide, Effect, Record
-from crm.controller.election import Facts
+from crm.controller.effects import AddNodes, CibPort, Decide, Effect, Record, UseFeatures
+from crm.controller.election import Facts, common_features
 from crm.controller.graph import INFINITY, Action, ActionKind, Graph
 from crm.controller.messages import Changes, Order, Orders, Result
 from crm.controller.plan import plan
@@ -191,6 +192,9 @@ class Coordinator:
             effects.append(Record("waiting_for", {"nodes": waiting}, self._cause))
         effects += self._write_membership("membership of the view")
         effects += self._leave_time_to_stop(now_ms)
+        features = common_features(self.facts.values())
+        if self.view.quorate and xml.feature_key(features) > xml.feature_key(document.get(xml.FEATURES, "")):
+            effects.append(UseFeatures(features))
         strangers = membership.unknown_to_configuration(document, self.view)
         if strangers:
             effects.append(AddNodes(strangers))

@@ -112,6 +112,20 @@ class Leave:
 
 
 @dataclass(frozen=True, slots=True)
+class Refused:
+    """The cluster does not take this node in: leave the group, and come again only when this has changed."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class UseFeatures:
+    """Every member has this feature set, and the cluster works with an older one: write it into the CIB."""
+
+    feature_set: str
+
+
+@dataclass(frozen=True, slots=True)
 class Record:
     """One line of the event log. `cause` is the id of what led to it (`crm.events.causes`)."""
 
@@ -133,6 +147,8 @@ Effect = (
     | Acknowledge
     | Answer
     | Leave
+    | Refused
+    | UseFeatures
     | Record
 )
 

@@ -11,6 +11,9 @@ was DC there (so the role does not move needlessly); from the largest partition 
 did); among equal ones that of a member that was part of a cluster until now, then the highest version, the DC's, the lowest id's.
 A member that has lost its CIB (every copy on its disk is damaged) gives none. While there is such a member and no other has a CIB in which a
 change was ever made, there is no verdict: taking an empty configuration for the cluster's would stop all that runs.
+
+*Who is too old*: the CIB that is taken names the feature set that the cluster works with (`crm_feature_set`). It is that of the oldest member, and
+rises once the last of the older ones is gone; a member that cannot do as much may not come back, since it would misread what the others may write by now.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from crm.cib.lineage import Standing
-from crm.cib.xml import Version
+from crm.cib.xml import Version, feature_key
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,15 +52,12 @@ class Facts:
     leaving: bool = False
     action_limit: int = 0
     cib_lost: bool = False
+    cib_feature_set: str = ""
+    """That of its CIB: what the members of the cluster that it comes from had agreed on."""
 
     @property
     def cold(self) -> bool:
         return self.peers_before == 0
-
-
-def feature_key(feature_set: str) -> tuple[int, ...]:
-    """Feature sets compare number by number; what is no number counts as 0."""
-    return tuple(int(part) if part.isdigit() else 0 for part in feature_set.split("."))
 
 
 def elect(candidates: Collection[Facts]) -> int:
@@ -74,6 +74,18 @@ def best_cib(candidates: Collection[Facts]) -> int | None:
     best = max((facts.standing, not facts.cold, facts.version) for facts in whole)
     pool = [facts for facts in whole if (facts.standing, not facts.cold, facts.version) == best]
     return min(pool, key=lambda facts: (facts.node_id != dc, facts.node_id)).node_id
+
+
+def too_old(candidates: Collection[Facts]) -> frozenset[int]:
+    """Members that cannot do what the cluster whose CIB is taken works with; all of them, when none can."""
+    source = best_cib(candidates)
+    needed = next((facts.cib_feature_set for facts in candidates if facts.node_id == source), "")
+    return frozenset(facts.node_id for facts in candidates if feature_key(facts.feature_set) < feature_key(needed))
+
+
+def common_features(candidates: Collection[Facts]) -> str:
+    """The feature set that all of these have."""
+    return min((facts.feature_set for facts in candidates), key=feature_key, default="")
 
 
 def _dc_rank(facts: Facts) -> tuple[tuple[int, ...], bool, bool, bool, int, int, int]:

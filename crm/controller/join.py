@@ -7,7 +7,8 @@ multicasts its CIB if anybody lacks it; each member whose history is missing mul
 *synchronised*: all members have the same document, and it is true. Updates wait until then.
 
 A member that dies in the middle changes the view, and a new `Join` begins; nothing of the old one is kept. There is no
-timer: a member of the group that hangs stops vouching for itself and leaves the group. Where no CIB can be relied on (`crm.controller.election`)
+timer: a member of the group that hangs stops vouching for itself and leaves the group. A member that is too old for the cluster leaves likewise
+once everybody has spoken: there is no agreement with it, and the next view is without it. Where no CIB can be relied on (`crm.controller.election`)
 the view stays as it is, undecided, until a member comes that has one.
 """
 
@@ -17,7 +18,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from crm.controller.election import Facts, best_cib, elect
+from crm.controller.election import Facts, best_cib, elect, too_old
 
 
 class Stage(StrEnum):
@@ -45,8 +46,10 @@ class Agreement:
 
 
 def agree(facts: Iterable[Facts]) -> Agreement | None:
-    """The verdict of the facts of a whole group; None when nobody has a CIB that can be relied on."""
+    """The verdict of the facts of a whole group; None when nobody has a CIB that can be relied on, or somebody is too old to be one of it."""
     everybody = list(facts)
+    if too_old(everybody):
+        return None
     source = best_cib(everybody)
     if source is None:
         return None
@@ -75,9 +78,24 @@ class Join:
     @property
     def without_cib(self) -> frozenset[int]:
         """Members that have lost their CIB, when nobody can give them one: no agreement comes in this view."""
-        if self.agreement is not None or len(self.facts) < len(self.group):
+        if self.agreement is not None or not self._complete or self.refused:
             return frozenset()
         return frozenset(item.node_id for item in self.facts.values() if item.cib_lost)
+
+    @property
+    def refused(self) -> frozenset[int]:
+        """Members that are too old for the cluster: they leave, and no agreement comes in this view."""
+        return too_old(self.facts.values()) if self.agreement is None and self._complete else frozenset()
+
+    @property
+    def needed(self) -> str:
+        """The feature set of the cluster that refuses them."""
+        source = best_cib(self.facts.values()) if self._complete else None
+        return "" if source is None else self.facts[source].cib_feature_set
+
+    @property
+    def _complete(self) -> bool:
+        return len(self.facts) == len(self.group)
 
     @property
     def stage(self) -> Stage:

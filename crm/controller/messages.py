@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
 from typing import Any, Final
 
 from crm.attributes.messages import Word
@@ -31,6 +31,9 @@ from crm.events.causes import Causes
 
 MAX_CIB_BYTES: Final = 128 * 1024 * 1024
 """Largest document that a copy may unpack to."""
+
+
+_FACTS: Final = fields(Facts)
 
 
 class MessageError(ValueError):
@@ -234,7 +237,8 @@ def _facts(facts: Facts) -> dict[str, Any]:
 
 
 def _read_facts(data: dict[str, Any]) -> Facts:
-    fields = {name: data[name] for name in Facts.__slots__}
-    fields["version"] = Version.parse(fields["version"])
-    fields["standing"] = tuple(fields["standing"])
-    return Facts(**fields)
+    # A member of another version may know less of itself, or more.
+    values = {field.name: data[field.name] for field in _FACTS if field.name in data or field.default is MISSING}
+    values["version"] = Version.parse(values["version"])
+    values["standing"] = tuple(values["standing"])
+    return Facts(**values)

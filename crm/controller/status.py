@@ -21,6 +21,7 @@ from typing import Any, Final
 from lxml import etree
 
 from crm.cib import xml
+from crm.cib.digest import digested_parameters, operation_digest
 from crm.controller.graph import Action, ResourceDefinition
 
 ORIGIN: Final = "vigil"
@@ -175,6 +176,8 @@ def pending(action: Action, transition_key: str) -> Operation | None:
         "rc-code": str(PENDING_RC),
         "op-status": str(PENDING_STATUS),
         "interval": str(action.interval_ms),
+        # Without it the next DC would take what is under way for something that was started with other parameters.
+        "op-digest": operation_digest(digested_parameters(action.parameters, action.interval_ms)),
     }
     for name in ("migrate_source", "migrate_target"):
         value = action.meta(name)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from crm.cib import xml
 from crm.controller.graph import ResourceDefinition
 
 
@@ -24,7 +25,7 @@ class Settings:
 
     `action_limit`: operations that this node takes at a time from a transition. `deadtime_ms`: of the failure detector. `votes` by
     node id and `expected_votes` tell an even split, in which both halves may be quorate. `cib_lost`: every copy of the CIB on disk is damaged.
-    `table`: what `KeepTable` kept.
+    `table`: what `KeepTable` kept. `feature_set`: what this version can do.
     """
 
     expected_nodes: frozenset[str] = frozenset()
@@ -35,6 +36,7 @@ class Settings:
     expected_votes: int = 0
     cib_lost: bool = False
     table: Mapping[str, Any] = field(default_factory=dict)
+    feature_set: str = xml.FEATURE_SET
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,7 +45,9 @@ from crm.controller.effects import (
     Leave,
     Multicast,
     Record,
+    Refused,
     Synchronised,
+    UseFeatures,
 )
 from crm.controller.graph import GraphError, parse
 from crm.controller.types import Identity, OperationReport, Settings
@@ -104,11 +106,16 @@ class Node:
             self.surroundings.boot(),
             self._on_report,
         )
-        self.cib = Replication(settings.node_id, self.crm_id, settings.state_dir, settings.cluster)
+        self.cib = Replication(
+            settings.node_id, self.crm_id, settings.state_dir, settings.cluster, settings.feature_set
+        )
         self.cib.multicast = self._multicast_cib
         self.cib.send = lambda node, payload: self._send(node, CIB + payload)
         self.cib.changed = self._on_cib_changed
         self.cib.withdraw = self._withdraw
+        self._welcome = asyncio.Event()
+        """Not any more: the cluster has refused this node, and would again."""
+        self._welcome.set()
         self._attributes_file = settings.run_dir / "attributes.json"
         self._table_file = settings.run_dir / "attribute-table.json"
         self.controller = Controller(
@@ -124,6 +131,7 @@ class Node:
                 votes=dict(settings.votes),
                 expected_votes=settings.expected_votes,
                 cib_lost=self.cib.lost,
+                feature_set=settings.feature_set,
             ),
         )
         self.peers = Peers(lambda node, payload: self._send(node, PEER + payload))
@@ -202,6 +210,7 @@ class Node:
         """Attach to messaging, handle what it tells, and again when the connection is lost."""
         pause = RECONNECT_S
         while True:
+            await self._welcome.wait()
             await self.cib.writable.wait()  # it would be taken in, have nothing on its disk, and leave again
             try:
                 client = await self.surroundings.connect()
@@ -495,6 +504,12 @@ class Node:
                 case Leave(reason):
                     self.journal.record("leaving", {"reason": reason})
                     self.leaving.set()
+                case Refused(reason):
+                    _log.error("this node is not taken in: %s", reason)
+                    self._welcome.clear()
+                    self._withdraw(reason)
+                case UseFeatures(feature_set):
+                    self._spawn(self._use_features(feature_set))
                 case Record(name, fields, cause):
                     self.journal.record(name, fields, cause)
 
@@ -513,6 +528,12 @@ class Node:
         except ApiError as error:
             if error.code != errors.EXISTS:  # asked for in the view before, too
                 _log.warning("node %s is not in the configuration yet: %s", name, error)
+
+    async def _use_features(self, feature_set: str) -> None:
+        try:
+            await self.cib.request(Operation(Kind.BUMP, feature_set=feature_set), automatic=True)
+        except ApiError as error:
+            _log.warning("the cluster does not work with feature set %s yet: %s", feature_set, error)
 
     def _spawn(self, work: Any) -> None:
         task = asyncio.create_task(work)

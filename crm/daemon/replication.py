@@ -71,7 +71,9 @@ class Replication:
     `withdraw`: leave the group and join anew.
     """
 
-    def __init__(self, me: int, session: str, state_dir: Path, cluster: str) -> None:
+    def __init__(
+        self, me: int, session: str, state_dir: Path, cluster: str, feature_set: str = xml.FEATURE_SET
+    ) -> None:
         self.store = CibStore(state_dir / "cib")
         loaded = self.store.load()
         self.reports = loaded.reports
@@ -81,6 +83,7 @@ class Replication:
         document = loaded.document
         if document is None:
             document = xml.empty(cluster)
+            document.set(xml.FEATURES, feature_set)
         if self.lost:
             _log.error(
                 "every copy of the CIB in %s is damaged: this node waits for another member's, and decides nothing alone. When no member has "

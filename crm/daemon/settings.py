@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+
+from crm.cib import xml
+
+ENV_FEATURE_SET: Final = "VIGIL_FEATURE_SET"
 
 
 class SettingsError(Exception):
@@ -39,6 +44,8 @@ class DaemonSettings:
     events_keep: int = 9
     alerts_user: str = "hacluster"
     """As whom alert agents run; empty: as this daemon."""
+    feature_set: str = xml.FEATURE_SET
+    """What this node says it can do; the environment (VIGIL_FEATURE_SET) may make it less, to rehearse an upgrade."""
     metrics: tuple[str, int] | None = None
     """Address and port where Prometheus may fetch them."""
 
@@ -92,8 +99,15 @@ def from_document(document: dict[str, Any]) -> DaemonSettings:
         events_max_bytes=int(document.get("events", {}).get("max_mib", 10)) << 20,
         events_keep=int(document.get("events", {}).get("keep", 9)),
         alerts_user=str(document.get("alerts", {}).get("user", "hacluster")),
+        feature_set=feature_set(os.environ.get(ENV_FEATURE_SET, "")),
         metrics=_endpoint(document.get("metrics", {}).get("listen")),
     )
+
+
+def feature_set(claimed: str) -> str:
+    """Never more than this version has."""
+    less = claimed.replace(".", "").isdecimal() and xml.feature_key(claimed) < xml.feature_key(xml.FEATURE_SET)
+    return claimed if less else xml.FEATURE_SET
 
 
 def _needs_fencing(tie_breaker: dict[str, Any]) -> str:

@@ -101,6 +101,7 @@ def pending_entry(order: Order, node: str) -> Entry:
         "rc-code": str(rc),
         "op-status": str(status),
         "interval": str(order.interval_ms),
+        "op-digest": operation_digest(digested_parameters(order.parameters, order.interval_ms)),
         **_migration(order),
     }
 

@@ -22,9 +22,25 @@ def read(state: ClusterState, about: Mapping[str, Any], *, quorate: bool, live: 
         found.append(Notice(Level.WARNING, "There is no DC: nothing is decided until one is elected."))
     if about.get("unsafe"):
         found.append(Notice(Level.ERROR, f"Not safe: {about['unsafe']}."))
+    found.extend(_versions(about.get("controller") or {}))
     found.extend(_cib(about.get("cib") or {}))
     order = {Level.ERROR: 0, Level.WARNING: 1, Level.NOTICE: 2}
     return tuple(sorted(found, key=lambda notice: order[notice.level]))
+
+
+def _versions(controller: Mapping[str, Any]) -> list[Notice]:
+    found = [Notice(Level.ERROR, f"Not taken in: {text}.") for text in controller.get("refused") or ()]
+    sets: Mapping[str, str] = controller.get("feature_sets") or {}
+    if len(set(sets.values())) > 1:
+        each = ", ".join(f"{name} {features}" for name, features in sets.items())
+        found.append(
+            Notice(
+                Level.NOTICE,
+                f"Mixed versions: an upgrade is under way (feature sets: {each}).",
+                "Until it is complete the cluster works with what the oldest node can; after that none that is older can come back.",
+            )
+        )
+    return found
 
 
 def _cib(about: Mapping[str, Any]) -> list[Notice]:

@@ -29,7 +29,9 @@ from crm.controller.effects import (
     Leave,
     Multicast,
     Record,
+    Refused,
     Synchronised,
+    UseFeatures,
 )
 from crm.controller.graph import parse
 from crm.controller.messages import Message, Order, encode
@@ -97,6 +99,9 @@ class Node:
     told: list[Forget | KeepAttributes] = field(default_factory=list)
     synced: bool = False
     answers: dict[int, str] = field(default_factory=dict)
+    refused: str = ""
+    wishes: list[str] = field(default_factory=list)
+    """Feature sets that it wanted the cluster to use, as the DC."""
 
     def run(self, key: str) -> Order:
         """Take the order with this operation key off the pile."""
@@ -300,6 +305,10 @@ class World:
                     node.answers[ticket] = problem
                 case Forget() | KeepAttributes():
                     node.told.append(effect)
+                case Refused(reason):
+                    node.refused = reason
+                case UseFeatures(feature_set):
+                    node.wishes.append(feature_set)
                 case AddNodes():
                     pass
 
