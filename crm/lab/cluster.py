@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -24,9 +25,10 @@ from crm.lab.client import ask
 from crm.lab.configuration import write_configuration
 from crm.lab.layout import MAX_NODES, Isolation, Lab, LabError, TieBreaker, Timers
 
-KEEPER_LIMIT_S = 20.0
+KEEPER_LIMIT_S = 60.0
 POLL_S = 0.02
-PORT_RANGE = range(21000, 32000, 100)
+PORTS = range(21000, 32000)
+"""Below those that the kernel hands out by itself."""
 
 
 def plan(
@@ -64,18 +66,27 @@ def plan(
 
 
 def _free_port_block(nodes: int) -> int:
-    """The first block of loopback ports of which none is taken."""
-    for base in PORT_RANGE:
-        wanted = (base, base + 1, base + 2, base + 3, base + 3 + MAX_NODES)
+    """A block of loopback ports of which none is taken. The search begins anywhere, so that two labs made at one time get different ones."""
+    size = layout.ports_needed(nodes)
+    count = len(PORTS) // size
+    first = secrets.randbelow(count)
+    for number in range(count):
+        base = PORTS.start + (first + number) % count * size
+        if all(_is_free(port) for port in range(base, base + size)):
+            return base
+    raise LabError(f"no free block of {size} ports between {PORTS.start} and {PORTS.stop} on loopback")
+
+
+def _is_free(port: int) -> bool:
+    """For TCP and UDP."""
+    with socket.socket() as stream, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagram:
+        stream.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            for port in wanted:
-                with socket.socket() as probe:
-                    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                    probe.bind(("127.0.0.1", port))
+            stream.bind(("127.0.0.1", port))
+            datagram.bind(("127.0.0.1", port))
         except OSError:
-            continue
-        return base
-    raise LabError(f"no free block of ports between {PORT_RANGE.start} and {PORT_RANGE.stop} on loopback")
+            return False
+    return True
 
 
 def up(lab: Lab, *, power_on: bool = True) -> None:
@@ -214,6 +225,12 @@ def online_at(lab: Lab, node: str) -> set[str]:
     """The nodes that this node's daemon reports as online; none when it does not answer."""
     answer = status(lab, node)
     return {each["name"] for each in answer["nodes"] if each["state"] == "online"} if answer else set()
+
+
+def view_at(lab: Lab, node: str) -> str:
+    """The id of the view that this node's crm is in; empty when it is in none, or does not answer."""
+    answer = status(lab, node)
+    return str(answer["view"]["id"]) if answer and answer["view"] else ""
 
 
 def wait_for(condition: Callable[[], bool], limit_s: float, what: str) -> float:

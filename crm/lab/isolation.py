@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from crm.lab.layout import Isolation, LabError
 
-TRY_TIMEOUT_S = 10
+TRY_TIMEOUT_S = 60
 # One node's worth of namespaces below a network with a bridge: what a lab does, in small.
 _TRIAL = (
     "ip link add br0 type bridge && ip link set br0 up && "

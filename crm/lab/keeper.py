@@ -30,13 +30,16 @@ from typing import Any
 from crm.lab import layout, machine
 from crm.lab.layout import Isolation, Lab, LabError, TieBreaker
 from crm.lab.machine import MachineNode
+from crm.lab.node_init import STOP_LIMIT_S
 from crm.lab.probe import Probe
 from crm.lab.process import ProcessNode, Relay
 from crm.lab.watchdog import Watchdog
 
 LINE_LIMIT = 1 << 20
-HELLO_LIMIT_S = 15.0
-CLEAN_STOP_LIMIT_S = 60.0
+HELLO_LIMIT_S = 60.0
+"""For a node's process 1 to come up; on a busy machine it takes its time."""
+CLEAN_STOP_LIMIT_S = STOP_LIMIT_S + 10.0
+"""Process 1 of the node gives up first."""
 REBOOT_PAUSE_S = 0.2  # between off and on of a power cycle
 
 Reply = dict[str, Any]
@@ -198,8 +201,20 @@ class Keeper:
         run_dir.mkdir(mode=0o755, parents=True)
         up = self.hellos[name] = asyncio.get_running_loop().create_future()
         await node.power_on()
-        async with asyncio.timeout(HELLO_LIMIT_S):
-            await up
+        try:
+            async with asyncio.timeout(HELLO_LIMIT_S):
+                await up
+        except TimeoutError:
+            said = self._last_line(name)
+            raise LabError(f"{name} did not come up within {HELLO_LIMIT_S:.0f} s{said}") from None
+
+    def _last_line(self, name: str) -> str:
+        """The last that a node's process 1 said, for the person who waits for it."""
+        try:
+            lines = (self.lab.node_folder(name) / "console.log").read_text(errors="replace").strip().splitlines()
+        except OSError:
+            lines = []
+        return f"; the last it said: {lines[-1]}" if lines else ""
 
     async def _power_on(self, request: Reply) -> Reply:
         async with self.locks[request["node"]]:
@@ -217,8 +232,14 @@ class Keeper:
         async with self.locks[request["node"]]:
             if node.powered and node.init_pid is not None:
                 os.kill(node.init_pid, signal.SIGTERM)
-                async with asyncio.timeout(CLEAN_STOP_LIMIT_S):
-                    await node.wait_ended()
+                try:
+                    async with asyncio.timeout(CLEAN_STOP_LIMIT_S):
+                        await node.wait_ended()
+                except TimeoutError:
+                    raise LabError(
+                        f"{request['node']} has not stopped within {CLEAN_STOP_LIMIT_S:.0f} s; its power is still on "
+                        f"(crm lab crash {request['node']} cuts it)"
+                    ) from None
             await self._cut_power(request["node"])
         return {}
 

@@ -52,6 +52,11 @@ class TieBreaker(StrEnum):
     ARBITER = "arbiter"
 
 
+def ports_needed(nodes: int) -> int:
+    """How many ports a lab of so many nodes takes from its base port upwards (process isolation)."""
+    return 2 + 2 * MAX_NODES + 1 + nodes * nodes
+
+
 class LabError(Exception):
     """Something about a lab that its user can mend; the text says what."""
 

@@ -11,6 +11,7 @@ import json
 import threading
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from crm.lab import cluster
 from crm.lab.layout import LabError
 from crm.policy.schedule import schedule
 
-SETTLE_LIMIT_S = 60.0
+SETTLE_LIMIT_S = 120.0
 WATCH_S = 0.01
 SINGLE = ("alone", "first", "second", "third", "near", "later")
 """Primitives of which there is one; `first`, `second`, `third` are a group, `near` goes where it is, `later` starts after it."""
@@ -62,13 +63,17 @@ def powered(made: LabCluster) -> dict[str, int]:
 
 def active(made: LabCluster, node: str) -> dict[str, str]:
     """What the agents on a node have active, and as what (`` for those without roles)."""
-    found = {}
+    return {name: role for name, role, *_ in _states(made, node)}
+
+
+def _states(made: LabCluster, node: str) -> set[tuple[str, str, int, int]]:
+    """Name and role of what is active, and which state file says so: one that was written anew is another."""
+    found = set()
     for file in (made.lab.run_dir(node) / "resource-agents").glob("vigil-*.state"):
-        name = file.name.removesuffix(".state").split("-", 2)[2]
-        try:
-            found[name] = file.read_text().strip()
-        except FileNotFoundError:
-            continue
+        with suppress(FileNotFoundError):
+            stat = file.stat()
+            name = file.name.removesuffix(".state").split("-", 2)[2]
+            found.add((name, file.read_text().strip(), stat.st_ino, stat.st_ctime_ns))
     return found
 
 
@@ -80,10 +85,12 @@ def twice(made: LabCluster) -> list[str]:
     """Primitives that are active on two nodes with power at one moment.
 
     The files of a node that has just lost its power are still there, so what is found counts only when the very same lives still go on after it.
+    And the nodes are looked at one after the other: what is found counts only when all of it is still the same when they are looked at again.
     """
     while True:
         before = powered(made)
-        found = {node: active(made, node) for node in before}
+        first = {node: _states(made, node) for node in before}
+        found = {node: {name: role for name, role, *_ in first[node] & _states(made, node)} for node in before}
         owners = {name: [node for node in found if name in found[node]] for name in SINGLE}
         doubled = [f"{name} on {' and '.join(nodes)}" for name, nodes in owners.items() if len(nodes) > 1]
         promoted = [node for node in found if found[node].get("roles") == "promoted"]
@@ -113,8 +120,9 @@ class Watcher:
 
     def _watch(self) -> None:
         while not self._end.wait(WATCH_S):
-            self.looks += 1
-            self.found += twice(self._made)
+            with suppress(LabError):  # a machine room that is busy answers the next time
+                self.found += twice(self._made)
+                self.looks += 1
 
 
 def settle(made: LabCluster, nodes: Iterable[str]) -> None:
@@ -128,9 +136,9 @@ def settle(made: LabCluster, nodes: Iterable[str]) -> None:
         try:
             with cluster.api(made.lab, min(wanted)) as client:
                 client.call("wait", timeout_ms=20_000)
+            return not left_to_do(made, min(wanted))
         except ApiError:
             return False
-        return not left_to_do(made, min(wanted))
 
     made.wait(members, f"{wanted} are not the members", SETTLE_LIMIT_S)
     made.wait(wants_nothing, "the cluster does not come to rest", SETTLE_LIMIT_S)
@@ -150,7 +158,13 @@ def left_to_do(made: LabCluster, node: str) -> list[str]:
 def audit(made: LabCluster, members: Iterable[str], marks: dict[str, int]) -> None:
     """Everything that has to hold when an exercise is over. `marks`: how far each node's log had been read; moved on."""
     nodes = sorted(members)
-    made.wait(lambda: len({document(made, node) for node in nodes}) == 1, "the members' CIBs differ")
+
+    def alike() -> bool:
+        with suppress(ApiError):
+            return len({document(made, node) for node in nodes}) == 1
+        return False
+
+    made.wait(alike, "the members' CIBs differ")
     # A failure may just have expired; the cluster looks again a second later.
     made.wait(lambda: not left_to_do(made, nodes[0]), "the policy engine wants something that nobody does")
     running = everywhere(made)

@@ -20,9 +20,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import evidence
+
 SYSTEMD = Path("/lib/systemd/systemd")
 CGROUP = Path("/sys/fs/cgroup/systemd")
-BOOT_LIMIT_S = 30.0
+BOOT_LIMIT_S = 120.0
 NAMESPACES = ("--pid", "--mount", "--uts", "--ipc", "--net", "--cgroup")
 
 _BOOT = r"""
@@ -66,17 +68,19 @@ def why_not() -> str:
 
 
 @dataclass
-class SystemdMachine:
+class SystemdMachine(evidence.Witness):
     folder: Path
     pid: int = 0
     _outer: subprocess.Popen[bytes] | None = field(default=None, repr=False)
     _cgroup: Path | None = field(default=None, repr=False)
+    kept: list[evidence.Section] | None = None
 
     def __enter__(self) -> Self:
+        evidence.call(self)
         root = self.folder / "machine"
         root.mkdir()
         self._cgroup = CGROUP / f"vigil-test-{os.getpid()}-{self.folder.name}"
-        self._cgroup.mkdir()
+        self._cgroup.mkdir(exist_ok=True)
         # The process puts itself into its group first: the root of its namespace of groups is where it is when that is made.
         join = f'echo $$ > "{self._cgroup}/cgroup.procs"; exec "$@"'
         unshare = ["unshare", *NAMESPACES, "--fork", "--kill-child", "sh", "-c", _BOOT, "sh", str(root), str(SYSTEMD)]
@@ -86,8 +90,8 @@ class SystemdMachine:
             )
         try:
             self.wait(self._booted, "systemd has not booted", BOOT_LIMIT_S)
-        except BaseException:
-            self.__exit__(None, None, None)
+        except BaseException as error:
+            self.__exit__(type(error), error, None)
             raise
         return self
 
@@ -95,6 +99,7 @@ class SystemdMachine:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Process 1 is killed, and everything in the machine with it."""
+        self.kept = self.words() if error is not None and self.pid else []
         if self.pid:
             with suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGKILL)
@@ -126,7 +131,7 @@ class SystemdMachine:
     def run(self, *command: str, check: bool = True, **options: Any) -> subprocess.CompletedProcess[str]:
         enter = ["nsenter", "--target", str(self.pid), "--mount", "--pid", "--uts", "--ipc", "--net", "--cgroup", "--"]
         ran = subprocess.run(
-            [*enter, *command], capture_output=True, text=True, check=False, cwd="/", timeout=60, **options
+            [*enter, *command], capture_output=True, text=True, check=False, cwd="/", timeout=240, **options
         )
         assert not check or ran.returncode == 0, f"{' '.join(command)}: {ran.returncode} {ran.stdout}{ran.stderr}"
         return ran
@@ -142,11 +147,13 @@ class SystemdMachine:
         path.chmod(mode)
 
     @staticmethod
-    def wait(condition: Any, what: str, limit_s: float = 30.0) -> None:
+    def wait(condition: Any, what: str, limit_s: float = 90.0) -> None:
         deadline = time.monotonic() + limit_s
         while not condition():
             assert time.monotonic() < deadline, f"{what}: not within {limit_s:.0f} s"
             time.sleep(0.05)
 
-    def journal(self) -> str:
-        return self.run("journalctl", "--no-pager", "-n", "80", check=False).stdout
+    def last_words(self) -> list[evidence.Section]:
+        units = self.run("systemctl", "--no-pager", "list-units", "--failed", check=False).stdout
+        journal = self.run("journalctl", "--no-pager", "-n", str(evidence.LOG_LINES), check=False).stdout
+        return [("machine: failed units", units), ("machine: journal", journal)]

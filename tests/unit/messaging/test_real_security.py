@@ -14,7 +14,7 @@ from messaging.client import QueryFailed
 from messaging.types import Delivered
 
 
-async def ended(crm: Crm, timeout_s: float = 20.0) -> dict[str, Any]:
+async def ended(crm: Crm, timeout_s: float = 60.0) -> dict[str, Any]:
     """The state of the rotation once it is over."""
     async with asyncio.timeout(timeout_s):
         while True:
@@ -114,7 +114,7 @@ def test_encryption_is_switched_on_node_by_node_and_then_demanded(tmp_path: Path
             cluster.nodes[2].kill()
             cluster.nodes[2].start()
             await cluster.crms[1].until(lambda: len(cluster.crms[1].views) > views, "a view without it")
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 while not (await cluster.crms[1].client.query("links"))["rejected"].get("not-encrypted"):  # noqa: ASYNC110
                     await asyncio.sleep(0.05)
             assert cluster.crms[1].view.member_ids == {1}

@@ -134,7 +134,7 @@ def test_a_line_beside_a_network_carries_heartbeats_and_no_messages_and_may_be_p
                 return each
 
             async def until(wanted: str) -> dict[str, object]:
-                async with asyncio.timeout(10):
+                async with asyncio.timeout(60):
                     while (now := await state())["state"] != wanted:  # noqa: ASYNC110 (a daemon is asked)
                         await asyncio.sleep(0.05)
                 return now
