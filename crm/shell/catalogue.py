@@ -6,17 +6,13 @@ cannot be had is an `UnknownAgentError` with the reason.
 
 from __future__ import annotations
 
-import json
-import os
-from dataclasses import replace
-from pathlib import Path
 from typing import Final, Protocol
 
 from agents import catalog, metadata
 from agents.metadata import AgentMetadata, MetadataError
 from agents.paths import AgentPaths
 from agents.types import AgentId
-from crm.api.client import DEFAULT_RUN_DIR
+from crm.tools.resources.installed import node_paths
 
 LISTED: Final = ("ocf", "lsb", "systemd", "service", "stonith")
 """Classes whose agents can be listed."""
@@ -69,19 +65,6 @@ class Installed:
             except MetadataError as error:
                 raise UnknownAgentError(str(error)) from None
         return self._known[agent]
-
-
-def node_paths(run_dir: str | None = None) -> AgentPaths:
-    """Where this node looks for agents: the environment, and what the daemon's resolved configuration says."""
-    paths = AgentPaths.from_environment()
-    folder = run_dir or os.environ.get("VIGIL_RUN_DIR") or DEFAULT_RUN_DIR
-    try:
-        resolved = json.loads((Path(folder) / "resolved.json").read_text(encoding="utf-8"))
-        root = resolved["agents"]["ocf_root"]
-    except (OSError, ValueError, KeyError, TypeError):
-        # No daemon has run here; the defaults are as good as anything.
-        return paths
-    return replace(paths, ocf_root=Path(str(root)))
 
 
 def agent_of(standard: str, provider: str, kind: str) -> AgentId | None:

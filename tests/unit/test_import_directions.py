@@ -47,7 +47,7 @@ ALLOWED: dict[str, set[str]] = {
         ),
     },
     "crm.lab": {"crm.api", "crm.cib", "crm.config", "messaging"},
-    "crm.tools": {"crm.api", "crm.cib", "crm.policy", "crm.config"},
+    "crm.tools": {"crm.api", "crm.cib", "crm.policy", "crm.config", "agents"},
     "crm.shell": {
         *(
             "crm.api",

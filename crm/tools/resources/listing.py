@@ -118,7 +118,7 @@ def _operation(state: ClusterState, history: _Element, entry: _Element, node: st
     agent = ":".join(filter(None, (history.get("class"), history.get("provider"), history.get("type"))))
     name = history.get("id", "")
     rsc = next((r for r in state.all_resources if isinstance(r, Primitive) and name in (r.id, r.history_name)), None)
-    role = "Stopped" if rsc is None else rsc.role.name.capitalize()
+    role = "Stopped" if rsc is None else "FAILED" if rsc.failed else rsc.role.name.capitalize()
     changed = entry.get("last-rc-change")
     when = f", last-rc-change='{_moment(int(changed))}'" if changed and changed.isdigit() else ""
     took = f", exec={entry.get('exec-time', '0')}ms"
@@ -148,29 +148,4 @@ def why(cluster: Cluster, given: Given) -> int:
         wanted = [rsc.id for rsc in state.resources if not any(places(rsc)) and not rsc.removed]
     for identity in wanted:
         print(explain_text(document, identity, node, now).rstrip("\n"))
-    return exits.OK
-
-
-def constraints(cluster: Cluster, given: Given) -> int:
-    """The location and colocation constraints that name the resource, as they are configured."""
-    state = state_of(cluster)
-    wanted = base_name(find(state, given.text("resource")).id)
-    section = xml.section(state.cib, "constraints")
-    locations: list[str] = []
-    colocations: list[str] = []
-    for element in xml.elements(section, "rsc_location"):
-        if element.get("rsc") == wanted or element.find(f"resource_set/resource_ref[@id='{wanted}']") is not None:
-            for rule in [element] if element.get("node") else list(element.iterchildren("rule")):
-                node = element.get("node") or "(rule)"
-                score = rule.get("score") or rule.get("score-attribute", "")
-                locations.append(f"  * Node {node} (score={score}, id={element.get('id')}, rsc={wanted})")
-    for element in xml.elements(section, "rsc_colocation"):
-        pair = (element.get("rsc"), element.get("with-rsc"))
-        if wanted in pair or element.find(f"resource_set/resource_ref[@id='{wanted}']") is not None:
-            score = element.get("score", "INFINITY")
-            who = f"{pair[0]} with {pair[1]}" if all(pair) else "sets"
-            colocations.append(f"  * {who} (score={score}, id={element.get('id')})")
-    for title, lines in (("Locations:", locations), ("Colocations:", colocations)):
-        if lines:
-            print("\n".join((title, *lines)))
     return exits.OK

@@ -74,6 +74,8 @@ def _pairs(cluster: Cluster, owner: Owner, tag: str, name: str, given: Given) ->
 
 
 def show(cluster: Cluster, given: Given) -> int:
+    if given.has("element"):
+        return _show_attribute(cluster, given, given.text("get-parameter"), exits.NOSUCH)
     owner, name = find(cluster, given.text("resource")), given.text("get-parameter")
     found = _pairs(cluster, owner, set_tag(given), name, given)
     if not found:
@@ -85,6 +87,8 @@ def show(cluster: Cluster, given: Given) -> int:
 def change(cluster: Cluster, given: Given) -> int:
     if not given.has("parameter-value"):
         raise Failure("You need to supply a value with the -v option", exits.USAGE)
+    if given.has("element"):
+        return _change_attribute(cluster, given, given.text("set-parameter"), given.text("parameter-value"))
     owner, name, value = (
         find(cluster, given.text("resource")),
         given.text("set-parameter"),
@@ -135,6 +139,8 @@ def put(cluster: Cluster, owner: Owner, tag: str, name: str, value: str, given: 
 
 
 def remove(cluster: Cluster, given: Given) -> int:
+    if given.has("element"):
+        return _change_attribute(cluster, given, given.text("delete-parameter"), None)
     name = given.text("delete-parameter")
     owner = _effective(find(cluster, given.text("resource")), name, given)
     drop(cluster, owner, set_tag(given), name, given)
@@ -153,3 +159,54 @@ def drop(cluster: Cluster, owner: Owner, tag: str, name: str, given: Given) -> N
 def value_of(cluster: Cluster, owner: Owner, tag: str, name: str, given: Given) -> str | None:
     found = _pairs(cluster, owner, tag, name, given)
     return found[0].get("value") if found else None
+
+
+# --- attributes of the element itself --------------------------------------------------------------------------------
+
+
+def show_property(cluster: Cluster, given: Given) -> int:
+    """`--get-property`: nothing is printed when there is none."""
+    return _show_attribute(cluster, given, given.text("get-property"), exits.OK)
+
+
+def change_property(cluster: Cluster, given: Given) -> int:
+    """`--set-property`."""
+    if not given.has("resource-type"):
+        raise Failure("Must specify -t with resource type\nError performing operation: No such object", exits.NOSUCH)
+    if not given.has("parameter-value"):
+        raise Failure("You need to supply a value with the -v option", exits.USAGE)
+    return _change_attribute(cluster, given, given.text("set-property"), given.text("parameter-value"))
+
+
+def _show_attribute(cluster: Cluster, given: Given, name: str, code: int) -> int:
+    owner = find(cluster, given.text("resource"))
+    found = elements(query(cluster, xpath=owner.path()), owner.tag)
+    value = next((each.get(name) for each in found if each.get("id") == owner.id), None)
+    if value is None:
+        if code != exits.OK:
+            raise Failure(f"Attribute '{name}' not found for '{owner.id}'", code)
+        return code
+    print(value)
+    return exits.OK
+
+
+def _change_attribute(cluster: Cluster, given: Given, name: str, value: str | None) -> int:
+    """`value` None takes it away. What identifies a resource is not changed behind the back of what refers to it."""
+    owner = find(cluster, given.text("resource"))
+    wanted = given.get("resource-type")
+    if wanted is not None and wanted != owner.tag:
+        raise Failure(f"{owner.id} is a {owner.tag}, not a {wanted}", exits.NOSUCH)
+    if name == "id":
+        raise Failure("the id of a resource cannot be changed by this command; see: crm configure rename", exits.USAGE)
+    if value is not None:
+        text = element(owner.tag, {"id": owner.id, name: counted(value)})
+        cluster.call("cib.apply", operation="modify", xml=text, scope="resources", client=CLIENT)
+        return exits.OK
+    from crm.cib import xml  # not needed by what monitors call
+
+    whole = xml.parse_fragment(query(cluster, xpath=owner.path()) or "", comments=True)
+    if name in whole.attrib:
+        del whole.attrib[name]
+        text = xml.to_text(whole)
+        cluster.call("cib.apply", operation="replace", xml=text, xpath=owner.path(), client=CLIENT)
+    return exits.OK

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from crm.api import errors
@@ -11,14 +12,18 @@ from crm.tools import exits
 from crm.tools.cluster import milliseconds
 from crm.tools.command import Failure, usage
 from crm.tools.resources import values
-from crm.tools.xmltext import quoted
+from crm.tools.xmltext import element, quoted
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from crm.tools.cluster import Cluster
     from crm.tools.command import Given
 
 WAIT_LIMIT_S: Final = 3600
 _LOOK_AGAIN_S: Final = 0.1
+_BANNED: Final = ("clone", "master", "bundle")
+"""What can be restarted on one of its nodes."""
 
 
 def clear_history(cluster: Cluster, given: Given) -> int:
@@ -43,7 +48,7 @@ def clear_history(cluster: Cluster, given: Given) -> int:
 
 def fail(cluster: Cluster, given: Given) -> int:
     if not given.has("node"):
-        usage("You need to supply a node with -N")
+        usage("Must supply a node name with -N")
     cluster.call("resource.fail", resource=given.text("resource"), node=given.text("node"))
     return exits.OK
 
@@ -71,29 +76,60 @@ def _settle(cluster: Cluster, deadline: float) -> None:
 
 
 def restart(cluster: Cluster, given: Given) -> int:
-    """Stop it by its target role, wait, and give it back the role that it had. The role is given back also when the wait is cut short."""
+    """Stop it, wait, and let it run again as before; with --node only there: a clone's instance is banned for that time.
+
+    What held it back is taken away also when the wait is cut short.
+    """
     from crm.tools.resources.listing import find, places, state_of
 
     owner = values.find(cluster, given.text("resource"))
     owner = values.Owner("clone", owner.clone, "") if owner.clone else owner
-    if not any(places(find(state_of(cluster), owner.id))):
-        raise Failure(f"{owner.id} is not running anywhere and so cannot be restarted", exits.UNSATISFIED)
+    node = given.get("node")
+
+    def active() -> list[str]:
+        found = places(find(state_of(cluster), owner.id))
+        return [name for name, _ in found if node in (None, name)]
+
+    if not active():
+        where = f"on {node}" if node is not None else "anywhere"
+        problem = f"{owner.id} is not running {where} and so cannot be restarted"
+        raise Failure(f"{problem}\nError performing operation: No such object", exits.NOSUCH)
     deadline = time.monotonic() + limit_s(given)
     given.add("quiet", "")
+    with _banned(cluster, owner, node, given) if owner.tag in _BANNED and node else _stopped(cluster, owner, given):
+        _settle(cluster, deadline)
+        while active():
+            time.sleep(_LOOK_AGAIN_S)
+            _settle(cluster, deadline)
+    _settle(cluster, deadline)
+    return exits.OK
+
+
+@contextmanager
+def _stopped(cluster: Cluster, owner: values.Owner, given: Given) -> Iterator[None]:
     before = values.value_of(cluster, owner, "meta_attributes", "target-role", given)
     values.put(cluster, owner, "meta_attributes", "target-role", "Stopped", given)
     try:
-        _settle(cluster, deadline)
-        while any(places(find(state_of(cluster), owner.id))):
-            time.sleep(_LOOK_AGAIN_S)
-            _settle(cluster, deadline)
+        yield
     finally:
         if before is None:
             values.drop(cluster, owner, "meta_attributes", "target-role", given)
         else:
             values.put(cluster, owner, "meta_attributes", "target-role", before, given)
-    _settle(cluster, deadline)
-    return exits.OK
+
+
+@contextmanager
+def _banned(cluster: Cluster, owner: values.Owner, node: str, given: Given) -> Iterator[None]:
+    """Only what is made here is taken away: a ban that was there already stays."""
+    identity = f"cli-ban-{owner.id}-on-{node}-restart"
+    location = {"id": identity, "rsc": owner.id, "node": node, "score": "-INFINITY"}
+    text = element("rsc_location", location)
+    cluster.call("cib.apply", operation="create", xml=text, scope="constraints", client=values.CLIENT)
+    try:
+        yield
+    finally:
+        path = f"/cib/configuration/constraints/rsc_location[@id={quoted(identity)}]"
+        cluster.call("cib.apply", operation="delete", xpath=path, client=values.CLIENT)
 
 
 def delete(cluster: Cluster, given: Given) -> int:

@@ -138,8 +138,6 @@ def test_a_move_without_a_node_is_a_ban_from_where_it_is(bench: Bench) -> None:
         ("-r d1 -D", exits.USAGE, "You need to specify a resource type with -t"),
         ("--wait", exits.DISCONNECT, "needs a running cluster"),
         ("-r d1 -C", exits.DISCONNECT, "needs a running cluster"),
-        ("-r d1 --force-stop", exits.UNIMPLEMENTED, "--force-stop is not supported"),
-        ("--list-agents ocf", exits.UNIMPLEMENTED, "see: crm ra list"),
     ],
 )
 def test_what_cannot_be_done_says_why_and_changes_nothing(bench: Bench, words: str, code: int, complaint: str) -> None:
