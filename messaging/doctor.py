@@ -2,9 +2,10 @@
 
 While a session runs, every node sends small frames to every other, on every link, again and again:
 
-    unicast, multicast, broadcast     by UDP to the link's port, in each of these ways
+    unicast, multicast, broadcast     by UDP to the link's port, in each of these ways (IPv6 has no broadcast)
     size-N                            one of N bytes that must not be fragmented
     (a TCP connection)                to the link's port
+    serial                            over a serial line, after the heartbeats that wait there
 
 and remembers which arrived, and with which DSCP. Its unicast frames tell each node what was heard of it (its group
 frames do so in turn, in case only these pass), so that in the end a node knows both directions. The first frame of a run
@@ -23,11 +24,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import fcntl
 import json
 import os
 import socket
-import struct
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -36,13 +35,16 @@ from typing import Any
 from messaging import keyring
 from messaging.config import Endpoint, LinkConfig, LinkMode, MessagingConfig
 from messaging.frame import FIRST_PROBE, HEADER, LINK_AT, MAX_DATAGRAM_BYTES, FrameCodec
-from messaging.links.udp import IP_FREEBIND, IP_MTU_DISCOVER, Beside, resolve
-
-GROUP = "239.192.85.86"
-"""Where links that have no multicast group of their own try it: organisation-local scope (RFC 2365)."""
+from messaging.links import attempts
+from messaging.links.attempts import IP_UDP_BYTES, Place
+from messaging.links.serial import ABSENT, SerialLink
+from messaging.links.udp import Beside, resolve
 
 SIZES = (576, 1280, 1500, 9000)
 INTERVAL_S = 0.3
+TURNS_OF_A_LINE = 4
+"""Serial lines are slow."""
+
 SESSION_S = 8.0
 TCP_TIMEOUT_S = 2.0
 ANSWERS_S = 1.0
@@ -51,10 +53,6 @@ FOLLOW_S = 2.0
 `MAX_FOLLOW_S`."""
 
 MAX_FOLLOW_S = 60.0
-IP_PMTUDISC_PROBE = 3
-IP_UDP_BYTES = 28
-_SIOCGIFADDR, _SIOCGIFBRDADDR = 0x8915, 0x8919
-
 Words = set[str]
 
 
@@ -71,7 +69,7 @@ class Findings:
     def take(self, link: int, peer: int, me: int, document: Mapping[str, Any], dscp: int | None) -> None:
         """A frame of a peer. KeyError, TypeError or ValueError when it is none."""
         way = str(document["way"])
-        if way not in ("unicast", "multicast", "broadcast", *(f"size-{size}" for size in SIZES)):
+        if way not in ("unicast", "multicast", "broadcast", "serial", *(f"size-{size}" for size in SIZES)):
             raise ValueError(f"unknown way {way[:20]!r}")
         words = self.here.setdefault((link, peer), set())
         words.add(way)
@@ -102,6 +100,11 @@ class Doctor:
         self._run = ""
         self._past: list[str] = []
         self._task: asyncio.Task[None] | None = None
+        self.lines: dict[int, SerialLink] = {}
+        """The serial lines of the running cluster; else opened for the session."""
+        self._own_lines: list[SerialLink] = []
+        self._places: dict[int, Place] = {}
+        self._mouths: dict[int, socket.socket] = {}
         self._ears: list[socket.socket] = []
         self._servers: list[asyncio.Server] = []
         self._turn = 0
@@ -154,10 +157,12 @@ class Doctor:
     def status(self) -> dict[str, Any]:
         """For `query("doctor")`: the state of the session and what it has found."""
         found = self._findings
-        links = []
+        links: list[dict[str, Any]] = []
         for link in self._config.links:
             if link.mode is LinkMode.SERIAL:
+                links.append(self._line_status(link))
                 continue
+            place = self._places.get(link.number)
             peers = [
                 {
                     "name": node.name,
@@ -177,11 +182,38 @@ class Doctor:
                     "group": link.group,
                     "fallback": link.fallback,
                     "dscp": link.dscp,
+                    "ways": place.ways if place is not None else ["unicast"],
                     "interface_refuses": found.too_large.get(link.number),
                     "peers": peers,
                 }
             )
         return {"run": self._run, "busy": self.busy, "links": links, "others": self._others_say}
+
+    def _line_status(self, link: LinkConfig) -> dict[str, Any]:
+        found, line = self._findings, self.lines.get(link.number)
+        peers = [
+            {
+                "name": node.name,
+                "here": sorted(found.here.get((link.number, node.node_id), ())),
+                "there": None if (there := found.there.get((link.number, node.node_id))) is None else sorted(there),
+                "tcp": None,
+            }
+            for node in self._on_line(link)
+        ]
+        return {
+            "number": link.number,
+            "mode": link.mode.value,
+            "address": self._own(link).host,
+            "baud": link.baud,
+            "error": "" if line is None or line.is_open or not peers else line.counters.last_error or "not open",
+            "peers": peers,
+        }
+
+    def _on_line(self, link: LinkConfig) -> list[Any]:
+        """Who is at the other end of a serial line; nobody when this node is not on it."""
+        if self._own(link).host == ABSENT:
+            return []
+        return [node for node in self._others() if node.endpoints[link.number].host != ABSENT]
 
     def _others(self) -> Iterator[Any]:
         return (node for node in self._config.nodes if node.node_id != self._me)
@@ -191,12 +223,11 @@ class Doctor:
         end = loop.time() + seconds
         self._heard_at = loop.time()
         tries: list[asyncio.Task[None]] = []
-        mouths: dict[int, socket.socket] = {}
         try:
             for link in self._ip_links():
-                mouth = self._open(link)
-                if mouth is not None:
-                    mouths[link.number] = mouth
+                self._open(link)
+            if not self._running:
+                self._open_lines()
             await self._listen()
             tries += [
                 loop.create_task(self._try_tcp(link, node.node_id, node.endpoints[link.number]))
@@ -205,8 +236,9 @@ class Doctor:
             ]
             while loop.time() < end and (self._leads or loop.time() < self._heard_at + FOLLOW_S):
                 for link in self._ip_links():
-                    if link.number in mouths:
-                        self._speak(link, mouths[link.number])
+                    self._speak(link, self._mouths[link.number])
+                if self._turn % TURNS_OF_A_LINE == 0:
+                    self._speak_over_lines()
                 self._turn += 1
                 await asyncio.sleep(INTERVAL_S)
             if self._leads and self.ask is not None:
@@ -215,8 +247,6 @@ class Doctor:
         finally:
             for each in tries:
                 each.cancel()
-            for mouth in mouths.values():
-                mouth.close()
             if self._task is asyncio.current_task():  # else another run has begun, with ears of its own
                 self._shut()
 
@@ -228,9 +258,16 @@ class Doctor:
             with contextlib.suppress(RuntimeError):  # the loop is closed
                 asyncio.get_running_loop().remove_reader(ear.fileno())
             ear.close()
+        for mouth in self._mouths.values():
+            mouth.close()
+        for line in self._own_lines:
+            line.close()
+            self.lines.pop(line.number, None)
         for server in self._servers:
             server.close()
         self._ears.clear()
+        self._mouths.clear()
+        self._own_lines.clear()
         self._servers.clear()
 
     # --- speaking
@@ -238,55 +275,28 @@ class Doctor:
     def _own(self, link: LinkConfig) -> Endpoint:
         return self._config.node(self._me).endpoints[link.number]
 
-    def _open(self, link: LinkConfig) -> socket.socket | None:
+    def _open(self, link: LinkConfig) -> None:
         """The socket to speak with on a link, and ears for the ways that the cluster does not listen to itself."""
-        family, own = resolve(self._own(link))
-        if family != socket.AF_INET:
-            return None  # IPv6 networks are not tried yet
+        place = attempts.place_of(link, self._own(link))
         used = {link.mode.value, *(["unicast"] if link.fallback else [])} if self._running else set()
-        if "unicast" not in used:
-            self._ear(link, "unicast", own)
-        if "multicast" not in used:
-            self._ear(link, "multicast", (self._group(link), link.port))
-        if "broadcast" not in used:
-            self._ear(link, "broadcast", (self._everybody(link), link.port))
-        mouth = socket.socket(family, socket.SOCK_DGRAM)
-        mouth.setblocking(False)
-        mouth.setsockopt(socket.IPPROTO_IP, IP_FREEBIND, 1)
-        mouth.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, link.dscp << 2)
-        mouth.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
-        mouth.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, link.ttl)
-        mouth.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton(own[0]))
-        with contextlib.suppress(OSError):
-            mouth.bind((own[0], 0))
-        return mouth
+        self._places[link.number] = place
+        self._mouths[link.number] = attempts.mouth(place, link)
+        for way in place.ways:
+            ear = attempts.ear(place, way) if way not in used else None
+            if ear is not None:  # else it is not heard, and the table says so
+                self._ears.append(ear)
+                asyncio.get_running_loop().add_reader(ear.fileno(), self._readable, ear)
 
-    def _group(self, link: LinkConfig) -> str:
-        return link.group if link.mode is LinkMode.MULTICAST else GROUP
-
-    def _everybody(self, link: LinkConfig) -> str:
-        if link.mode is LinkMode.BROADCAST:
-            return link.group
-        return broadcast_address(resolve(self._own(link))[1][0]) or "255.255.255.255"
-
-    def _ear(self, link: LinkConfig, way: str, address: tuple[str, int]) -> None:
-        ear = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        ear.setblocking(False)
-        ear.setsockopt(socket.IPPROTO_IP, IP_FREEBIND, 1)
-        ear.setsockopt(socket.IPPROTO_IP, socket.IP_RECVTOS, 1)
-        if way != "unicast":
-            ear.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            ear.bind(address)
-            if way == "multicast":
-                own = socket.inet_aton(resolve(self._own(link))[1][0])
-                request = socket.inet_aton(address[0]) + own
-                ear.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, request)
-        except OSError:
-            ear.close()  # then it is not heard, and the table says so
-            return
-        self._ears.append(ear)
-        asyncio.get_running_loop().add_reader(ear.fileno(), self._readable, ear)
+    def _open_lines(self) -> None:
+        """Where the cluster does not run, nobody else holds the devices."""
+        loop = asyncio.get_running_loop()
+        for link in self._config.links:
+            if link.mode is LinkMode.SERIAL and link.number not in self.lines:
+                line = SerialLink(self._config, link, self._codec.pack, lambda number, frame: None)
+                line.on_probe = self.heard
+                line.start(loop)
+                self.lines[link.number] = line
+                self._own_lines.append(line)
 
     def _readable(self, ear: socket.socket) -> None:
         try:
@@ -297,16 +307,24 @@ class Doctor:
 
     def _speak(self, link: LinkConfig, mouth: socket.socket) -> None:
         everybody = [node.node_id for node in self._others()]
-        mouth.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, 0)
+        attempts.in_one_piece(mouth, False)
         for node in self._others():
             self._send(link, mouth, "unicast", [node.node_id], resolve(node.endpoints[link.number])[1])
         in_turn = [everybody[self._turn % len(everybody)]] if everybody else []
-        self._send(link, mouth, "multicast", in_turn, (self._group(link), link.port))
-        self._send(link, mouth, "broadcast", in_turn, (self._everybody(link), link.port))
-        mouth.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_PROBE)
+        for way, address in self._places[link.number].groups.items():
+            self._send(link, mouth, way, in_turn, address)
+        attempts.in_one_piece(mouth, True)
         for size in SIZES:
             for node in self._others():
                 self._send(link, mouth, f"size-{size}", [], resolve(node.endpoints[link.number])[1], size)
+
+    def _speak_over_lines(self) -> None:
+        for link in self._config.links:
+            line = self.lines.get(link.number)
+            others = [node.node_id for node in self._on_line(link)] if line is not None else []
+            if line is not None and others:
+                document = self._findings.document(self._run, "serial", link.number, others)
+                line.probe(self._codec.pack(FIRST_PROBE + link.number, json.dumps(document).encode()))
 
     def _send(
         self, link: LinkConfig, mouth: socket.socket, way: str, told: list[int], to: tuple[str, int], size: int = 0
@@ -314,7 +332,7 @@ class Doctor:
         payload = json.dumps(self._findings.document(self._run, way, link.number, told)).encode()
         frame = self._codec.pack(FIRST_PROBE + link.number, payload)
         if size:
-            padded = payload.ljust(len(payload) + size - IP_UDP_BYTES - len(frame))
+            padded = payload.ljust(len(payload) + size - IP_UDP_BYTES[mouth.family] - len(frame))
             frame = self._codec.pack(FIRST_PROBE + link.number, padded)
         try:
             mouth.sendto(frame, to)
@@ -331,7 +349,7 @@ class Doctor:
         if len(data) < HEADER.size or data[LINK_AT] < FIRST_PROBE:
             return
         packet = self._codec.unpack(data[LINK_AT], data)
-        if packet is None or not any(link.number == data[LINK_AT] - FIRST_PROBE for link in self._ip_links()):
+        if packet is None or not any(link.number == data[LINK_AT] - FIRST_PROBE for link in self._config.links):
             return
         try:
             document = json.loads(packet.payload)
@@ -340,7 +358,9 @@ class Doctor:
                 self.start(run)
             if run == self._run:
                 self._heard_at = asyncio.get_running_loop().time()
-            self._findings.take(data[LINK_AT] - FIRST_PROBE, packet.sender, self._me, document, dscp_of(beside))
+            self._findings.take(
+                data[LINK_AT] - FIRST_PROBE, packet.sender, self._me, document, attempts.dscp_of(beside)
+            )
         except (ValueError, KeyError, TypeError, AttributeError):
             return
 
@@ -374,27 +394,6 @@ class Doctor:
 
 async def _hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     writer.close()
-
-
-def dscp_of(beside: Beside) -> int | None:
-    """The DSCP in what came beside a datagram."""
-    for level, kind, data in beside:
-        if level == socket.IPPROTO_IP and kind == socket.IP_TOS:
-            return data[0] >> 2
-    return None
-
-
-def broadcast_address(address: str) -> str:
-    """The broadcast address of the interface that has this address; empty when there is none."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
-        for _, name in socket.if_nameindex():
-            request = struct.pack("16s16x", name.encode()[:15])
-            try:
-                if socket.inet_ntoa(fcntl.ioctl(asking.fileno(), _SIOCGIFADDR, request)[20:24]) == address:
-                    return socket.inet_ntoa(fcntl.ioctl(asking.fileno(), _SIOCGIFBRDADDR, request)[20:24])
-            except OSError:
-                continue
-    return ""
 
 
 async def try_alone(config: MessagingConfig, seconds: float, told: Callable[[dict[str, Any]], None]) -> dict[str, Any]:

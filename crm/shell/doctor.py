@@ -63,23 +63,28 @@ def describe(findings: Mapping[str, Any]) -> tuple[list[str], bool]:
     lines: list[str] = []
     advice: list[str] = []
     for link in findings.get("links", []):
+        if link["mode"] == "serial":
+            lines += _line(link)
+            advice += _line_advice(link)
+            continue
         lines.append(f"link {link['number']}: {link['mode']}, {link['address']} port {link['port']}")
         peers = link["peers"]
         if not peers:
             lines.append("  there is no other node")
             continue
         rows = [["", *(peer["name"] for peer in peers)]]
-        rows += [[f"UDP {way}", *(_both(peer, way) for peer in peers)] for way in _WAYS]
+        rows += [[f"UDP {way}", *(_both(peer, way) for peer in peers)] for way in link.get("ways", _WAYS)]
         rows.append(["TCP", *(_tcp(peer) for peer in peers)])
         rows.append(["largest packet", *(_largest(peer, link) for peer in peers)])
         rows.append([f"DSCP {link['dscp']}", *(_dscp(peer, link["dscp"]) for peer in peers)])
         lines += table(rows)
         advice += _advice(link)
     if not findings.get("links"):
-        lines.append("there is no IP link to try")
+        lines.append("there is no link to try")
     for name, links in sorted((findings.get("others") or {}).items()):
         try:
-            advice += [f"seen from {name}: {text}" for link in links for text in _advice(link)]
+            seen = [text for link in links for text in (_line_advice if link["mode"] == "serial" else _advice)(link)]
+            advice += [f"seen from {name}: {text}" for text in seen]
         except (KeyError, TypeError):
             advice.append(
                 f"{name} has found something that this command cannot read: is another version running there?"
@@ -87,6 +92,31 @@ def describe(findings: Mapping[str, Any]) -> tuple[list[str], bool]:
     lines.append("")
     lines += [f"! {text}" for text in advice] or ["all that the cluster uses gets through"]
     return lines, not advice
+
+
+def _line(link: Mapping[str, Any]) -> list[str]:
+    """A serial line."""
+    if not link["peers"]:
+        return [f"link {link['number']}: serial, not at this node"]
+    rows = [["", *(peer["name"] for peer in link["peers"])]]
+    rows.append(["serial line", *(_both(peer, "serial") for peer in link["peers"])])
+    return [f"link {link['number']}: serial, {link['address']} at {link['baud']} baud", *table(rows)]
+
+
+def _line_advice(link: Mapping[str, Any]) -> Iterator[str]:
+    number, device = link["number"], link["address"]
+    if link["error"]:
+        yield f"link {number}: {device} cannot be used: {link['error']}"
+        return
+    for peer in link["peers"]:
+        state = _both(peer, "serial")
+        if state == "nothing":
+            yield (
+                f"link {number}: nothing comes from {peer['name']} over {device}: is a null-modem cable in both devices, does the other end use {link['baud']} baud "
+                "too, and does nothing else read them (systemctl disable serial-getty@...)?"
+            )
+        elif state != "both ways":
+            yield f"link {number}: to {peer['name']} over {device}: {state}: is one of the two data lines of the cable broken, or flow control on at one end?"
 
 
 def _both(peer: Mapping[str, Any], way: str) -> str:

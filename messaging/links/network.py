@@ -71,7 +71,9 @@ class Network:
 
     def _make(self, link: LinkConfig) -> UdpLink | SerialLink:
         if link.mode is LinkMode.SERIAL:
-            return SerialLink(self._config, link, self.frames.pack, self._on_frame)
+            line = SerialLink(self._config, link, self.frames.pack, self._on_frame)
+            line.on_probe = self._on_probe
+            return line
         made = UdpLink(self._config, link, self._on_datagram)
         made.on_probe = self._on_probe
         return made
@@ -111,6 +113,7 @@ class Network:
 
             self._doctor = Doctor(self._config, self.frames, self._incarnation, running=True)
             self._doctor.ask = self._ask_findings
+            self._doctor.lines = self.streams.lines
         return self._doctor
 
     def _ask_findings(self, run: str) -> None:

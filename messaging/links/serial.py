@@ -23,9 +23,9 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from messaging.config import LinkConfig, MessagingConfig
-from messaging.frame import MAX_DATAGRAM_BYTES, OVERHEAD
+from messaging.frame import FIRST_PROBE, LINK_AT, MAX_DATAGRAM_BYTES, OVERHEAD
 from messaging.links.pipe import Pipe, read_head
-from messaging.links.udp import LinkCounters
+from messaging.links.udp import LinkCounters, OnProbe, ignore
 
 ABSENT = "-"
 END, ESCAPE, ESCAPED_END, ESCAPED_ESCAPE = 0xC0, 0xDB, 0xDC, 0xDD
@@ -86,6 +86,7 @@ class SerialLink:
         self.counters = LinkCounters()
         self.number = link.number
         self.accept: Connect | None = None
+        self.on_probe: OnProbe = ignore
         self._device = config.node(config.node_id).endpoints[link.number].host
         self._baud = link.baud
         self._pack = pack
@@ -94,6 +95,7 @@ class SerialLink:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._port: Any = None
         self._beat: bytes | None = None
+        self._probe: bytes | None = None
         self._unsent = b""
         self._free_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
@@ -121,6 +123,10 @@ class SerialLink:
         self._reader = Reader()
         self._unsent = b""
         self._loop.add_reader(self._port.fileno(), self._readable)
+
+    @property
+    def is_open(self) -> bool:
+        return self._port is not None
 
     def _fail(self, error: OSError) -> None:
         self.counters.send_errors += 1
@@ -159,7 +165,10 @@ class SerialLink:
             return
         for frame in self._reader.feed(data):
             self.counters.received += 1
-            self._on_frame(self.number, frame)
+            if len(frame) > LINK_AT and frame[LINK_AT] >= FIRST_PROBE:
+                self.on_probe(frame, [])
+            else:
+                self._on_frame(self.number, frame)
         self._pump()
 
     def on_piece(self, piece: bytes) -> None:
@@ -180,6 +189,12 @@ class SerialLink:
         """A heartbeat; it goes before everything that waits."""
         if self._device != ABSENT:
             self._beat = data
+            self._pump()
+
+    def probe(self, frame: bytes) -> None:
+        """A frame of somebody who tries the network: after the heartbeat, before everything else that waits."""
+        if self._device != ABSENT:
+            self._probe = frame
             self._pump()
 
     def _pump(self) -> None:
@@ -211,6 +226,8 @@ class SerialLink:
     def _next(self) -> bytes:
         """The next frame for the line, enclosed; empty when there is nothing to say."""
         beat, self._beat = self._beat, None
+        if beat is None:
+            beat, self._probe = self._probe, None
         if beat is None and self._transport is not None:
             piece = self._transport.next_piece()
             if piece is not None:

@@ -50,7 +50,7 @@ OnProbe = Callable[[bytes, Beside], None]
 """A frame of somebody who tries the network (`messaging.doctor`), and what came beside it."""
 
 
-def _ignore(_: bytes, __: Beside) -> None:
+def ignore(_: bytes, __: Beside) -> None:
     """Until somebody wants them."""
 
 
@@ -70,7 +70,7 @@ class UdpLink:
     def __init__(self, config: MessagingConfig, link: LinkConfig, on_datagram: OnDatagram) -> None:
         self.counters = LinkCounters()
         self.number = link.number
-        self.on_probe: OnProbe = _ignore
+        self.on_probe: OnProbe = ignore
         self._link = link
         self._own = config.node(config.node_id).endpoints[link.number]
         self._on_datagram = on_datagram
@@ -141,6 +141,7 @@ class UdpLink:
         if self._family == socket.AF_INET6:
             made.setsockopt(socket.IPPROTO_IPV6, IPV6_FREEBIND, 1)
             made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS, tos)
+            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVTCLASS, 1)
             made.setsockopt(socket.IPPROTO_IPV6, IPV6_MTU, IPV6_MIN_MTU)
             made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS, ttl)
             return

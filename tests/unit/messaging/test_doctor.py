@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
+import struct
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from messaging_nodes import LIMIT_S, Cable, free_ports
 
 from messaging import keyring
 from messaging.config import Endpoint, LinkConfig, LinkMode, MessagingConfig, NodeConfig, QuorumConfig, Timers
 from messaging.doctor import Doctor, Findings
 from messaging.frame import FIRST_PROBE, FrameCodec
+from messaging.links import attempts
 
 RING = keyring.parse("1 " + "ab" * 32, "keys")
 CONFIG = MessagingConfig(
@@ -89,6 +96,8 @@ def test_a_frame_of_a_size_is_an_ip_packet_of_that_size(size: int) -> None:
     sent: list[bytes] = []
 
     class Mouth:
+        family = socket.AF_INET
+
         def sendto(self, data: bytes, _: object) -> None:
             sent.append(data)
 
@@ -116,3 +125,76 @@ def test_who_follows_a_run_goes_over_to_the_next_and_who_leads_one_does_not() ->
         leader.close()
 
     asyncio.run(scenario())
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    end = asyncio.get_running_loop().time() + LIMIT_S
+    while not condition():
+        assert asyncio.get_running_loop().time() < end
+        await asyncio.sleep(0.02)
+
+
+def on_cable(node_id: int, ends: Sequence[str], ports: list[int]) -> Doctor:
+    config = replace(
+        CONFIG,
+        node_id=node_id,
+        nodes=(
+            *(
+                NodeConfig(n, f"n{n}", 1, (Endpoint(f"127.0.0.{n}", ports[0]), Endpoint(end, 0)))
+                for n, end in zip((1, 2), ends, strict=True)
+            ),
+            NodeConfig(3, "n3", 1, (Endpoint("127.0.0.3", ports[0]), Endpoint("-", 0))),
+        ),
+        links=(LinkConfig(0, LinkMode.UNICAST, ports[0]), LinkConfig(1, LinkMode.SERIAL, 0, baud=115200)),
+    )
+    frames = FrameCodec(RING, "web", node_id, 5, (1, 2, 3))
+    return Doctor(config, frames, 5, running=False)
+
+
+def test_a_serial_line_is_tried_in_both_directions_and_who_is_not_on_it_does_not_count() -> None:
+    async def scenario() -> None:
+        cable.start()
+        ports = free_ports(1)
+        doctors = [on_cable(n, cable.ends, ports) for n in (1, 2, 3)]
+        for doctor in doctors:
+            doctor.start(seconds=60)
+
+        def lines() -> list[dict[str, Any]]:
+            return [doctor.status()["links"][1] for doctor in doctors]
+
+        def both_ways(line: dict[str, Any]) -> bool:
+            return all(peer["here"] == ["serial"] and "serial" in (peer["there"] or ()) for peer in line["peers"])
+
+        await until(lambda: all(map(both_ways, lines())))
+        assert [[peer["name"] for peer in line["peers"]] for line in lines()] == [["n2"], ["n1"], []]
+        assert [line["error"] for line in lines()] == ["", "", ""]
+        for doctor in doctors:
+            doctor.close()
+
+    cable = Cable()
+    asyncio.run(scenario())
+    cable.close()
+
+
+def test_a_serial_device_that_is_not_there_is_named() -> None:
+    async def scenario() -> None:
+        doctor = on_cable(1, ("/dev/nothing-here", "/dev/nothing-there"), free_ports(1))
+        doctor.start(seconds=60)
+        await until(lambda: bool(doctor.status()["links"][1]["error"]))
+        assert "/dev/nothing-here" in doctor.status()["links"][1]["error"]
+        doctor.close()
+
+    asyncio.run(scenario())
+
+
+def test_the_dscp_is_read_of_packets_of_both_families() -> None:
+    assert attempts.dscp_of([(socket.IPPROTO_IP, socket.IP_TOS, bytes([48 << 2]))]) == 48
+    assert attempts.dscp_of([(socket.IPPROTO_IPV6, socket.IPV6_TCLASS, struct.pack("@i", 46 << 2))]) == 46
+    assert attempts.dscp_of([(socket.IPPROTO_IPV6, socket.IPV6_TCLASS, b"")]) is None
+    assert attempts.dscp_of([]) is None
+
+
+def test_ipv6_has_no_broadcast_and_a_group_of_its_own_kind() -> None:
+    place = attempts.place_of(CONFIG.links[0], Endpoint("::1", 7999))
+    assert place.ways == ["unicast", "multicast"]
+    assert place.groups["multicast"] == (attempts.GROUP_V6, 7999)

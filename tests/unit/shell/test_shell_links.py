@@ -85,6 +85,33 @@ def test_what_the_cluster_does_not_use_is_shown_and_no_fault() -> None:
     assert advice(link(peer(there=without("size-1500")), interface_refuses=1500)) == []
 
 
+def line(*peers: dict[str, Any], error: str = "") -> dict[str, Any]:
+    return {"number": 1, "mode": "serial", "address": "/dev/ttyS0", "baud": 9600, "error": error, "peers": list(peers)}
+
+
+def test_a_serial_line_that_works_is_a_row_of_its_own() -> None:
+    ends = peer(here=["serial"], there=["serial"], tcp=None)
+    lines, good = doctor.describe({"links": [line(ends)], "others": {"n3": [line()]}})
+    assert good
+    assert lines[:3] == ["link 1: serial, /dev/ttyS0 at 9600 baud", "               n2", "  serial line  both ways"]
+    assert doctor.describe({"links": [line()]}) == (
+        ["link 1: serial, not at this node", "", "all that the cluster uses gets through"],
+        True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("trial", "says"),
+    [
+        (line(peer(here=[], there=None)), "nothing comes from n2 over /dev/ttyS0: is a null-modem cable"),
+        (line(peer(here=["serial"], there=[])), "only from there to here"),
+        (line(peer(here=[], there=None), error="Permission denied"), "/dev/ttyS0 cannot be used: Permission denied"),
+    ],
+)
+def test_a_serial_line_that_does_not_work_has_its_remedy(trial: dict[str, Any], says: str) -> None:
+    assert [says in text for text in advice(trial)] == [True]
+
+
 def test_links_are_a_table_with_what_is_unusual_named() -> None:
     answer = {
         "links": [
