@@ -43,13 +43,26 @@ _POLICIES = one_of("stop", "freeze", "ignore", "demote", "fence", "suicide", ign
 _HEALTH = one_of("none", "migrate-on-red", "only-green", "progressive", "custom", ignore_case=True)
 
 CLUSTER_PROPERTIES: Final = _table(
-    Option("no-quorum-policy", _POLICIES, "stop", "What a partition without quorum does with its resources."),
+    Option(
+        "no-quorum-policy",
+        _POLICIES,
+        "stop",
+        "What a partition without quorum does: `stop`: it stops all resources; `freeze`: what runs goes on, "
+        "nothing is started and nobody is fenced; `ignore`: it goes on as if it had quorum; `demote`: it "
+        "demotes what is promoted and stops the rest; `fence` (`suicide`): its nodes are fenced.",
+    ),
     Option(
         "symmetric-cluster", BOOLEAN, "true", "Whether resources may run on every node unless a constraint forbids it."
     ),
     Option("maintenance-mode", BOOLEAN, "false", "Leaves all resources as they are: no start, stop or monitor."),
     Option("stop-all-resources", BOOLEAN, "false", "Stops all resources."),
-    Option("start-failure-is-fatal", BOOLEAN, "true", "Whether one failed start bans a resource from that node."),
+    Option(
+        "start-failure-is-fatal",
+        BOOLEAN,
+        "true",
+        "Whether one failed start bans a resource from that node; `false`: failed starts count like other "
+        "failures, see migration-threshold.",
+    ),
     Option("enable-startup-probes", BOOLEAN, "true", "Whether a node that joins is asked what runs on it already."),
     Option("fencing-enabled", BOOLEAN, "true", "Whether lost nodes and failed stops are fenced.", ("stonith-enabled",)),
     Option(
@@ -71,7 +84,9 @@ CLUSTER_PROPERTIES: Final = _table(
         "fencing-watchdog-timeout",
         SIGNED_INTERVAL,
         "0",
-        "After which time a lost node that is known to be watched is taken to have reset itself, where no device can fence it; 0: never; negative: the time that its watchdog needs. See the guide to the watchdog.",
+        "After which time a lost node that is known to be watched is taken to have reset itself, where no "
+        "device can fence it; 0: never; negative: the time that its watchdog needs. See the guide to the "
+        "watchdog.",
         ("stonith-watchdog-timeout",),
     ),
     Option(
@@ -101,7 +116,8 @@ CLUSTER_PROPERTIES: Final = _table(
         "load-threshold",
         PERCENT,
         "80%",
-        "Load of a node (its processes, of one for each core) above which it is given half as many actions at a time; 0: never.",
+        "Load of a node (its processes, of one for each core) above which it is given half as many actions at"
+        " a time; 0: never.",
     ),
     Option(
         "node-action-limit",
@@ -132,9 +148,18 @@ CLUSTER_PROPERTIES: Final = _table(
         "placement-strategy",
         one_of("default", "utilization", "minimal", "balanced", ignore_case=True),
         "default",
-        "How capacities of nodes count in placing resources.",
+        "How capacities of nodes count in placing resources: `default`: not at all; `utilization`: a node "
+        "must have room, and fewer resources are better; `minimal`: room, and as few nodes as possible; "
+        "`balanced`: room, and the most free capacity is best.",
     ),
-    Option("node-health-strategy", _HEALTH, "none", "What #health attributes do."),
+    Option(
+        "node-health-strategy",
+        _HEALTH,
+        "none",
+        "What #health attributes do: `migrate-on-red`: nothing runs on a node with a red one; `only-green`: "
+        "nor with a yellow one; `progressive`: colours count as the scores below, added to node-health-base; "
+        "`custom`: you write rules yourself.",
+    ),
     Option("node-health-base", SCORE, "0", "Health that a node begins with, for progressive."),
     Option("node-health-green", SCORE, "0", "Score of green, for progressive and custom."),
     Option("node-health-yellow", SCORE, "0", "Score of yellow, for progressive and custom."),
@@ -174,25 +199,45 @@ CLUSTER_PROPERTIES: Final = _table(
 )
 
 RESOURCE_META: Final = _table(
-    Option("target-role", _ROLE, "Started", "Role that the resource is to have at most."),
+    Option(
+        "target-role",
+        _ROLE,
+        "Started",
+        "Role that the resource is to have at most; `Unpromoted`: running, not promoted.",
+    ),
     Option("is-managed", BOOLEAN, "true", "Whether the cluster may start and stop it."),
     Option("maintenance", BOOLEAN, "false", "Leaves the resource as it is: no start, stop or monitor."),
     Option("priority", SCORE, "0", "Resources of higher priority are placed first and stopped last."),
     Option("critical", BOOLEAN, "true", "Default of influence for colocations in which it is the dependent."),
-    Option("resource-stickiness", SCORE, "0", "How much it prefers to stay where it is.", ("resource_stickiness",)),
+    Option(
+        "resource-stickiness",
+        SCORE,
+        "0",
+        "How much it prefers to stay where it is; instances of clones: 1 unless set.",
+        ("resource_stickiness",),
+    ),
     Option(
         "requires",
         one_of("nothing", "quorum", "fencing", "unfencing", ignore_case=True),
         "fencing",
-        "What must hold before it may start.",
+        "What must hold before it may start: `nothing`; `quorum`; `fencing`: quorum, and lost nodes are "
+        "fenced; `unfencing`: and its own node was let in by an unfencing device. Without fencing, and for "
+        "fencing devices, `quorum`.",
     ),
     Option("migration-threshold", SCORE, "INFINITY", "Failures on a node after which it may no longer run there."),
-    Option("failure-timeout", INTERVAL, "0", "After which time failures are forgotten; 0: never."),
+    Option(
+        "failure-timeout",
+        INTERVAL,
+        "0",
+        "After which time without another failure the failures of a resource on a node are forgotten; 0: never.",
+    ),
     Option(
         "multiple-active",
         one_of("block", "stop_only", "stop_start", "stop_unexpected", ignore_case=True),
         "stop_start",
-        "What is done when it is found active on several nodes.",
+        "What is done when it is found active on several nodes: `block`: it is left to you; `stop_only`: all "
+        "are stopped and stay so; `stop_start`: all are stopped, then one is started; `stop_unexpected`: all "
+        "but the one that belongs there are stopped.",
     ),
     Option("allow-migrate", BOOLEAN, "false", "Whether it may be migrated live."),
     Option("allow-unhealthy-nodes", BOOLEAN, "false", "Whether it may run on nodes with bad health."),
@@ -210,7 +255,7 @@ RESOURCE_META: Final = _table(
 )
 
 CLONE_META: Final = _table(
-    Option("clone-max", COUNT, "", "Instances in the cluster; default: one for each node."),
+    Option("clone-max", COUNT, "", "Instances in the cluster; without it one for each node."),
     Option("clone-node-max", COUNT, "1", "Instances on one node."),
     Option("clone-min", COUNT, "0", "Instances that must run before what is ordered after it may start."),
     Option("globally-unique", BOOLEAN, "false", "Whether each instance is something different."),
@@ -236,7 +281,10 @@ OPERATION_META: Final = _table(
             "ignore", "block", "stop", "restart", "fence", "standby", "restart-container", "demote", ignore_case=True
         ),
         "",
-        "What is done when it fails; default: restart, for stop fence (or block without fencing).",
+        "What is done when it fails: `ignore`: nothing; `block`: nothing any more with this resource; `stop`:"
+        " it is stopped and stays so; `restart`: stopped and started, perhaps elsewhere; `demote`: demoted; "
+        "`standby`: all resources leave the node; `fence`: the node is fenced; `restart-container`: its "
+        "container is restarted. Default: `restart`; of a stop, `fence`, or `block` without fencing.",
     ),
     Option("enabled", BOOLEAN, "true", "Whether it is run at all."),
     Option("record-pending", BOOLEAN, "true", "Whether it is shown while it is under way."),

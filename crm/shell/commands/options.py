@@ -55,7 +55,7 @@ def options(
             shell.say(f"  {option.name}: {option.type.expected}{default}")
             also = f" Also: {', '.join(option.aliases)}." if option.aliases else ""
             none = f" {NO_EFFECT}" if option.name in known.WITHOUT_EFFECT and table is known.CLUSTER_PROPERTIES else ""
-            text = option.effect + also + none
+            text = option.effect.replace("`", "") + also + none
             shell.say(textwrap.fill(text, 96, initial_indent="      ", subsequent_indent="      "))
     if not found:
         raise ShellError(f"there is no option {given[0]!r}; crm options prints all")
