@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from crm.attributes.messages import Release, Told, Wish, Word
-from crm.attributes.values import evaluate
+from crm.attributes.values import counts, evaluate
 
 Current = Callable[[str, str], str | None]
 """The value in the status section: (node id, attribute)."""
@@ -128,11 +128,13 @@ class AttributeTable:
             if not values:
                 del self._private[name]
             return []
-        written = current(node_id, name)
         if not wish.hold:
             self._drop(name, node_id)
-            value = None if wish.value is None else evaluate(wish.value, written)
+            value = wish.value
+            if value is not None and counts(value):
+                value = evaluate(value, current(node_id, name))
             return [Write(node_id, wish.uname, name, value)]
+        written = current(node_id, name)
         held = self._held.get(name, {}).get(node_id)
         value = None if wish.value is None else evaluate(wish.value, written if held is None else held.value)
         if value == written:

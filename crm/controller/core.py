@@ -144,6 +144,10 @@ class Controller:
     def shutting_down(self) -> bool:
         return self._shutdown_until_ms is not None or self.leaving
 
+    def own_attributes(self) -> dict[str, str]:
+        """This node's transient attributes."""
+        return status.transient_attributes(self._cib.document, str(self.me.node_id))
+
     def describe(self) -> dict[str, Any]:
         """For `status`: JSON values."""
         coordinator = self.coordinator
@@ -449,7 +453,7 @@ class Controller:
     def _remember_attributes(self) -> None:
         """Our transient attributes are ours to keep: another partition's CIB may not know them."""
         if self._last_synced is not None:
-            self._my_attributes = status.transient_attributes(self._cib.document, str(self.me.node_id))
+            self._my_attributes = self.own_attributes()
 
     # --- changes and orders ------------------------------------------------------------------------------------------
 
@@ -508,7 +512,7 @@ class Controller:
                 case _:
                     pass
         if any(isinstance(update, Attributes) and update.node_id == mine for update in effective):
-            effects.append(KeepAttributes(status.transient_attributes(self._cib.document, mine)))
+            effects.append(KeepAttributes())
         return effects
 
     def _on_orders(self, message: Orders, now_ms: int) -> list[Effect]:

@@ -76,9 +76,7 @@ class Forget:
 
 @dataclass(frozen=True, slots=True)
 class KeepAttributes:
-    """This node's transient attributes, to be kept where they outlive crm but not the machine."""
-
-    values: Mapping[str, str]
+    """This node's transient attributes have changed (`Controller.own_attributes`): to be kept where they outlive crm but not the machine."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """What this controller says: changes that wait, and messages that are on their way.
 
-Theory of operation. Changes are sent when the view is synchronised, a few messages at a time; what gathers meanwhile goes together. Each message has
+Theory of operation. Changes are sent when the view is synchronised, a few messages at a time (of those that clients wait for, one); what gathers meanwhile goes together. Each message has
 a tag until its fate is known. One that was not delivered died with its view: what of it is still true (what this node says of itself, a confirmed
 fencing, what a client was promised) waits for the next view; an order never existed.
 """
@@ -88,10 +88,16 @@ class Outbox:
         self._in_air[self._tags] = message
         return Multicast(message, self._tags)
 
+    def _gathers(self) -> bool:
+        """The next ones are clients', who come in crowds, and so is a message in the air: while that is under way the next one fills."""
+        return bool(self._waiting[0].promises) and any(
+            isinstance(message, Changes) and message.promises for message in self._in_air.values()
+        )
+
     def flush(self) -> list[Effect]:
         """Send what waits, as far as that is allowed. Only in a synchronised view."""
         effects: list[Effect] = []
-        while self._waiting and len(self._in_air) < MAX_IN_AIR:
+        while self._waiting and len(self._in_air) < MAX_IN_AIR and not self._gathers():
             first = self._waiting.pop(0)
             updates, results, causes = list(first.updates), list(first.results), first.causes
             words, load_percent, reason = list(first.words), first.load_percent, first.reason

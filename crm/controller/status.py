@@ -427,7 +427,11 @@ def _set_attributes(document: etree._Element, update: Attributes) -> bool:
     if state is None and not wanted:
         return False
     state, _ = _ensure_state(document, update.node_id, update.uname)
-    present = {nvpair.get("name", ""): nvpair for nvpair in _nvpairs(state)}
+    present = {
+        name: nvpair
+        for nvpair in _nvpairs(state)
+        if (name := nvpair.get("name", "")) in update.values or update.replace
+    }
     changed = False
     for name, nvpair in present.items():
         if (name in update.values and update.values[name] is None) or (update.replace and name not in wanted):

@@ -156,6 +156,9 @@ class Node:
         self._promised: dict[int, asyncio.Future[None]] = {}
         self._have: dict[int, int] = {}
         """Member -> the last number to acknowledge, at the end of this round of the loop."""
+        self._unkept = False
+        """This node's attributes have changed since they were written to RUN_DIR."""
+        self._round_ends = False
         self._timer: asyncio.TimerHandle | None = None
         self._timer_ms: int | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -340,12 +343,18 @@ class Node:
         self.journal.hear(payload[1:body])
         return payload[:1], payload[body:]
 
-    def _acknowledge(self, member: int, number: int) -> None:
-        if not self._have:
-            asyncio.get_running_loop().call_soon(self._send_have)
-        self._have[member] = number
+    def _at_end_of_round(self) -> None:
+        """What is done once for everything that a round of the loop brings."""
+        if not self._round_ends:
+            self._round_ends = True
+            asyncio.get_running_loop().call_soon(self._end_round)
 
-    def _send_have(self) -> None:
+    def _end_round(self) -> None:
+        """First kept, then acknowledged."""
+        self._round_ends = False
+        if self._unkept:
+            self._unkept = False
+            _save(self._attributes_file, self.controller.own_attributes())
         have, self._have = self._have, {}
         view = self.controller.view
         for member, number in have.items():
@@ -493,12 +502,14 @@ class Node:
                             self._spawn(self.self_fencing.tell_policy())
                 case Forget(resource, entry_id):
                     self.executing.forget(resource, entry_id)
-                case KeepAttributes(values):
-                    _save(self._attributes_file, dict(values))
+                case KeepAttributes():
+                    self._unkept = True
+                    self._at_end_of_round()
                 case KeepTable(own):
                     _save(self._table_file, dict(own))
                 case Acknowledge(member, number):
-                    self._acknowledge(member, number)
+                    self._have[member] = number
+                    self._at_end_of_round()
                 case Answer(ticket, problem):
                     self._on_answer(ticket, problem)
                 case Leave(reason):
@@ -596,4 +607,4 @@ def _save(path: Path, values: dict[str, Any]) -> None:
     """In RUN_DIR: outlives this process, not the machine."""
     fresh = path.with_suffix(".new")
     fresh.write_text(json.dumps(values), encoding="utf-8")
-    fresh.replace(path)
+    os.replace(fresh, path)  # noqa: PTH105 - for each change of an attribute: pathlib costs as much as the call

@@ -43,7 +43,8 @@ class AttributeMethods(NodeMethods):
         visitor, table = self.visitor(call), self.node.controller.attributes
         for each in names:
             self._may_change(visitor, identity, each)
-        public = status.transient_attributes(self.node.cib.document, identity)
+        private = call.boolean("private")
+        public = status.transient_attributes(self.node.cib.document, identity) if private else {}
         words = tuple(
             table.wish(
                 identity,
@@ -53,7 +54,7 @@ class AttributeMethods(NodeMethods):
                 delay_ms=delay_ms,
                 change_delay=how != "new",
                 valued=how != "only",
-                private=call.boolean("private"),
+                private=private,
                 public=each in public,
             )
             for each in names

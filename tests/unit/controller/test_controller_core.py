@@ -808,7 +808,8 @@ def test_a_clean_up_reaches_the_executor_of_the_node_and_asks_for_a_decision() -
 def test_a_node_is_told_its_transient_attributes_so_that_it_can_keep_them() -> None:
     world = two()
     world.perform(world.nodes[1], world.nodes[1].controller.set_attributes("2", "n2", {"x": "1"}, "test"))
-    assert world.nodes[2].told == [KeepAttributes({"x": "1"})] and world.nodes[1].told == []
+    assert world.nodes[2].told == [KeepAttributes()] and world.nodes[1].told == []
+    assert world.nodes[2].controller.own_attributes() == {"x": "1"}
 
 
 def test_a_cancelled_operation_is_no_longer_pending() -> None:

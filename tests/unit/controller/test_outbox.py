@@ -30,11 +30,25 @@ def test_a_burst_of_attributes_is_few_messages() -> None:
     assert len(message.words) == 400 and message.reason == "a0 was set, and others"
 
 
+def test_what_clients_wait_for_gathers_while_a_message_of_theirs_is_in_the_air() -> None:
+    outbox = Outbox("1")
+    outbox.add(_wish("a"))
+    (first,) = outbox.flush()
+    assert isinstance(first, Multicast)
+    outbox.add(_wish("b"))
+    outbox.add(_wish("c"))
+    assert outbox.flush() == []
+    outbox.landed(first.tag)
+    (message,) = _sent(outbox)
+    assert len(message.words) == 2
+
+
 def test_what_a_client_was_promised_is_sent_again_whatever_node_it_is_about() -> None:
     outbox = Outbox("1")
     outbox.again(_wish("x"))
     outbox.again(Changes((ForgetResource("2", "web"), Attributes("2", "n2", {"f": None})), promises=(1,), reason="r"))
-    first, second = _sent(outbox)
+    (first,) = _sent(outbox)
+    (second,) = _sent(outbox)
     assert len(first.words) == 1 and len(second.updates) == 2
 
 
