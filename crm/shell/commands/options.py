@@ -56,6 +56,8 @@ def options(
             also = f" Also: {', '.join(option.aliases)}." if option.aliases else ""
             none = f" {NO_EFFECT}" if option.name in known.WITHOUT_EFFECT and table is known.CLUSTER_PROPERTIES else ""
             text = option.effect.replace("`", "") + also + none
-            shell.say(textwrap.fill(text, 96, initial_indent="      ", subsequent_indent="      "))
+            shell.say(
+                textwrap.fill(text, 96, initial_indent="      ", subsequent_indent="      ", break_on_hyphens=False)
+            )
     if not found:
         raise ShellError(f"there is no option {given[0]!r}; crm options prints all")
