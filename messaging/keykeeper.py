@@ -50,10 +50,10 @@ class KeyKeeper:
         log.info("keys %s; sending with %d", " ".join(map(str, sorted(ring.keys))), ring.sending.key_id)
 
     def relist(self, config: MessagingConfig) -> None:
-        """Other nodes belong to the cluster: the next rotation asks them."""
+        """Other nodes belong to the cluster: a rotation takes them into account."""
         names = {node.node_id: node.name for node in config.nodes}
-        self._rotation = KeyRotation(config.node_id, names, self._network.frames.keyring)
         self._peers = frozenset(names) - {config.node_id}
+        self._perform(self._rotation.relist(names, _now_ms()))
 
     def rotate(self) -> dict[str, Any]:
         """Begin a rotation, or finish one that was interrupted. ValueError says why not."""

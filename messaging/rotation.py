@@ -168,6 +168,22 @@ class KeyRotation:
         self._step, self.due_ms, self._target, self._fresh = Step.FAILED, None, None, b""
         return []
 
+    def relist(self, names: Mapping[int, str], now_ms: int) -> list[Effect]:
+        """Other nodes belong to the cluster. A run goes on without one that was removed, and ends for one that was added:
+
+        it has the keys that the others had when somebody copied them to it, and must be asked for them first.
+        """
+        added = [name for node_id, name in sorted(names.items()) if node_id not in self._names]
+        self._names = dict(names)
+        self._others = frozenset(names) - {self._me}
+        self._answers = {node_id: answer for node_id, answer in self._answers.items() if node_id in self._others}
+        if self.due_ms is None:
+            return []
+        if added:
+            return self._fail(f"{' '.join(added)} came to the cluster meanwhile")
+        self._text = f"{self._step.value}: waiting for {self._missing()}"
+        return self._advance(now_ms) if self._answers.keys() == self._others else []
+
     def own_file_failed(self, why: str) -> list[Effect]:
         """An `Adopt` of the coordinator itself could not be carried out."""
         return self._fail(f"this node cannot write its key file: {why}") if self.due_ms is not None else []

@@ -228,6 +228,42 @@ def test_key_files_that_contradict_each_other_are_not_touched() -> None:
     assert "key 1 of n3 is not key 1 of n1" in cluster.nodes[1].status()["text"]
 
 
+@pytest.mark.parametrize("after", range(17))
+def test_a_node_that_is_removed_meanwhile_is_not_waited_for(after: int) -> None:
+    cluster = Cluster(1)
+    cluster.start()
+    cluster.deliver(after)
+    cluster.down.add(3)
+    del cluster.files[3]
+    for node in (1, 2):
+        cluster.perform(node, cluster.nodes[node].relist({1: "n1", 2: "n2"}, cluster.now_ms))
+    cluster.deliver()
+    assert cluster.ids() == [[2], [2]]
+    assert cluster.nodes[1].status()["step"] == Step.DONE
+
+
+@pytest.mark.parametrize("after", range(17))
+def test_a_node_that_is_added_meanwhile_ends_the_run_and_has_its_part_in_the_next(after: int) -> None:
+    cluster = Cluster(1)
+    cluster.start()
+    cluster.deliver(after)
+    names = {**NAMES, 4: "n4"}
+    cluster.files[4] = cluster.files[1]  # as a node gets them that joins now
+    cluster.nodes[4] = KeyRotation(4, names, cluster.files[4])
+    for node in NAMES:
+        cluster.perform(node, cluster.nodes[node].relist(names, cluster.now_ms))
+    cluster.deliver()
+    cluster.check()
+    status = cluster.nodes[1].status()
+    assert status["step"] == Step.DONE or (
+        status["step"] == Step.FAILED and "n4 came to the cluster meanwhile; " in status["text"]
+    )
+    cluster.perform(1, cluster.nodes[1].start("next", FRESH[::-1], frozenset(names), 0))
+    cluster.deliver()
+    assert len({tuple(ids) for ids in cluster.ids()}) == 1
+    assert len(cluster.ids()[3]) == 1, "all four with one key"
+
+
 def test_a_second_run_is_refused_while_one_is_under_way() -> None:
     cluster = Cluster(1)
     cluster.start()
