@@ -44,7 +44,7 @@ def test_messaging_on_real_networks(tmp_path: Path, scenario: str) -> None:
         ["unshare", *namespaces, sys.executable, str(DRIVER), scenario, str(tmp_path)],
         capture_output=True,
         text=True,
-        timeout=150,
+        timeout=500,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

@@ -164,7 +164,7 @@ def web(paths: AgentPaths, port: int) -> Iterator[dict[str, str]]:
 
 
 def get(port: str) -> tuple[str, dict[str, str]]:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=10) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=60) as answer:
         return answer.read().decode(), dict(answer.headers)
 
 
@@ -228,7 +228,7 @@ def test_a_killed_web_server_is_not_running_and_a_recycled_pid_is_not_taken_for_
     pidfile = paths.rsctmp / "vigil-WebServer-web.pid"
     pid = int(pidfile.read_text().split()[0])
     subprocess.run(["kill", "-KILL", str(pid)], check=True)
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while alive(pid) and time.monotonic() < deadline:
         time.sleep(0.01)
     assert run(paths, str(WEB), "monitor", "web", **web).rc == 7
@@ -283,10 +283,10 @@ def test_neighbours_are_told_and_another_owner_is_noticed(tmp_path: Path) -> Non
     heard = tmp_path / "heard"
     listen = (
         f"{sys.executable} -c \"import socket as s; r = s.socket(s.AF_PACKET, s.SOCK_RAW, s.htons(0x806)); r.bind(('v1', 0x806)); "
-        f"r.settimeout(10); print('ready', flush=True); f = r.recv(99); open('{heard}', 'w').write(f[28:32].hex() + f[38:42].hex())\" "
+        f"r.settimeout(60); print('ready', flush=True); f = r.recv(99); open('{heard}', 'w').write(f[28:32].hex() + f[38:42].hex())\" "
         f"> {tmp_path}/ready 2>{tmp_path}/errors & until [ -s {tmp_path}/ready ]; do sleep 0.01; done"
     )
-    wait = {"shell": f"for i in $(seq 1 500); do [ -s {heard} ] && exit 0; sleep 0.01; done; exit 1"}
+    wait = {"shell": f"for i in $(seq 1 6000); do [ -s {heard} ] && exit 0; sleep 0.01; done; exit 1"}
     taken = {"shell": "ip addr add 10.9.0.60/24 dev v1"}
     results = in_namespace(
         tmp_path,

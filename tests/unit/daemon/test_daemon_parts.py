@@ -114,7 +114,7 @@ class Answers:
         self.queue.put_nowait((number, graph, error))
 
     async def next(self) -> tuple[int, bytes | None, str]:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             return await self.queue.get()
 
 

@@ -88,7 +88,7 @@ def test_what_is_displaced_is_kept_before_it_is_displaced_even_on_a_disk_that_re
         document = xml.empty("c")
         persist = Persist(1, xml.to_bytes(document), xml.version(document), xml.digest(document), "")
         replication._perform([KeepAside("theirs.xml", b"<cib/>", "test"), persist])
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await asyncio.gather(*replication._writes)
         assert replication.writable.is_set()
         assert order == ["refused", "withdrawn", "aside", "saved"]

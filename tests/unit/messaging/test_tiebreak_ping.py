@@ -48,12 +48,11 @@ class Silent:
             made.close()
 
 
-async def until(condition: Callable[[], bool], timeout_s: float = 5.0) -> float:
-    start = time.monotonic()
+async def until(condition: Callable[[], bool], timeout_s: float = 60.0) -> None:
+    deadline = time.monotonic() + timeout_s
     while not condition():
-        assert time.monotonic() - start < timeout_s
+        assert time.monotonic() < deadline
         await asyncio.sleep(0.005)
-    return time.monotonic() - start
 
 
 def test_evidence_is_lost_after_tko_rounds_or_at_once_when_it_is_asked_for() -> None:
@@ -102,6 +101,7 @@ def test_a_target_that_accepts_or_refuses_is_evidence_and_one_that_is_silent_is_
                 breaker = PingTieBreaker(config(target))
                 breaker.start(seen.append)
                 await asyncio.sleep(0.15)
+                await until(lambda seen=seen, expected=expected: bool(seen) or not expected)  # type: ignore[misc]
                 assert breaker.status() == {"targets": {target: expected}, "holds": expected}
                 assert seen == ([True] if expected else [])
                 breaker.close()
@@ -113,13 +113,13 @@ def test_a_target_that_accepts_or_refuses_is_evidence_and_one_that_is_silent_is_
 def test_asking_looks_at_once_and_believes_only_what_is_seen_now() -> None:
     async def scenario() -> None:
         seen: list[bool] = []
-        breaker = PingTieBreaker(config("127.0.0.1:1", interval_ms=60_000, timeout_ms=300))
+        breaker = PingTieBreaker(config("127.0.0.1:1", interval_ms=600_000, timeout_ms=300))
         breaker.start(seen.append)
         await until(lambda: seen == [True])
         silent = Silent()
         breaker._tcp_targets = [(socket.AF_INET, ("127.0.0.1", silent.port), "127.0.0.1:1")]  # the network is cut
         breaker.ask()
-        assert await until(lambda: seen == [True, False]) < 1.0
+        await until(lambda: seen == [True, False])
         breaker.close()
         silent.close()
 

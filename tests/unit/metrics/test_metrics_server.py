@@ -24,7 +24,7 @@ def serving(course: Callable[[Server], Awaitable[None]], text: Callable[[], Awai
         server = Server(text, "127.0.0.1", 0)
         await server.start()
         try:
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(60):
                 await course(server)
         finally:
             await server.close()
@@ -53,7 +53,7 @@ async def say(server: Server, request: bytes) -> bytes:
 
 def test_an_ordinary_client_gets_the_page() -> None:
     def fetch(port: int) -> tuple[str, str]:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=60) as answer:
             return answer.read().decode(), answer.headers["Content-Type"]
 
     async def course(server: Server) -> None:
@@ -144,7 +144,7 @@ def test_an_address_that_is_taken_is_tried_again(monkeypatch: pytest.MonkeyPatch
             server = Server(page, "127.0.0.1", other.getsockname()[1])
             await server.start()
         try:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 await until(lambda: server._server is not None)
             assert (await say(server, b"GET /metrics HTTP/1.1\r\n\r\n")).endswith(PAGE.encode())
         finally:

@@ -413,7 +413,7 @@ def test_a_reader_that_goes_away_is_no_traceback(cib: Path) -> None:
     assert reader.stdout is not None
     assert reader.stderr is not None
     reader.stdout.close()
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while reader.poll() is None and time.monotonic() < deadline:
         time.sleep(0.01)
     assert b"Traceback" not in reader.stderr.read()
@@ -430,3 +430,18 @@ def test_the_watchdog_is_shown_with_what_may_be_relied_on() -> None:
     )
     hungry = watchdog_line({"own": {**own, "not_fed": "this node has no quorum"}, "peers": {}})
     assert hungry.endswith("NOT fed: this node has no quorum")
+
+
+def test_constraints_of_a_resource_are_shown_in_both_directions(cib: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    crm("configure location far web 5: n2")
+    crm("configure primitive near ocf:vigil:Dummy")
+    crm("configure colocation both inf: near web")
+    capsys.readouterr()
+    assert crm("resource constraints web") == 0
+    assert "Resources colocated with web:\n  * near (score=INFINITY, id=both)\n" in capsys.readouterr().out
+    assert crm("resource constraints near --deep") == 0
+    shown = capsys.readouterr().out
+    assert "Resources near is colocated with:\n  * web (score=INFINITY, id=both)\n" in shown
+    assert "    * Locations:\n      * Node n2 (score=5, id=far, rsc=web)\n" in shown
+    assert crm("resource constraints nothing") == 1
+    assert "there is no resource 'nothing'" in capsys.readouterr().err

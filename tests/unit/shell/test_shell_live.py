@@ -7,9 +7,9 @@ import io
 import json
 import os
 import pty
+import secrets
 import select
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -57,12 +57,6 @@ class Node:
         return output
 
 
-def free_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def until(condition: Callable[[], bool], what: str) -> None:
     deadline = time.monotonic() + LIMIT_S
     while not condition():
@@ -75,9 +69,11 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     folder = tmp_path_factory.mktemp("live")
     node = Node(folder)
     config = str(folder / "vigil.toml")
+    # An address that nobody else uses: a port that is free now may be another's when it is needed.
+    address = "127." + ".".join(str(1 + secrets.randbelow(250)) for _ in range(3))
     node.good(
-        "cluster", "init", "--config", config, "--name", "live", "--node", "solo=127.0.0.1", "--as", "solo",
-        "--port", str(free_port()), "--deadtime-ms", "200", "--state-dir", str(folder / "state"), "--run-dir", str(folder / "run"),
+        "cluster", "init", "--config", config, "--name", "live", "--node", f"solo={address}", "--as", "solo",
+        "--deadtime-ms", "200", "--state-dir", str(folder / "state"), "--run-dir", str(folder / "run"),
     )  # fmt: skip
     # A process of its own: it leaves a daemon behind.
     subprocess.run(
@@ -247,3 +243,24 @@ def test_the_picture_is_drawn_again_when_something_happens(fenceless: Node) -> N
         fenceless.good("resource", "clear", "d1")
     assert code == 130
     assert b"Traceback" not in seen
+
+
+def test_an_agent_is_run_by_hand_only_while_the_cluster_leaves_its_resource_alone(fenceless: Node) -> None:
+    code, _, errors = fenceless.crm("maintenance", "action", "d1", "stop")
+    assert code == 1
+    assert "before: crm maintenance on d1" in errors
+    assert fenceless.good("maintenance", "action", "d1", "monitor").startswith("monitor of d1 on solo: ok (0)")
+    fenceless.good("--wait", "maintenance", "on", "d1")
+    assert fenceless.good("maintenance", "action", "d1", "stop") == "stop of d1 on solo: ok (0)\n"
+    assert fenceless.good("maintenance", "action", "d1", "monitor").startswith("monitor of d1 on solo: not running (7)")
+    assert fenceless.good("maintenance", "action", "d1", "start") == "start of d1 on solo: ok (0)\n"
+    assert "'jump' is not an action; expected one of start, " in fenceless.crm("maintenance", "action", "d1", "jump")[2]
+    fenceless.good("--wait", "maintenance", "off", "d1")
+    assert fenceless.good("resource", "locate", "d1") == "d1: solo\n"
+
+
+def test_known_operations_of_a_resource_are_printed(fenceless: Node) -> None:
+    lines = fenceless.good("resource", "operations", "d1", "solo").splitlines()
+    assert any(": d1_monitor_10000 (node=solo, " in line and line.endswith(": complete") for line in lines)
+    assert "there is no node 'nx'" in fenceless.crm("resource", "operations", "d1", "nx")[2]
+    assert "there is no resource 'dx'" in fenceless.crm("resource", "operations", "dx")[2]
