@@ -15,6 +15,7 @@ app = typer.Typer(add_completion=False)
 def status(
     context: typer.Context,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Draw it again whenever something happens.")] = False,
+    full: Annotated[bool, typer.Option("--full", help="A line for each resource, however many there are.")] = False,
     json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
     """See nodes, resources, failures and fencing. Exit code 0, also when something is wrong with the cluster."""
@@ -24,6 +25,6 @@ def status(
     if json:
         show.as_json(session)
     elif watch:
-        show.watch(session)
+        show.watch(session, full=full)
     else:
-        show.once(session)
+        show.once(session, full=full)

@@ -14,6 +14,7 @@ from typing import Final
 
 from rich.text import Text
 
+from crm.shell.status.fold import Folded, fold
 from crm.shell.status.model import (
     Ban,
     ClusterStatus,
@@ -78,6 +79,8 @@ class Style:
     width: int = 100
     glyphs: Glyphs = UNICODE
     zone: tzinfo = UTC
+    full: bool = False
+    """A line for each resource, however many there are."""
 
 
 def render(status: ClusterStatus, style: Style) -> list[Text]:
@@ -86,7 +89,10 @@ def render(status: ClusterStatus, style: Style) -> list[Text]:
     for notice in status.notices:
         lines.extend(_notice(notice, style))
     lines.extend(_section("Nodes", _nodes(status, style)))
-    lines.extend(_section("Resources", _resources(status, style)))
+    folded = Folded(status.resources) if style.full else fold(status.resources)
+    if folded.rest or not folded.by_node:
+        lines.extend(_section("Resources", _resources(folded.rest, style)))
+    lines.extend(_section("Started, by node (crm status --full has a line for each)", _by_node(folded, style)))
     lines.extend(_section("Moves and bans", (line for ban in status.bans for line in _ban(ban, style))))
     lines.extend(_section("Failures", _failures(status, style)))
     lines.extend(_section("Fencing", _fencing(status, style)))
@@ -97,7 +103,7 @@ def render(status: ClusterStatus, style: Style) -> list[Text]:
 
 def render_resources(status: ClusterStatus, style: Style) -> list[Text]:
     """Only the resources, and what is to be known about moves and failures."""
-    lines = list(_resources(status, style))
+    lines = list(_resources(status.resources, style))
     lines.extend(_section("Moves and bans", (line for ban in status.bans for line in _ban(ban, style))))
     lines.extend(_section("Failures", _failures(status, style)))
     return lines
@@ -212,11 +218,19 @@ def _rows(resources: Sequence[ResourceStatus], depth: int = 0) -> Iterable[_Row]
         yield from _rows(read.children, depth + 1)
 
 
-def _resources(status: ClusterStatus, style: Style) -> Iterable[Text]:
-    if not status.resources:
+def _by_node(folded: Folded, style: Style) -> Iterable[Text]:
+    width = max((len(node) for node in folded.by_node), default=0)
+    for node, names in folded.by_node.items():
+        line = Text("  ").append(style.glyphs.on, _STYLES[State.STARTED])
+        line.append(f" {node.ljust(width)}  ", "bold").append(" ".join(names))
+        yield from _wrapped(line, style, width + 6)
+
+
+def _resources(resources: Sequence[ResourceStatus], style: Style) -> Iterable[Text]:
+    if not resources:
         yield Text("  none", "dim")
         return
-    rows = list(_rows(status.resources))
+    rows = list(_rows(resources))
     names = min(max(2 * row.depth + len(row.name) for row in rows), max(16, style.width // 3))
     places = min(max((len(_place(row.read)) for row in rows), default=0), max(8, style.width // 4))
     for row in rows:
@@ -259,7 +273,8 @@ def _resource(row: _Row, names: int, places: int, style: Style) -> list[Text]:
     if read.flags:
         line.append(f"  ({', '.join(read.flags)})", "yellow")
     line.rstrip()
-    lines = _wrapped(line, style, 8 + 2 * row.depth)
+    # Many nodes go on below the first of them.
+    lines = _wrapped(line, style, names + 17 if read.kind == "instances" else 8 + 2 * row.depth)
     if read.reason:
         indent = 6 + 2 * row.depth
         lines.extend(_wrapped(Text(f"{' ' * indent}{style.glyphs.arrow} {read.reason}", "yellow"), style, indent + 3))

@@ -40,11 +40,11 @@ def get(session: Session) -> ClusterStatus:
     return read(cib, overview, now)
 
 
-def style_for(console: Console) -> Style:
+def style_for(console: Console, *, full: bool = False) -> Style:
     encoding = (console.encoding or "").lower().replace("-", "")
     zone = datetime.now().astimezone().tzinfo
     default = Style()
-    return Style(console.width, UNICODE if encoding.startswith("utf") else ASCII, zone or default.zone)
+    return Style(console.width, UNICODE if encoding.startswith("utf") else ASCII, zone or default.zone, full)
 
 
 def make_console() -> Console:
@@ -54,11 +54,11 @@ def make_console() -> Console:
     return Console(width=width, highlight=False, soft_wrap=True)
 
 
-def once(session: Session) -> ClusterStatus:
+def once(session: Session, *, full: bool = False) -> ClusterStatus:
     """Prints the status."""
     status = get(session)
     console = make_console()
-    for line in render(status, style_for(console)):
+    for line in render(status, style_for(console, full=full)):
         console.print(line)
     return status
 
@@ -69,7 +69,7 @@ def as_json(session: Session) -> ClusterStatus:
     return status
 
 
-def watch(session: Session) -> None:
+def watch(session: Session, *, full: bool = False) -> None:
     """Draws the status again whenever the cluster tells of an event, until interrupted."""
     if not session.live:
         raise ShellError("a file does not change by itself; --watch needs a running cluster")
@@ -84,7 +84,7 @@ def watch(session: Session) -> None:
     with Live(console=console, screen=console.is_terminal, auto_refresh=False, transient=False) as live:
         while True:
             try:
-                lines = render(get(session), style_for(console))
+                lines = render(get(session), style_for(console, full=full))
             except (ApiError, ShellError) as error:
                 # The daemon may be on its way back; the screen says so meanwhile.
                 lines = [Text(str(error), "red")]

@@ -362,3 +362,41 @@ def test_colours_are_left_out_where_they_are_not_wanted(
     for line in render(read(running, OVERVIEW, NOW), Style()):
         console.print(line)
     assert "\x1b[3" not in output.getvalue()
+
+
+def many(count: int) -> etree._Element:
+    """A cluster in which so many groups of two run, one of them not as it should."""
+    root = cib()
+    resources = root.find("configuration/resources")
+    assert resources is not None
+    for child in list(resources):
+        resources.remove(child)
+    for number in range(count):
+        group = etree.SubElement(resources, "group", id=f"site{number:02d}")
+        for kind in ("ip", "web"):
+            name = f"site{number:02d}-{kind}"
+            etree.SubElement(group, "primitive", {"id": name, "class": "ocf", "provider": "vigil", "type": "Dummy"})
+            happened(root, "1" if number % 2 else "2", name, "start", 0)
+    happened(root, "1", "site01-web", "monitor", 7, interval=5000, call=2)
+    single = {"id": "alone", "class": "ocf", "provider": "vigil", "type": "Dummy"}
+    etree.SubElement(resources, "primitive", single)
+    happened(root, "1", "alone", "start", 0)
+    return root
+
+
+def test_of_many_resources_only_those_that_are_not_well_keep_lines_of_their_own() -> None:
+    status = read(many(20), None, NOW)
+    text = drawn(status, width=80)
+    assert "site01-web" in section(text, "Resources") and "site00" not in section(text, "Resources")
+    by_node = section(text, "Started, by node (crm status --full has a line for each)").splitlines()
+    assert [line.split()[1] for line in by_node if "●" in line] == ["n1", "n2"]
+    words = " ".join(by_node)
+    assert "alone" in words and "site00 (2)" in words and "site01" not in words
+    assert all(f"site{number:02d}" in text for number in range(20)), "nothing is left out"
+    assert max(len(line) for line in text.splitlines()) <= 80
+
+
+def test_full_has_a_line_for_each_and_so_have_few_resources() -> None:
+    assert "by node" not in drawn(read(many(20), None, NOW), full=True)
+    assert drawn(read(many(20), None, NOW), full=True).count("site") > 60
+    assert "by node" not in drawn(read(many(5), None, NOW))
