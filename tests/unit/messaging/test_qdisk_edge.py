@@ -34,7 +34,7 @@ from messaging.tiebreak.qdisk_blocks import (
 )
 from messaging.types import Member
 
-INTERVAL_MS = 20
+INTERVAL_MS = 50
 TKO = 5
 STATE = State("u", 2, "b", 17, 4, Claim.MASTER, True, 9, (1, 2), True)
 MARK = Mark("u", 2, 17, 1, "a", 16, 9)
