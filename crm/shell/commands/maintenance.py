@@ -6,7 +6,7 @@ from typing import Annotated, Final
 
 import typer
 
-from crm.shell import editing, preview, verbs
+from crm.shell import byhand, editing, preview, verbs
 from crm.shell.configuration import Configuration, ConfigurationError
 from crm.shell.level import make_level
 from crm.shell.session import ShellError
@@ -36,6 +36,20 @@ def off(context: typer.Context, what: What = None, preview: Preview = False) -> 
     with shell.previewing(preview):
         editing.change(shell, lambda configuration: _off(shell, configuration, what))
     shell.say(f"{what or 'the cluster'} is not in maintenance any more")
+
+
+@app.command()
+def action(
+    context: typer.Context,
+    resource: Annotated[str, typer.Argument(help="The id of a resource that is in maintenance.")],
+    name: Annotated[str, typer.Argument(metavar="ACTION", help="start, stop, monitor, promote, demote, validate-all.")],
+) -> None:
+    """Run an action of a resource's agent on this node, past the cluster, while the cluster leaves the resource alone."""
+    shell = shell_of(context)
+    reason, text = byhand.run(shell, resource, name)
+    shell.say(text)
+    if reason:
+        raise ShellError(reason)
 
 
 def _off(shell: Shell, configuration: Configuration, what: str | None) -> None:

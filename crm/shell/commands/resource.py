@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -17,6 +17,9 @@ from crm.shell.level import make_level
 from crm.shell.session import ShellError
 from crm.shell.shell import Shell, shell_of, wait_idle
 from crm.shell.status.model import ResourceStatus, State
+
+if TYPE_CHECKING:
+    from crm.policy.model import ClusterState
 
 app = make_level("resource", "Start, stop, move and look after resources.")
 
@@ -316,6 +319,60 @@ def scores(context: typer.Context) -> None:
     transition = schedule(shell.session.query_cib(), int(time.time()), show_scores=True)
     for line in transition.assignment.score_lines:
         shell.say(line)
+
+
+@app.command()
+def operations(
+    context: typer.Context,
+    resource: Annotated[str | None, typer.Argument(metavar="[RESOURCE]", help="All, unless named.")] = None,
+    node: SomeNode = None,
+) -> None:
+    """Print every operation that is known of resources, on each node."""
+    from crm.tools.resources.listing import operation_lines
+
+    shell = shell_of(context)
+    state = _state(shell)
+    if resource is not None:
+        _known(state, resource)
+    if node is not None and not any(node in (each.name, each.id) for each in state.nodes):
+        raise ShellError(f"there is no node {node!r}; there are {', '.join(each.name for each in state.nodes)}")
+    lines = list(operation_lines(state, resource or "", node or ""))
+    shell.say("\n".join(lines) or "no operation is known")
+
+
+@app.command()
+def constraints(
+    context: typer.Context,
+    resource: Resource,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Also those of the resources that it is colocated with.")
+    ] = False,
+) -> None:
+    """Show the constraints that decide where a resource runs: locations, and colocations in both directions."""
+    from crm.tools.resources import relations
+
+    shell = shell_of(context)
+    state = _state(shell)
+    _known(state, resource)
+    shell.say("\n".join(relations.lines(state, resource, deep=deep)) or f"there are no constraints of {resource}")
+
+
+def _state(shell: Shell) -> ClusterState:
+    from crm.policy.state import effective_now, unpack
+
+    document = shell.session.query_cib()
+    return unpack(document, effective_now(document, None, int(time.time()))[0])
+
+
+def _known(state: ClusterState, resource: str) -> None:
+    from crm.tools.command import Failure
+    from crm.tools.resources.listing import find
+
+    try:
+        find(state, resource)
+    except Failure:
+        known = sorted(rsc.id for rsc in state.all_resources)
+        raise ShellError(f"there is no resource {resource!r}; there are {', '.join(known[:20]) or 'none'}") from None
 
 
 def _find(shell: Shell, resource: str) -> ResourceStatus:

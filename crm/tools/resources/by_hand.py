@@ -10,6 +10,7 @@ A resource that the cluster knows to be active on another node (a clone: anywher
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from agents.catalog import agents_of
@@ -62,21 +63,32 @@ def run(cluster: Cluster, given: Given) -> int:
     state = state_of(cluster)
     identity = given.text("resource")
     wanted = find(state, identity)
-    primitive = _primitive(wanted, command)
+    primitive = primitive_of(wanted, command)
     here = _here(cluster, state)
     _refuse_twice(wanted, command, here, given)
-    meta = _meta(state, primitive, ACTIONS[command])
-    operation = Operation(
+    operation = operation_for(state, primitive, ACTIONS[command], here)
+    changed = {**operation.parameters, **overrides(given, identity)}
+    timeout_ms = _timeout_ms(given, operation.timeout_ms)
+    operation = replace(operation, parameters=changed, timeout_ms=timeout_ms, environment=_level(given, command))
+    return _tell(operation, f"{command} for {identity}", given)
+
+
+def operation_for(state: ClusterState, primitive: Primitive, action: str, here: Node | None) -> Operation:
+    """The agent's run as the cluster would order it on this node."""
+    meta = _meta(state, primitive, action)
+    return Operation(
         agent=AgentId(primitive.standard, primitive.provider or "", primitive.type),
-        action=ACTIONS[command],
+        action=action,
         resource=primitive.id if primitive.unique else primitive.config_id,
-        parameters={**state.operations.parameters(primitive, here), **overrides(given, identity)},
+        parameters=state.operations.parameters(primitive, here),
         meta=meta,
-        timeout_ms=_timeout_ms(given, int(meta["CRM_meta_timeout"])),
-        environment=_level(given, command),
+        timeout_ms=int(meta["CRM_meta_timeout"]),
         node="" if here is None else here.name,
     )
-    return _tell(operation, f"{command} for {identity}", given)
+
+
+def execute(operation: Operation) -> OperationResult:
+    return asyncio.run(Runner(node_paths()).run(operation))
 
 
 def validate_agent(cluster: Cluster, given: Given) -> int:
@@ -115,7 +127,7 @@ def _pair(text: str, what: str) -> tuple[str, str]:
     return name, value
 
 
-def _primitive(wanted: Resource, command: str) -> Primitive:
+def primitive_of(wanted: Resource, command: str) -> Primitive:
     """What the agent is run for: a primitive, also of a clone (any instance will do: they have the same definition)."""
     found = wanted.leaves()[0] if isinstance(wanted, Clone) and len(wanted.leaves()) else wanted
     if isinstance(wanted, Clone) and any(not isinstance(child, Primitive) for child in wanted.children):
@@ -199,7 +211,7 @@ def _level(given: Given, command: str) -> dict[str, str]:
 
 
 def _tell(operation: Operation, what: str, given: Given) -> int:
-    result = asyncio.run(Runner(node_paths()).run(operation))
+    result = execute(operation)
     if result.status is not ExecStatus.DONE:
         reason = f": {result.exit_reason}" if result.exit_reason else ""
         problem = f"Operation {what} ({operation.agent}) could not be executed ({result.status.text}{reason})"

@@ -99,19 +99,22 @@ def _configured(state: ClusterState, identity: str) -> _Element:
 
 def show_operations(cluster: Cluster, given: Given) -> int:
     """The histories, by node, of one resource and node when given."""
-    state = state_of(cluster)
-    wanted, node_name = given.text("resource"), given.text("node")
-    if wanted:
-        wanted = base_name(wanted)
+    for line in operation_lines(state_of(cluster), given.text("resource"), given.text("node")):
+        print(line)
+    return exits.OK
+
+
+def operation_lines(state: ClusterState, resource: str, node: str) -> Iterator[str]:
+    """One line for each operation that is known; of one resource, on one node, when named."""
+    wanted = base_name(resource) if resource else ""
     for history in state.cib.iterfind("status/node_state/lrm/lrm_resources/lrm_resource"):
         holder = next(history.iterancestors("node_state"))
-        if node_name not in ("", holder.get("uname"), holder.get("id")):
+        if node not in ("", holder.get("uname"), holder.get("id")):
             continue
         if wanted not in ("", base_name(history.get("id", ""))):
             continue
         for entry in history.iterchildren("lrm_rsc_op"):
-            print(_operation(state, history, entry, holder.get("uname", "")))
-    return exits.OK
+            yield _operation(state, history, entry, holder.get("uname", ""))
 
 
 def _operation(state: ClusterState, history: _Element, entry: _Element, node: str) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from crm.policy.constraints.model import Colocation, Location
 from crm.policy.constraints.read import read_constraints
-from crm.policy.model import Clone, Resource
+from crm.policy.model import Clone, ClusterState, Resource
 from crm.policy.values import show_score
 from crm.tools import exits
 from crm.tools.resources.listing import find, state_of
@@ -23,16 +23,22 @@ if TYPE_CHECKING:
 
 
 def show(cluster: Cluster, given: Given) -> int:
-    state = state_of(cluster)
-    rsc = find(state, given.text("resource"))
+    for line in lines(state_of(cluster), given.text("resource"), deep=given.has("stack")):
+        print(line)
+    return exits.OK
+
+
+def lines(state: ClusterState, identity: str, *, deep: bool) -> Iterator[str]:
+    """Where the resource may run, and with whom. Failure when there is none of this id."""
+    rsc = find(state, identity)
     if isinstance(rsc.parent, Clone):
         rsc = rsc.parent
     read = read_constraints(state)
     colocations = [each for each in read.colocations if each.explicit]
-    tree = _Relations(read.locations.records, colocations, deep=given.has("stack"))
-    for line in (*tree.locations(rsc, 0), *tree.dependents(rsc, 0, {rsc}), *tree.primaries(rsc, 0, {rsc})):
-        print(line)
-    return exits.OK
+    tree = _Relations(read.locations.records, colocations, deep)
+    yield from tree.locations(rsc, 0)
+    yield from tree.dependents(rsc, 0, {rsc})
+    yield from tree.primaries(rsc, 0, {rsc})
 
 
 @dataclass(slots=True)
