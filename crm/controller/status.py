@@ -15,6 +15,7 @@ before stays known while the operation is under way. Its result replaces it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from copy import copy
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -28,6 +29,8 @@ ORIGIN: Final = "vigil"
 PENDING_RC: Final = 193
 PENDING_STATUS: Final = -1
 LOCK: Final = "shutdown-lock"
+DECLARED: Final = "asyncmon"
+"""What Pacemaker calls a failure that no operation of the cluster has found: somebody declared it (`crm resource fail`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -341,7 +344,7 @@ def _replace_history(document: etree._Element, update: History) -> bool:
     state, created = _ensure_state(document, update.node_id, update.uname)
     old = state.find("lrm")
     new = None if update.lrm is None else xml.parse_fragment(update.lrm, comments=False)
-    new = _with_locks(old, new, update.node_id)
+    new = _with_locks(old, _with_declared(old, new), update.node_id)
     if old is None and new is None:
         return created
     if old is not None and new is not None and xml.to_bytes(old) == xml.to_bytes(new):
@@ -370,6 +373,30 @@ def _with_locks(old: etree._Element | None, new: etree._Element | None, node_id:
                 known.set(name, value)
         known.set(LOCK, each.get(LOCK, ""))
     return lrm
+
+
+def _with_declared(old: etree._Element | None, new: etree._Element | None) -> etree._Element | None:
+    """A failure that somebody declared is no result of the node's own, so the node does not tell of it: it stays until something has run since."""
+    if old is None or new is None:
+        return new
+    for before in old.iterfind("lrm_resources/lrm_resource"):
+        resource = _child(new.find("lrm_resources"), before.get("id", ""))
+        for entry in before.iterchildren("lrm_rsc_op"):
+            if (
+                entry.get("operation") != DECLARED
+                or resource is None
+                or _child(resource, entry.get("id", "")) is not None
+            ):
+                continue
+            known = [_call_id(each) for each in resource.iterchildren("lrm_rsc_op") if each.get("interval", "0") == "0"]
+            if known and max(known) <= _call_id(entry):
+                resource.append(copy(entry))
+    return new
+
+
+def _call_id(entry: etree._Element) -> int:
+    text = entry.get("call-id", "")
+    return int(text) if text.isdigit() else 0
 
 
 def _lrm_resources(state: etree._Element, node_id: str) -> etree._Element:
