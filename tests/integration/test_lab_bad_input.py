@@ -9,6 +9,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,6 @@ from conftest import LabCluster, web_service
 from crm.api import errors
 from crm.api.errors import ApiError
 from crm.lab import cluster
-from crm.lab.layout import TieBreaker
 
 pytestmark = pytest.mark.usefixtures("machines")
 MakeLab = Callable[..., LabCluster]
@@ -34,10 +34,6 @@ def web(make_lab: MakeLab) -> Iterator[LabCluster]:
     yield made
     for node in made.lab.nodes:
         assert "Traceback" not in made.lab.log(node).read_text(errors="replace"), f"{node} printed a traceback"
-
-
-def other(made: LabCluster, node: str) -> str:
-    return next(each for each in made.lab.nodes if each != node)
 
 
 def log_since(made: LabCluster, node: str, position: int) -> str:
@@ -68,7 +64,7 @@ def test_a_broken_vigil_toml_is_refused_with_every_fault_and_the_node_comes_back
     web: LabCluster,
 ) -> None:
     victim = web.server()
-    survivor = other(web, victim)
+    survivor = web.other(victim)
     config = web.lab.config(victim)
     good = config.read_text()
     broken, faults = spoil(good)
@@ -212,14 +208,15 @@ def damage_all(made: LabCluster, node: str) -> None:
 
 
 def off(made: LabCluster) -> None:
-    for node in made.lab.nodes:
-        made.ask("crash", node=node)
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(lambda node: made.ask("crash", node=node), made.lab.nodes))
 
 
 def on(made: LabCluster) -> float:
+    """All at one time: whoever is up long before the others would fence them."""
     at = time.time()
-    for node in made.lab.nodes:
-        made.ask("power-on", node=node)
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(lambda node: made.ask("power-on", node=node), made.lab.nodes))
     return at
 
 
@@ -261,10 +258,11 @@ def test_damaged_copies_of_the_cib_are_kept_and_the_last_good_one_is_used(web: L
 
 
 def test_a_node_that_has_lost_every_copy_takes_the_others_and_never_empties_the_cluster(make_lab: MakeLab) -> None:
-    made = make_lab(tie_breaker=TieBreaker.PING)
+    made = make_lab()
     made.configure(web_service(made.lab))
     made.watch()
     made.first_answer(0.0)
+    made.wait_idle("n1")
     name_the_cluster(made, "third")
     good = made.crm("n1", "configure", "save", "xml", "-").stdout
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import UNHURRIED, LabCluster, make_labs, web_service
+from conftest import LabCluster, make_labs, web_service
 
 from crm.lab import cluster
 from crm.lab.layout import TieBreaker
@@ -67,7 +67,7 @@ class Failover:
 @pytest.fixture(scope="module")
 def failover(request: pytest.FixtureRequest) -> Iterator[Failover]:
     with make_labs() as make:
-        made = make(nodes=3, tie_breaker=TieBreaker.NONE, timers=UNHURRIED)
+        made = make(nodes=3, tie_breaker=TieBreaker.NONE)
         slow = made.lab.folder / "slow"
         slow.write_text("#!/bin/sh\nexec sleep 30\n")
         slow.chmod(0o755)

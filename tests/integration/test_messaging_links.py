@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = [pytest.mark.integration, pytest.mark.undisturbed]
+pytestmark = pytest.mark.integration
 DRIVER = Path(__file__).with_name("messaging_network.py")
 
 
@@ -33,7 +33,7 @@ DRIVER = Path(__file__).with_name("messaging_network.py")
         "ipv6",
         "priority",
         "stopped",
-        "load",
+        pytest.param("load", marks=pytest.mark.undisturbed),  # and it disturbs
         "address-unicast",
         "address-multicast",
     ],
