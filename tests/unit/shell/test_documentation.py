@@ -13,6 +13,7 @@ import pytest
 import typer
 
 from crm.config import all_keys, loads
+from crm.shell.grammar.statements import parse
 from crm.shell.tree import app, run
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -106,6 +107,22 @@ def test_a_configuration_that_is_shown_is_taken(
         return
     assert run(words) == 0, f"{page}: {line}: {capsys.readouterr().err}"
     assert path.read_text() != CIB
+
+
+KEYWORDS = "primitive|group|clone|ms|location|colocation|order|property|alert|tag|role|rsc_ticket|rsc_template|fencing_topology"
+STATEMENT = re.compile(rf"^    (?:crm\\(live\\)configure\\*?# )?((?:{KEYWORDS}) .*(?:\\\\\n.*)*)", re.MULTILINE)
+STATEMENTS = [
+    (name(page), text)
+    for page in PAGES
+    for text in STATEMENT.findall(page.read_text(encoding="utf-8"))
+    if not re.search(r"\b(ID|NAME|RESOURCE|MEMBER|DEVICE|ELEMENT)\b", text)
+]
+
+
+def test_statements_of_the_configure_language_that_are_shown_are_understood() -> None:
+    assert len(STATEMENTS) > 10
+    for page, text in STATEMENTS:
+        assert parse(text + "\n"), page
 
 
 def toml_of(page: Path) -> Iterator[str]:
