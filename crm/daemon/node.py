@@ -20,6 +20,7 @@ import json
 import logging
 import os
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -435,7 +436,8 @@ class Node:
                 answer = self.controller.on_decision(number, str(problem), epoch_s(), now_ms())
         asked, document, moment = self._asked
         if asked == number:
-            self.inputs.offer(number, document, moment, series, properties.input_series_max(self.cib.document, series))
+            kept = self.inputs.offer(document, moment, series, properties.input_series_max(self.cib.document, series))
+            answer = [_naming_input(effect, kept) for effect in answer]
         self._perform(answer)
         self._after()
 
@@ -593,6 +595,13 @@ class Node:
 
     def name_of(self, node_id: int) -> str:
         return next((name for number, name in self.settings.nodes if number == node_id), str(node_id))
+
+
+def _naming_input(effect: Effect, file_name: str | None) -> Effect:
+    """The event of a decision says in which file its input is kept, so that it can be replayed."""
+    if isinstance(effect, Record) and effect.name == "transition" and file_name is not None:
+        return replace(effect, fields={**effect.fields, "input": file_name})
+    return effect
 
 
 def _load(path: Path) -> dict[str, Any]:

@@ -118,7 +118,9 @@ def _view(record: Record) -> str:
 
 def _transition(record: Record) -> str:
     plan, count = list(record.get("plan", ())), int(record["actions"])
-    return f"transition {record['number']}" + _tail(", ".join(plan) or f"{count} actions")
+    kept = str(record.get("input", "")).removesuffix(".bz2")
+    where = f" ({kept})" if kept else ""
+    return f"transition {record['number']}{where}" + _tail(", ".join(plan) or f"{count} actions")
 
 
 def _transition_end(record: Record) -> str:

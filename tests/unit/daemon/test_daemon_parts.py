@@ -13,7 +13,7 @@ import pytest
 
 from crm.cib import xml
 from crm.controller.graph import parse
-from crm.daemon import worker
+from crm.daemon import inputs, worker
 from crm.daemon.documents import Documents
 from crm.daemon.inputs import InputSeries
 from crm.daemon.journal import Journal
@@ -47,15 +47,19 @@ def test_an_event_reads_as_one_line_of_words() -> None:
     assert words.line({**event, "action": "reboot"}) == "fencing n2 (reboot): peer is gone [view-7.1]"
 
 
-def test_inputs_are_kept_with_the_time_of_their_decision_and_numbered_on_after_a_restart(tmp_path: Path) -> None:
-    async def write(series: InputSeries, count: int) -> None:
-        for number in range(count):
-            series.offer(number, CIB, 1_700_000_000 + number)
-            assert series._task is not None
-            await series._task
+async def written(series: InputSeries) -> None:
+    assert series._task is not None
+    await series._task
 
-    asyncio.run(write(InputSeries(tmp_path), 2))
-    asyncio.run(write(InputSeries(tmp_path), 1))
+
+def test_inputs_are_kept_with_the_time_of_their_decision_and_numbered_on_after_a_restart(tmp_path: Path) -> None:
+    async def write(series: InputSeries, count: int) -> list[str | None]:
+        named = [series.offer(CIB, 1_700_000_000 + number) for number in range(count)]
+        await written(series)
+        return named
+
+    assert asyncio.run(write(InputSeries(tmp_path), 2)) == ["pe-input-0.bz2", "pe-input-1.bz2"]
+    assert asyncio.run(write(InputSeries(tmp_path), 1)) == ["pe-input-2.bz2"]
     names = sorted(path.name for path in tmp_path.glob("*.bz2"))
     assert names == ["pe-input-0.bz2", "pe-input-1.bz2", "pe-input-2.bz2"]
     root = xml.parse(bz2.decompress((tmp_path / "pe-input-1.bz2").read_bytes()))
@@ -66,29 +70,33 @@ def test_each_series_of_inputs_begins_again_after_its_last_number(tmp_path: Path
     series = InputSeries(tmp_path)
 
     async def write() -> None:
-        for number in range(5):
+        for _ in range(5):
             for name, limit in (("input", 2), ("warn", 3), ("error", -1)):
-                series.offer(number, CIB, 1, name, limit)
-                assert series._task is not None
-                await series._task
-        series.offer(9, CIB, 1, "warn", 0)
+                assert series.offer(CIB, 1, name, limit) is not None
+        assert series.offer(CIB, 1, "warn", 0) is None
+        await written(series)
 
     asyncio.run(write())
     counts = {name: len(list(tmp_path.glob(f"pe-{name}-*.bz2"))) for name in ("input", "warn", "error")}
     assert counts == {"input": 2, "warn": 3, "error": 5}
 
 
-def test_an_input_with_an_error_is_not_left_out_for_an_ordinary_one(tmp_path: Path) -> None:
+def test_no_input_of_a_burst_of_decisions_is_left_out_until_too_much_waits_and_then_an_ordinary_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inputs, "WAITING_LIMIT", 3 * len(CIB))
     series = InputSeries(tmp_path)
 
-    async def write() -> None:
-        series.offer(1, CIB, 1, "error", 5)
-        series.offer(2, CIB, 1, "input", 5)
-        assert series._task is not None
-        await series._task
+    async def write() -> list[str | None]:
+        named = [series.offer(CIB, 1) for _ in range(4)]
+        named += [series.offer(CIB, 1, "error") for _ in range(4)]
+        await written(series)
+        return [*named, series.offer(CIB, 1)]
 
-    asyncio.run(write())
-    assert [path.name for path in tmp_path.glob("*.bz2")] == ["pe-error-0.bz2"]
+    kept = [f"pe-input-{number}.bz2" for number in range(3)]
+    errors = [f"pe-error-{number}.bz2" for number in range(3)]
+    assert asyncio.run(write()) == [*kept, None, *errors, None, "pe-input-3.bz2"]
+    assert sorted(path.name for path in tmp_path.glob("*.bz2"))[:6] == sorted(kept + errors)
 
 
 @pytest.mark.parametrize(
