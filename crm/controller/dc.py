@@ -142,6 +142,8 @@ class Coordinator:
     _begun: bool = False
     _given_up: int = 0
     _grace_ms: int = 0
+    _epoch_ahead_ms: int = 0
+    """The wall clock minus the monotonic one, as of the last decision."""
     _opening: bool = False
     _open_at_ms: int = 0
     _not_yet: frozenset[int] = frozenset()
@@ -299,6 +301,7 @@ class Coordinator:
             self._need_causes = causal.joined(causes, self._need_causes)
             return self.pump(now_ms)
         self._overtaken = 0
+        self._epoch_ahead_ms = epoch_s * 1000 - now_ms
         self._recheck_ms = now_ms + properties.recheck_interval_ms(self.cib.document)
         if graph.recheck_by is not None:
             # One second later than the change itself: conditions compare whole seconds.
@@ -380,7 +383,7 @@ class Coordinator:
             self.need("the time of a rule, a failure timeout or the recheck interval has come", (cause,))
         if self.transition is not None:
             for action in self.transition.expired(now_ms):
-                effects += self._give_up(action)
+                effects += self._give_up(action, (now_ms + self._epoch_ahead_ms) // 1000)
         return effects + self.pump(now_ms)
 
     def next_wake_ms(self) -> int | None:
@@ -528,8 +531,8 @@ class Coordinator:
         updates.append(ForgetOperation(node_id, resource, f"{resource}_last_failure_0"))
         return Changes(tuple(updates), (Result(key, True),), action.key, True)
 
-    def _give_up(self, action: Action) -> list[Effect]:
-        """No result came: write one, so that the next decision knows."""
+    def _give_up(self, action: Action, epoch_s: int) -> list[Effect]:
+        """No result came: write one, with its fail count, so that the next decision knows."""
         if action.kind is not ActionKind.RESOURCE or self.transition is None:
             return []
         key = self.transition.key_of(action)
@@ -548,6 +551,18 @@ class Coordinator:
         entry["id"] = f"{operation.resource.id}_{suffix}"
         entry["rc-code"], entry["op-status"] = str(UNKNOWN_ERROR), str(TIMED_OUT)
         entry["transition-magic"] = f"{TIMED_OUT}:{UNKNOWN_ERROR};{key}"
-        update = Operation(operation.node_id, operation.uname, operation.resource, entry)
-        lost = Changes((update,), (), f"{action.key} gave no result", causes=causes)
+        entry["last-rc-change"] = str(epoch_s)
+        entry["exit-reason"] = "the node gave no result"
+        updates: list[Update] = [Operation(operation.node_id, operation.uname, operation.resource, entry)]
+        if failures.counts_as_failure(action.task, action.interval_ms, TIMED_OUT, UNKNOWN_ERROR, action.target_rc):
+            counts = failures.failure_attributes(
+                status.transient_attributes(self.cib.document, operation.node_id),
+                operation.resource.id,
+                action.task,
+                action.interval_ms,
+                start_is_fatal=properties.start_failure_is_fatal(self.cib.document),
+                epoch_s=epoch_s,
+            )
+            updates.append(Attributes(operation.node_id, operation.uname, counts))
+        lost = Changes(tuple(updates), (), f"{action.key} gave no result", causes=causes)
         return [record, *self.hands.publish(lost)]

@@ -498,6 +498,9 @@ def test_an_action_without_result_is_written_down_as_timed_out() -> None:
     entry = entries(world.nodes[1], 2)["web_last_0"]
     assert (entry["op-status"], entry["rc-code"]) == ("2", "1")
     assert "pending-web_start_0" not in entries(world.nodes[1], 2)
+    counts = status.transient_attributes(world.nodes[1].replica.document, "2")
+    assert counts["fail-count-web#start_0"] == "INFINITY", "or it would be tried there again and again"
+    assert int(counts["last-failure-web#start_0"]) >= 1_700_000_000
     assert world.dc().controller.state == "S_IDLE"
 
 
