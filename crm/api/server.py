@@ -21,6 +21,7 @@ import grp
 import logging
 import os
 import pwd
+import re
 import socket
 import struct
 from collections import deque
@@ -47,6 +48,8 @@ _CREDENTIALS = struct.Struct("3i")
 _GROUP = struct.Struct("I")
 _SO_PEERGROUPS = 59  # of <asm-generic/socket.h>; the socket module does not name it
 _MAX_GROUPS = 1024
+_IMPOSSIBLE = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""Characters that XML 1.0 does not have (section 2.2), and halves of surrogate pairs."""
 
 _log = logging.getLogger("vigil.api")
 
@@ -394,6 +397,8 @@ class _Connection:
             problem = "a request needs a method"
         elif not isinstance(params, dict):
             problem = "params is not an object"
+        elif (where := _not_text(params)) is not None:
+            problem = f"parameter {where}: expected text that XML can hold, got control characters or broken UTF-8"
         if problem or identity is None or not isinstance(method, str) or not isinstance(params, dict):
             self._counters.errors += 1
             # Without an id of its own the answer would be taken for one to another request.
@@ -490,6 +495,23 @@ class _Connection:
         with contextlib.suppress(OSError):
             await self._writer.wait_closed()
         self._done.set()
+
+
+def _not_text(value: Any) -> str | None:
+    """The name of the first parameter with characters that no XML document can hold.
+
+    They are refused here, once for all methods: what is said to all members, and only then found to be impossible, would end every one of them.
+    """
+    if isinstance(value, str):
+        return "" if _IMPOSSIBLE.search(value) else None
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for name, each in items:
+        inner = _not_text(name) if isinstance(name, str) else None
+        if inner is None:
+            inner = _not_text(each)
+        if inner is not None:
+            return f"{name!r}"
+    return None
 
 
 def _encode(frame: dict[str, Any]) -> bytes:

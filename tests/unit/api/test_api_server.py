@@ -150,6 +150,15 @@ def test_a_wrong_parameter_is_named(running: Path, params: dict[str, Any], messa
         assert client.call("typed", name="a") == ["a", 3, False]
 
 
+@pytest.mark.parametrize("params", [{"name": "a\x01"}, {"steps": [{"xpath": "//a[\x00]"}]}, {"x\x02": 1}])
+def test_what_no_document_can_hold_reaches_no_method(running: Path, params: dict[str, Any]) -> None:
+    with Client(str(running)) as client:
+        with pytest.raises(ApiError, match="expected text that XML can hold") as refused:
+            client.call("echo", **params)
+        assert refused.value.code == "bad-request"
+        assert client.call("echo", name="tab\tline\nÄ漢😀")["params"] == {"name": "tab\tline\nÄ漢😀"}
+
+
 def test_a_fault_of_ours_is_logged_with_its_traceback_and_told_without(
     running: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
