@@ -110,7 +110,7 @@ def test_a_configuration_that_is_shown_is_taken(
 
 
 KEYWORDS = "primitive|group|clone|ms|location|colocation|order|property|alert|tag|role|rsc_ticket|rsc_template|fencing_topology"
-STATEMENT = re.compile(rf"^    (?:crm\\(live\\)configure\\*?# )?((?:{KEYWORDS}) .*(?:\\\\\n.*)*)", re.MULTILINE)
+STATEMENT = re.compile(rf"^    (?:crm\(live\)configure\*?# )?((?:{KEYWORDS}) .*?[^\\])$", re.MULTILINE | re.DOTALL)
 STATEMENTS = [
     (name(page), text)
     for page in PAGES
