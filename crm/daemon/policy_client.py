@@ -52,6 +52,7 @@ class PolicyClient:
     def ask(self, number: int, document: bytes, epoch_s: int) -> None:
         """One question; whoever asks waits for the answer before the next."""
         self._task = asyncio.create_task(self._exchange(number, document, epoch_s, self._task))
+        self._task.add_done_callback(_tell_what_escaped)
 
     async def describe(self, document: bytes, epoch_s: int) -> str | None:
         """The metrics of this CIB; None when the worker has better things to do, or is not there."""
@@ -134,6 +135,13 @@ class PolicyClient:
         else:
             with contextlib.suppress(ChildProcessError):  # the forked one; it was just killed
                 await asyncio.to_thread(os.waitpid, pid, 0)
+
+
+def _tell_what_escaped(task: asyncio.Task[Any]) -> None:
+    """Nobody waits for this task: without a word, the DC would wait for its answer for ever."""
+    if not task.cancelled() and task.exception() is not None:
+        context = {"message": "the answer of the policy worker was not taken", "exception": task.exception()}
+        asyncio.get_running_loop().call_exception_handler(context)
 
 
 async def _ask(channel: socket.socket, number: int, document: bytes, epoch_s: int) -> tuple[int, bytes]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import bz2
+import contextlib
 import os
 import signal
 from collections.abc import Callable
@@ -148,6 +149,26 @@ def test_the_worker_answers_a_cib_with_a_graph() -> None:
         assert {"web_start_0"} <= {synapse.action.key for synapse in parse(graph).synapses}
 
     with_worker(scenario)
+
+
+def test_an_answer_that_cannot_be_taken_is_not_passed_over_in_silence() -> None:
+    async def run() -> None:
+        told: asyncio.Queue[object] = asyncio.Queue()
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: told.put_nowait(context.get("exception")))
+
+        def fails(number: int, graph: bytes | None, error: str) -> None:
+            raise ValueError("a fault of our own")
+
+        client = PolicyClient(fails, *worker.fork())
+        try:
+            client.ask(1, CIB, 1)
+            async with asyncio.timeout(60):
+                assert str(await told.get()) == "a fault of our own"
+        finally:
+            with contextlib.suppress(ValueError):
+                await client.close()
+
+    asyncio.run(run())
 
 
 def test_the_answer_tells_why_a_node_is_to_be_fenced() -> None:
