@@ -105,9 +105,13 @@ class Controller:
         self.attributes = AttributeTable(str(me.node_id), self.settings.table)
         self._kept_table: Mapping[str, Any] = self.settings.table
 
-    def relist(self, nodes: frozenset[str], votes: Mapping[int, int], expected_votes: int) -> None:
+    def relist(
+        self, nodes: frozenset[str], votes: Mapping[int, int], expected_votes: int, weights: Mapping[str, int]
+    ) -> None:
         """Nodes were added to or removed from the configuration, or renamed."""
-        self.settings = replace(self.settings, expected_nodes=nodes, votes=votes, expected_votes=expected_votes)
+        self.settings = replace(
+            self.settings, expected_nodes=nodes, votes=votes, expected_votes=expected_votes, weights=weights
+        )
         self._fencing.use(self.settings)
         if self.coordinator is not None:
             self.coordinator.expected_nodes = nodes
@@ -445,7 +449,8 @@ class Controller:
         """Let changes of the configuration through, from the same place in the order at every member."""
         if self.open or self.view is None:
             return []
-        if not told and not membership.may_change(self._cib.document, self.view, self.settings.expected_nodes):
+        wanted, votes = self.settings.expected_nodes, self.settings.weights
+        if not told and not membership.may_change(self._cib.document, self.view, wanted, votes):
             return []
         self.open = True
         return [Synchronised(True)]

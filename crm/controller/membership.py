@@ -34,33 +34,47 @@ def updates_for(
     for state in xml.elements(xml.section(document, xml.STATUS), "node_state"):
         identity = state.get("id", "")
         waited_for = identity.isdigit() and int(identity) in patience
-        if identity not in present and not waited_for and not _is_remote(state):
+        # One that was never a member (somebody has set an attribute of it) stays unseen: nobody knows what it runs.
+        never_seen = state.get("in_ccm") is None
+        if identity not in present and not waited_for and not never_seen and not _is_remote(state):
             updates.append(NodeState(identity, state.get("uname", ""), False, "offline", "down"))
     return updates
 
 
-def may_change(document: etree._Element, view: View, expected: Collection[str]) -> bool:
-    """Whether the configuration may be changed in this view as soon as it is synchronised.
+def may_change(
+    document: etree._Element, view: View, expected: Collection[str], votes: Mapping[str, int] | None = None
+) -> bool:
+    """Whether the configuration may be changed in this view as soon as it is synchronised. `votes` by name, 1 for who is not in it.
 
-    What one group has accepted, the next must know. More than half of all nodes always share one with the next such group. A smaller group
+    What one group has accepted, the next must know. More than half of all votes always share a node with the next such group. A smaller group
     (half of two nodes, or a view in which some members have no crm just now) must first know that the others are off or have left: they cannot
     come back without it then. Without quorum a change is accepted too, but only until a quorate view knows better (`crm.cib.lineage`).
     """
     missing = awaited(document, view, expected)
     if not missing or (not view.quorate and view.group == view.member_ids):
         return True
-    if view.quorate and 2 * len(view.group) > len(view.group) + len(missing):
+    present = sum(_votes(votes, name) for name in _group(view))
+    if view.quorate and present > sum(_votes(votes, name) for name in missing):
         return True
     return all(_is_off(document, name) for name in missing)
 
 
-def speaks_for_all(view: View, nodes: int) -> bool:
-    """Whether what the group of this view accepts counts as accepted with quorum, of so many nodes in all.
+def speaks_for_all(view: View, votes: Mapping[str, int]) -> bool:
+    """Whether what the group of this view accepts counts as accepted with quorum. `votes` of all nodes of the cluster, by name.
 
     Quorum is a matter of the members whose messaging is up; the configuration is known to those only whose crm is there too. A small part of a quorate
-    view must not come to stand above what a majority of crms has accepted before.
+    view must not come to stand above what a majority of crms has accepted before; and a majority is one of votes, as for quorum.
     """
-    return view.quorate and (view.group == view.member_ids or 2 * len(view.group) > nodes)
+    present = sum(_votes(votes, name) for name in _group(view))
+    return view.quorate and (view.group == view.member_ids or 2 * present > sum(votes.values()))
+
+
+def _group(view: View) -> list[str]:
+    return [member.name for member in view.members if member.node_id in view.group]
+
+
+def _votes(votes: Mapping[str, int] | None, name: str) -> int:
+    return 1 if votes is None else votes.get(name, 1)
 
 
 def missed(document: etree._Element, view: View, died: Collection[int]) -> frozenset[int]:

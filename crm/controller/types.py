@@ -24,7 +24,8 @@ class Settings:
     """`expected_nodes`: names from the node's configuration. `attributes`: transient ones kept over a restart of crm.
 
     `action_limit`: operations that this node takes at a time from a transition. `deadtime_ms`: of the failure detector. `votes` by
-    node id and `expected_votes` tell an even split, in which both halves may be quorate. `cib_lost`: every copy of the CIB on disk is damaged.
+    node id and `expected_votes` tell an even split, in which both halves may be quorate. `weights`: the votes of all nodes, by
+    name, whatever the rules of quorum are. `cib_lost`: every copy of the CIB on disk is damaged.
     `table`: what `KeepTable` kept. `feature_set`: what this version can do.
     """
 
@@ -34,6 +35,7 @@ class Settings:
     deadtime_ms: int = 1000
     votes: Mapping[int, int] = field(default_factory=dict)
     expected_votes: int = 0
+    weights: Mapping[str, int] = field(default_factory=dict)
     cib_lost: bool = False
     table: Mapping[str, Any] = field(default_factory=dict)
     feature_set: str = xml.FEATURE_SET

@@ -131,6 +131,7 @@ class Node:
                 deadtime_ms=settings.deadtime_ms,
                 votes=dict(settings.votes),
                 expected_votes=settings.expected_votes,
+                weights=settings.weights,
                 cib_lost=self.cib.lost,
                 feature_set=settings.feature_set,
             ),
@@ -284,7 +285,7 @@ class Node:
         if before is not None:
             gone |= before.group - view.group
         self.peers.on_view()
-        quorate = membership.speaks_for_all(view, len(self.settings.nodes))
+        quorate = membership.speaks_for_all(view, self.settings.weights)
         self.cib.on_view(GroupView(view.view_id.sequence, view.view_id.leader, view.group, quorate, gone))
         self._perform(self.controller.on_view(view, now_ms()))
         for target in self.self_fencing.on_view(view):
@@ -450,7 +451,7 @@ class Node:
         """Nodes were added to or removed from the configuration, or renamed."""
         self.settings = settings
         names = frozenset(name for _, name in settings.nodes)
-        self.controller.relist(names, dict(settings.votes), settings.expected_votes)
+        self.controller.relist(names, dict(settings.votes), settings.expected_votes, settings.weights)
         self.journal.record("nodes_relisted", {"nodes": sorted(names)})
         self._after()
 

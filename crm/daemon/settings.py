@@ -26,6 +26,7 @@ class DaemonSettings:
     node_name: str
     nodes: tuple[tuple[int, str], ...]
     votes: tuple[tuple[int, int], ...]
+    """Only where both halves of an even split may be quorate: one of them is to hold back its fencing."""
     expected_votes: int
     state_dir: Path
     run_dir: Path
@@ -46,8 +47,16 @@ class DaemonSettings:
     """As whom alert agents run; empty: as this daemon."""
     feature_set: str = xml.FEATURE_SET
     """What this node says it can do; the environment (VIGIL_FEATURE_SET) may make it less, to rehearse an upgrade."""
+    all_votes: tuple[tuple[int, int], ...] = ()
+    """By node id, where they are not all 1."""
     metrics: tuple[str, int] | None = None
     """Address and port where Prometheus may fetch them."""
+
+    @property
+    def weights(self) -> dict[str, int]:
+        """The votes of each node of the cluster, by its name."""
+        votes = dict(self.all_votes)
+        return {name: votes.get(node_id, 1) for node_id, name in self.nodes}
 
     @property
     def events_folder(self) -> Path:
@@ -81,7 +90,6 @@ def from_document(document: dict[str, Any]) -> DaemonSettings:
         node_id=int(document["node"]["id"]),
         node_name=str(document["node"]["name"]),
         nodes=tuple((int(node["id"]), str(node["name"])) for node in document["nodes"]),
-        # Only where both halves of an even split may be quorate, one of them is to hold back its fencing.
         votes=tuple((int(node["id"]), int(node["votes"])) for node in document["nodes"])
         if document["quorum"].get("two_node") or document["quorum"]["tie_breaker"]["type"] == "ping"
         else (),
@@ -100,6 +108,7 @@ def from_document(document: dict[str, Any]) -> DaemonSettings:
         events_keep=int(document.get("events", {}).get("keep", 9)),
         alerts_user=str(document.get("alerts", {}).get("user", "hacluster")),
         feature_set=feature_set(os.environ.get(ENV_FEATURE_SET, "")),
+        all_votes=tuple((int(node["id"]), int(node["votes"])) for node in document["nodes"]),
         metrics=_endpoint(document.get("metrics", {}).get("listen")),
     )
 
