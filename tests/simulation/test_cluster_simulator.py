@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import random
-
 import pytest
 
 from crm.simulator.__main__ import main, parse
 from crm.simulator.cluster.course import run
+from crm.simulator.cluster.dice import Dice
 from crm.simulator.cluster.swarm import Fault, draw
 from crm.simulator.swarm import Mode
 
@@ -37,11 +36,12 @@ def test_the_same_seed_gives_the_same_run_and_tracing_changes_nothing() -> None:
 
 
 def test_all_seeds_together_meet_every_fault_every_quorum_rule_and_every_kind_of_resource() -> None:
-    swarms = [draw(random.Random(seed)) for seed in range(1, SEEDS + 1)]
+    swarms = [draw(Dice(seed)) for seed in range(1, SEEDS + 1)]
     assert {fault for swarm in swarms for fault in swarm.faults} == set(Fault)
     assert {swarm.messaging.mode for swarm in swarms} == {Mode.MAJORITY, Mode.WAIT_FOR_ALL, Mode.TWO_NODE}
     assert {swarm.size for swarm in swarms} == {2, 3, 4, 5}
     assert {name[0] for swarm in swarms for name in swarm.configuration.tops} == set("pgcm")
+    assert {swarm.wild for swarm in swarms} == {True, False}
     assert any(swarm.client_gap_ms == 0 for swarm in swarms) and any(swarm.client_gap_ms == 200 for swarm in swarms)
 
 

@@ -19,12 +19,15 @@ from agents.runner import Runner
 from agents.types import AgentId, ExecStatus, OcfCode, Operation, OperationResult, Standard
 from crm.simulator.cluster.box import PROMOTED, STARTED, Box, Job
 from crm.simulator.cluster.loop import CURRENT
+from crm.simulator.cluster.moment import Moment
 
 if TYPE_CHECKING:
     from crm.simulator.cluster.world import ClusterWorld
 
 NEVER_MS: Final = 3_600_000
 PROMOTION_SCORE: Final = "10"
+CHANGING: Final = frozenset(("start", "stop", "promote", "demote", "migrate_to", "migrate_from"))
+"""Operations that must not be ordered again while they are under way."""
 
 _DESCRIPTION: Final = """<resource-agent name="{name}" version="1.0"><version>1.1</version><parameters>
 <parameter name="fixed" unique="0" reloadable="0"><content type="string"/></parameter>
@@ -71,6 +74,7 @@ class SimulatedRunner(Runner):
         self.paths = AgentPaths(ocf_search=(), fence_search=())
         self._world = world
         self._box = box
+        self._rng = world.dice.of(f"agents of {box.name}")
 
     def resolve(self, agent: AgentId) -> AgentId:
         return agent
@@ -80,6 +84,7 @@ class SimulatedRunner(Runner):
             await asyncio.sleep(0.005)
             return OperationResult(OcfCode.OK, stdout=describe(operation.agent))
         job = Job(operation, CURRENT.get(), asyncio.get_running_loop().create_future())
+        self._world.watch.action_begun(self._box, operation)
         self._box.jobs.append(job)
         if operation.agent.standard == Standard.STONITH:
             self._world.power.begin(self._box, job)
@@ -105,7 +110,7 @@ class SimulatedRunner(Runner):
             self._box.jobs.remove(job)
 
     def _begin(self, job: Job) -> None:
-        world, rng = self._world, self._world.rng
+        world, rng = self._world, self._rng
         took_ms = world.temper.takes_ms(rng)
         limit_ms = job.operation.timeout_ms or NEVER_MS
         if took_ms > limit_ms:
@@ -117,6 +122,8 @@ class SimulatedRunner(Runner):
             )
             return
         effect_ms = rng.randint(0, took_ms)
+        if operation_changes(job.operation):
+            world.moment(Moment.BEGUN, self._box)
         world.clock.after(effect_ms, partial(self._effect_then_end, job, took_ms - effect_ms))
 
     def _effect_only(self, job: Job) -> None:
@@ -124,6 +131,8 @@ class SimulatedRunner(Runner):
 
     def _effect_then_end(self, job: Job, rest_ms: int) -> None:
         result = self._effect(job)
+        if job.alive and operation_changes(job.operation):
+            self._world.moment(Moment.EFFECT, self._box)
         self._world.clock.after(rest_ms, partial(self._end, job, result))
 
     def _end(self, job: Job, result: OperationResult) -> None:
@@ -135,6 +144,8 @@ class SimulatedRunner(Runner):
             f"{self._box.name}     {operation.action} {operation.resource}: {result.status.name} {result.rc}"
         )
         self._world.watch.action_ended(self._box, operation, result)
+        if operation_changes(operation):
+            self._world.moment(Moment.ENDED, self._box)
         if not job.future.done():
             job.future.set_result(result)
 
@@ -144,7 +155,7 @@ class SimulatedRunner(Runner):
         """The moment at which it happens."""
         if not job.alive:
             return _result(OcfCode.UNKNOWN_ERROR)
-        operation, box, rng = job.operation, self._box, self._world.rng
+        operation, box, rng = job.operation, self._box, self._rng
         name = operation.resource
         failing = self._world.temper.fails(operation.action, rng)
         match operation.action:
@@ -182,6 +193,7 @@ class SimulatedRunner(Runner):
         self._box.running.pop(operation.resource)
         self._world.watch.moved(self._box, operation.resource)
         target.running[operation.resource] = STARTED
+        target.guests.add(operation.resource)
         self._world.watch.active(target, operation.resource)
 
     def _monitor(self, name: str, lying: bool) -> OperationResult:
@@ -190,6 +202,11 @@ class SimulatedRunner(Runner):
         role = self._box.running.get(name)
         rc = {None: OcfCode.NOT_RUNNING, STARTED: OcfCode.OK, PROMOTED: OcfCode.RUNNING_PROMOTED}[role]
         return _result(rc)
+
+
+def operation_changes(operation: Operation) -> bool:
+    """Whether it changes what runs."""
+    return operation.action in CHANGING
 
 
 def describe(agent: AgentId) -> str:

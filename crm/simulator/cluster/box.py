@@ -57,6 +57,8 @@ class Box:
     powered: bool = False
     boots: int = 0
     running: dict[str, str] = field(default_factory=dict)
+    guests: set[str] = field(default_factory=set)
+    """Of what runs: what came here by live migration, and nobody here has been told yet."""
     jobs: list[Job] = field(default_factory=list)
     writes: list[Write] = field(default_factory=list)
     process: Process | None = None
@@ -94,6 +96,7 @@ class Box:
         """Everything that lives in memory is gone; what was being written is torn somewhere."""
         self.powered = False
         self.running.clear()
+        self.guests.clear()
         for job in self.jobs:
             job.alive = False
         self.jobs.clear()

@@ -18,7 +18,8 @@ from crm.controller.messages import Changes
 from crm.controller.status import Attributes, ForgetResource, Update
 from crm.daemon.node import Node
 from crm.simulator.cluster.box import Box
-from crm.simulator.cluster.watch import AttributePromise, Promise
+from crm.simulator.cluster.moment import Moment
+from crm.simulator.cluster.watch import AttributePromise
 
 if TYPE_CHECKING:
     from crm.simulator.cluster.world import ClusterWorld
@@ -42,7 +43,7 @@ class Clients:
 
     def __init__(self, world: ClusterWorld) -> None:
         self._world = world
-        self._rng: random.Random = world.rng
+        self._rng: random.Random = world.dice.of("clients")
         self._last = 0
         self.calls = 0
         self.refused = 0
@@ -73,10 +74,7 @@ class Clients:
         getattr(self, self._rng.choices(names, weights)[0])(box)
 
     def _certain(self, node: Node) -> bool:
-        """Whether what is acknowledged now must survive whatever comes. Half of the nodes may be told to go on (`two_node`): then it
-
-        must survive in a file at least, as what a minority accepts.
-        """
+        """Whether what is acknowledged now must survive whatever comes."""
         view = node.controller.view
         return view is not None and view.quorate and 2 * len(view.group) > len(self._world.boxes)
 
@@ -86,9 +84,10 @@ class Clients:
 
     def _apply(self, box: Box, operation: Operation, promised: str = "", there: bool = True) -> None:
         async def work(node: Node) -> None:
-            await node.cib.request(operation)
+            done = await node.cib.request(operation)
             if promised:
-                self._world.watch.promise(Promise(promised, there, self._certain(node)))
+                self._world.watch.promise(box, promised, there, done.version)
+                self._world.moment(Moment.TOLD, box)
 
         self.ask(box, work)
 

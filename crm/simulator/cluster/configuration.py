@@ -143,8 +143,10 @@ def _constraint(made: Configuration, rng: random.Random, number: int, nodes: lis
             f'<rsc_location id="k{number}" rsc="{one}" node="{rng.choice(nodes)}" score="{rng.choice(("100", "INFINITY", "-INFINITY"))}"/>'
         )
     elif rng.random() < 0.5:
-        # Two that contradict each other would let a promoted role follow what follows it, without end.
-        if not any(
+        # Two that contradict each other would let a promoted role follow what follows it, without end; of two clones that want to be
+        # everywhere and may be nowhere together the instances would go round without end, as they do in Pacemaker.
+        apart = score == "-INFINITY" and one[0] in "cm" and other[0] in "cm"
+        if not apart and not any(
             "rsc_colocation" in known and f'"{one}"' in known and f'"{other}"' in known for known in made.constraints
         ):
             made.constraints.append(f'<rsc_colocation id="k{number}" rsc="{one}" with-rsc="{other}" score="{score}"/>')

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import tempfile
 import traceback
 from collections.abc import Callable
@@ -29,9 +28,10 @@ from crm.simulator.clock import Violation
 from crm.simulator.cluster.agents import Temper
 from crm.simulator.cluster.box import Box
 from crm.simulator.cluster.clients import Clients
-from crm.simulator.cluster.crm import SimulatedPolicy
+from crm.simulator.cluster.dice import Dice
 from crm.simulator.cluster.power import Switches
-from crm.simulator.cluster.swarm import ClusterSwarm, Fault, draw
+from crm.simulator.cluster.storm import Storm
+from crm.simulator.cluster.swarm import ClusterSwarm, draw
 from crm.simulator.cluster.watch import Counts, Promise
 from crm.simulator.cluster.world import ClusterWorld
 
@@ -62,14 +62,14 @@ class Outcome:
 
 def run(seed: int, trace: bool = False) -> Outcome:
     """All phases of one seed. A Violation becomes the outcome's failure; any other error does, too."""
-    rng = random.Random(seed)
-    swarm = draw(rng)
+    dice = Dice(seed)
+    swarm = draw(dice)
     outcome = Outcome(seed, swarm)
     place = "/dev/shm" if Path("/dev/shm").is_dir() else None
     silenced = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     with tempfile.TemporaryDirectory(prefix="vigil-sim-", dir=place) as folder:
-        world = ClusterWorld(swarm, rng, Path(folder), trace)
+        world = ClusterWorld(swarm, dice, Path(folder), trace)
         course = Course(world)
         wall = daemon_clock.wall
         daemon_clock.wall = world.wall_s
@@ -89,7 +89,7 @@ def run(seed: int, trace: bool = False) -> Outcome:
             asyncio._set_running_loop(None)
             daemon_clock.wall = wall
             logging.disable(silenced)
-    outcome.virtual_ms, outcome.faults, outcome.log = world.now, course.faults, world.log
+    outcome.virtual_ms, outcome.faults, outcome.log = world.now, course.storm.faults, world.log
     outcome.calls, outcome.cuts, outcome.counts = course.clients.calls, world.power.cuts, world.watch.counts
     if outcome.failure:
         world.note(f"FAILED: {outcome.failure}")
@@ -100,10 +100,10 @@ class Course:
     """See the module's text."""
 
     def __init__(self, world: ClusterWorld) -> None:
-        self.faults = 0
         self.clients = Clients(world)
+        self.storm = Storm(world, self.clients)
         self._world = world
-        self._rng = world.rng
+        self._rng = world.dice.of("course")
         self._swarm = world.cluster_swarm
         self._storming = False
         self._last_asked: tuple[str, str] | None = None
@@ -139,104 +139,17 @@ class Course:
         world.note("--- safety: faults")
         world.network.max_delay_ms = 1 + self._rng.randint(0, self._swarm.messaging.max_delay_ms)
         self._storming = True
-        self._storm()
+        self.storm.begin()
         if self._swarm.client_gap_ms:
             self._clients()
         world.run_for(self._swarm.safety_ms)
         self._storming = False
+        self.storm.end()
 
     def _clients(self) -> None:
         if self._storming:
             self.clients.anything()
             self._world.clock.after(self._rng.randint(1, 2 * self._swarm.client_gap_ms), self._clients)
-
-    def _storm(self) -> None:
-        if not self._storming:
-            return
-        self.faults += 1
-        self._act(self._rng.choices(self._swarm.faults, self._swarm.weights)[0])
-        self._world.clock.after(self._rng.randint(1, 2 * self._swarm.fault_gap_ms), self._storm)
-
-    def _act(self, fault: Fault) -> None:
-        world, rng = self._world, self._rng
-        node_id = rng.choice(list(world.boxes))
-        box = world.boxes[node_id]
-        if fault in (Fault.DC, Fault.DC_CRM):
-            box = self._dc() or box
-            node_id = box.node_id
-            fault = Fault.POWER if fault is Fault.DC else Fault.CRM
-        match fault:
-            case Fault.POWER | Fault.BLINK:
-                world.note(f"{box.name} loses power")
-                world.cut_power(node_id)
-                away = rng.randint(100, 800) if fault is Fault.BLINK else rng.randint(2_000, 20_000)
-                world.clock.after(away, lambda: world.power_on(node_id))
-            case Fault.CRM:
-                world.kill_crm(node_id)
-            case Fault.MESSAGING:
-                world.kill_messaging(node_id)
-            case Fault.PAUSE:
-                world.stand_still(node_id, rng.choice([200, 600, 1500, 5000]))
-            case Fault.HANG:
-                world.hang(node_id, rng.choice([500, 1500, 4000]))
-            case Fault.LEAVE:
-                if box.node is not None:
-                    world.note(f"{box.name} is asked to shut down")
-                    world.loop.start(box.process, _shut_down(box.node))  # type: ignore[arg-type]
-                world.clock.after(rng.randint(5_000, 15_000), lambda: self._return(box))
-            case Fault.DIE:
-                self._die(box)
-            case Fault.SLOW_DISK:
-                box.slow_disk_ms = rng.choice([0, 20, 300])
-            case Fault.FULL_DISK:
-                box.full_disk = not box.full_disk
-                world.note(f"{box.name} disk {'full' if box.full_disk else 'has room'}")
-            case Fault.POLICY:
-                if box.node is not None and isinstance(box.node.policy, SimulatedPolicy) and box.crm_up:
-                    policy = box.node.policy
-                    world.loop.start(box.process, lambda: _lose(policy))  # type: ignore[arg-type]
-            case _:
-                self._disturb_network(fault, node_id)
-
-    def _disturb_network(self, fault: Fault, node_id: int) -> None:
-        world, rng, network = self._world, self._rng, self._world.network
-        match fault:
-            case Fault.SPLIT:
-                left = {each for each in world.boxes if rng.random() < 0.5}
-                world.note(f"split {sorted(left)} from {sorted(set(world.boxes) - left)}")
-                ids = list(world.boxes)
-                network.cut = {(a, b) for a in ids for b in ids if (a in left) != (b in left)}
-            case Fault.ONE_WAY:
-                other = rng.choice(list(world.boxes))
-                network.cut.add((node_id, other))
-                world.note(f"cut n{node_id} -> n{other}")
-            case Fault.HEAL:
-                network.cut.clear()
-                world.note("the network heals")
-            case Fault.WEATHER:
-                network.loss = rng.choice([0.0, self._swarm.messaging.loss])
-                network.duplication = rng.choice([0.0, self._swarm.messaging.duplication])
-                network.max_delay_ms = 1 + rng.randint(0, self._swarm.messaging.max_delay_ms)
-            case Fault.BREAK:
-                network.break_between(node_id, rng.choice(list(world.boxes)))
-            case _:
-                pass
-
-    def _die(self, box: Box) -> None:
-        if box.running:
-            name = self._rng.choice(sorted(box.running))
-            del box.running[name]
-            self._world.note(f"{box.name}     {name} dies")
-
-    def _return(self, box: Box) -> None:
-        if box.powered and box.left and self._world.machines[box.node_id].core is None:
-            self._world.start_again(box.node_id)
-
-    def _dc(self) -> Box | None:
-        for box in self._world.boxes.values():
-            if box.crm_up and box.node is not None and box.node.controller.coordinator is not None:
-                return box
-        return None
 
     # --- liveness
 
@@ -249,6 +162,7 @@ class Course:
         world.network.max_delay_ms = 3
         world.temper = Temper()
         world.power.switches = Switches()
+        world.power.dead_until = 0
         for box in world.boxes.values():
             box.slow_disk_ms, box.full_disk = 0, False
         world.run_for(6_000)  # what stands still goes on, agents that hang are ended
@@ -287,7 +201,7 @@ class Course:
                 if not box.powered:
                     world.power_on(box.node_id)
                 elif box.left:
-                    self._return(box)
+                    self.storm.bring_back(box)
 
     def _picture(self) -> str:
         boxes = self._world.boxes.values()
@@ -399,14 +313,3 @@ class Course:
             if self._world.now >= end:
                 raise Violation(f"not within {limit_ms} ms: {what}; {self._world.pending()}; {self._crms()}")
             self._world.run_for(STEP_MS)
-
-
-def _shut_down(node: Node) -> Callable[[], object]:
-    async def ask() -> None:
-        node.on_stop_signal()
-
-    return ask
-
-
-async def _lose(policy: SimulatedPolicy) -> None:
-    policy.lose()

@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import uuid
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from agents.runner import Runner
 from crm.api.server import ApiServer
+from crm.cib.replica import Reply
+from crm.controller.effects import Effect
+from crm.controller.messages import Orders
 from crm.daemon.documents import Documents
 from crm.daemon.node import Node
 from crm.daemon.policy_client import PolicyClient
@@ -16,17 +19,15 @@ from crm.daemon.settings import DaemonSettings
 from crm.daemon.surroundings import Surroundings
 from crm.daemon.worker import OK, decide
 from crm.simulator.clock import Violation
-from crm.simulator.cluster.agents import SimulatedRunner
+from crm.simulator.cluster.agents import CHANGING, SimulatedRunner
 from crm.simulator.cluster.box import Box
 from crm.simulator.cluster.link import Link
 from crm.simulator.cluster.loop import CURRENT, Process
+from crm.simulator.cluster.moment import Moment
 from messaging.client import AttachRefused, MessagingClient
 
 if TYPE_CHECKING:
     from crm.simulator.cluster.world import ClusterWorld
-
-CHANGING: Final = frozenset(("start", "stop", "promote", "demote", "migrate_to", "migrate_from"))
-"""Operations that must not be ordered again while they are under way."""
 
 
 class SimulatedSurroundings(Surroundings):
@@ -64,16 +65,16 @@ class SimulatedSurroundings(Surroundings):
         return 2
 
     def load_percent(self) -> int:
-        return self._world.rng.choice((10, 10, 300))
+        return self._world.dice.of("load").choice((10, 10, 300))
 
     async def serve(self, api: ApiServer) -> None:
         """Clients of the world ask the cores themselves."""
 
     def new_id(self) -> str:
-        return str(uuid.UUID(int=self._world.rng.getrandbits(128), version=4))
+        return str(uuid.UUID(int=self._world.dice.of("ids").getrandbits(128), version=4))
 
     def chance(self) -> float:
-        return self._world.rng.random()
+        return self._world.dice.of("chance").random()
 
     def end(self) -> NoReturn:
         self._world.fail(f"{self._box.name} finds itself broken")
@@ -96,7 +97,7 @@ class SimulatedPolicy(PolicyClient):
 
     def ask(self, number: int, document: bytes, epoch_s: int) -> None:
         self._asked = number
-        delay_ms = self._world.rng.randint(1, self._world.cluster_swarm.decide_ms)
+        delay_ms = self._world.dice.of("policy").randint(1, self._world.cluster_swarm.decide_ms)
         asyncio.get_running_loop().call_later(delay_ms / 1000, self._answer, number, document, epoch_s)
 
     def lose(self) -> None:
@@ -161,6 +162,7 @@ async def live(world: ClusterWorld, box: Box, life: int) -> None:
 def _account(world: ClusterWorld, box: Box, node: Node, life: int) -> None:
     """Let the checkers see what the executor is given and what it reports."""
     order, reported = node.executing.order, node.executing._reported
+    begin, send, decided, reply = node.executing.begin, node.controller.order, node.on_decided, node.cib._reply
 
     def ordered(given: Any) -> None:
         action = given.action
@@ -173,5 +175,26 @@ def _account(world: ClusterWorld, box: Box, node: Node, life: int) -> None:
         world.watch.reported(box, given.transition_key)
         reported(given)
 
+    def replying(answer: Reply) -> None:
+        world.watch.answering(box, node.cib.replica._view, answer)
+        reply(answer)
+
+    async def began() -> None:
+        await begin()
+        world.watch.begun(box, node.executing.core)
+
+    def sending(orders: Orders) -> list[Effect]:
+        world.watch.sent(box, node, orders)
+        world.moment(Moment.ORDERED, box)
+        return send(orders)
+
+    def on_decided(number: int, graph: bytes | None, error: str) -> None:
+        with world.watch.decided(number):
+            decided(number, graph, error)
+
+    node.cib._reply = replying  # type: ignore[assignment,method-assign]
+    node.executing.begin = began  # type: ignore[method-assign]
+    node.controller.order = sending  # type: ignore[method-assign]
+    node.on_decided = on_decided  # type: ignore[method-assign]
     node.executing.order = ordered  # type: ignore[assignment,method-assign]
     node.executing._reported = report

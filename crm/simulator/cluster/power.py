@@ -33,11 +33,14 @@ class Power:
     def __init__(self, world: ClusterWorld) -> None:
         self.switches = Switches()
         self.cuts = 0
+        self.dead_until = 0
+        """Until then no fence device does anything, and each says so."""
         self._world = world
+        self._rng = world.dice.of("power")
 
     def begin(self, box: Box, job: Job) -> None:
         """A fence agent starts on a machine."""
-        world, rng, action = self._world, self._world.rng, job.operation.action
+        world, rng, action = self._world, self._rng, job.operation.action
         if action not in ("off", "reboot", "on"):
             world.clock.after(rng.randint(1, 30), partial(self._end, box, job, None, OcfCode.OK))
             return
@@ -45,7 +48,8 @@ class Power:
         switches = self.switches
         took_ms = rng.randint(1, switches.slow_ms if rng.random() < switches.slow else 300)
         cut_ms = rng.randint(0, took_ms)
-        if target is None or (switches.fails and rng.random() < switches.fails):
+        dead = world.now < self.dead_until
+        if target is None or dead or (switches.fails and rng.random() < switches.fails):
             world.clock.after(took_ms, partial(self._end, box, job, target, OcfCode.UNKNOWN_ERROR))
             return
         mute = bool(switches.mute) and rng.random() < switches.mute
@@ -66,7 +70,7 @@ class Power:
             world.note(f"{box.name}     {action} of {target.name}: its power is cut")
             world.cut_power(target.node_id)
         if action != "off":
-            world.clock.after(world.rng.randint(*BOOT_MS), partial(world.power_on, target.node_id))
+            world.clock.after(self._rng.randint(*BOOT_MS), partial(world.power_on, target.node_id))
 
     def _end(self, box: Box, job: Job, target: Box | None, rc: OcfCode) -> None:
         if not job.alive:

@@ -10,6 +10,7 @@ from crm.simulator import swarm as membership
 from crm.simulator.cluster.agents import Temper
 from crm.simulator.cluster.configuration import Configuration
 from crm.simulator.cluster.configuration import draw as draw_configuration
+from crm.simulator.cluster.dice import Dice
 from crm.simulator.cluster.power import Switches
 from crm.simulator.swarm import Mode
 from messaging.config import Timers
@@ -34,15 +35,25 @@ class Fault(StrEnum):
     FULL_DISK = "full-disk"
     LEAVE = "leave"  # a node is asked to shut down, and started again later
     POLICY = "policy"  # the policy worker is killed
+    ISOLATE = "isolate"  # a machine that runs something is cut off from all others for a while, often while no fence device works
+    DIVIDE = "divide"  # a split in which clients go on at both sides, the smaller one most of all
+    DEAD_SWITCH = "dead-switch"  # no fence device works for a while
+    AT_WORK = "at-work"  # SIGKILL of crm while an agent is at work, before or after its effect
+    ORDERED = "ordered"  # the DC's crm or machine dies a moment after it has sent orders
+    ENDED = "ended"  # another machine or its messaging dies when an operation ends: the result may die with the view
+    TOLD = "told"  # all machines lose power a moment after a client was told; the one that told it stays away longest
 
 
 ALWAYS = (Fault.HEAL, Fault.DIE)
+AIMED = (Fault.ISOLATE, Fault.DIVIDE, Fault.AT_WORK, Fault.ORDERED, Fault.ENDED, Fault.TOLD)
+"""Those that make a situation in which a rule of the cluster core would show."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClusterSwarm:
     """The choices of one run. Times in virtual milliseconds; `client_gap_ms` 0: no clients."""
 
+    wild: bool
     messaging: membership.Swarm
     configuration: Configuration
     temper: Temper
@@ -62,24 +73,48 @@ class ClusterSwarm:
     def describe(self) -> str:
         timers = self.messaging.timers
         return (
-            f"{self.size} nodes, {self.messaging.mode}, deadtime {timers.deadtime_ms}; {self.configuration.describe()}; "
+            f"{'wild, ' if self.wild else ''}{self.size} nodes, {self.messaging.mode}, deadtime {timers.deadtime_ms}; {self.configuration.describe()}; "
             f"faults {','.join(self.faults)} every {self.fault_gap_ms} ms, clients every {self.client_gap_ms} ms"
         )
 
 
-def draw(rng: random.Random) -> ClusterSwarm:
-    """The choices of one seed."""
+def draw(dice: Dice) -> ClusterSwarm:
+    """The choices of one seed. Each aspect has its own dice."""
+    messaging = _messaging(dice)
+    pace, mood = dice.of("pace"), dice.of("mood")
+    # Half of two nodes is no majority: without either nothing goes on, so nothing can be spared.
+    wild = mood.random() < 0.2 or (messaging.size == 2 and messaging.mode is Mode.MAJORITY)
+    chosen = dice.of("kinds of fault")
+    faults = (*ALWAYS, *(fault for fault in Fault if fault not in ALWAYS and chosen.random() < 0.4))
+    return ClusterSwarm(
+        wild=wild,
+        messaging=messaging,
+        configuration=draw_configuration(dice.of("configuration"), [f"n{i}" for i in range(1, messaging.size + 1)]),
+        temper=_temper(dice.of("temper")),
+        switches=_switches(dice.of("switches")),
+        faults=faults,
+        weights=tuple(chosen.randint(1, 4) + (2 if fault in AIMED else 0) for fault in faults),
+        safety_ms=pace.choice([15_000, 25_000, 35_000]),
+        fault_gap_ms=pace.choice([500, 2000, 6000]) if wild else pace.choice([400, 800, 2000]),
+        client_gap_ms=pace.choice([0, 200, 500, 500, 1500]),
+        restart_ms=pace.choice([50, 300, 1000]),
+        decide_ms=pace.choice([5, 30, 200]),
+    )
+
+
+def _messaging(dice: Dice) -> membership.Swarm:
+    rng = dice.of("membership")
     size = rng.choice([2, 2, 3, 3, 3, 3, 4, 5])
     modes = (
-        [Mode.MAJORITY, Mode.MAJORITY, Mode.WAIT_FOR_ALL] if size > 2 else [Mode.TWO_NODE, Mode.TWO_NODE, Mode.MAJORITY]
+        [Mode.MAJORITY, Mode.MAJORITY, Mode.WAIT_FOR_ALL]
+        if size > 2
+        else [Mode.TWO_NODE, Mode.TWO_NODE, Mode.TWO_NODE, Mode.MAJORITY]
     )
-    timers = Timers(keepalive_ms=200, warntime_ms=500, deadtime_ms=1000, initdead_ms=2000, vouch_ms=2000)
-    base = membership.draw(random.Random(rng.getrandbits(32)))
-    messaging = replace(
-        base,
+    return replace(
+        membership.draw(dice.of("messaging's own")),
         size=size,
         mode=rng.choice(modes),
-        timers=timers,
+        timers=Timers(keepalive_ms=200, warntime_ms=500, deadtime_ms=1000, initdead_ms=2000, vouch_ms=2000),
         drift_ppm=tuple(rng.randint(-100, 100) for _ in range(size)),
         max_delay_ms=rng.choice([1, 3, 20]),
         loss=rng.choice([0.0, 0.0, 0.05, 0.2]),
@@ -87,25 +122,19 @@ def draw(rng: random.Random) -> ClusterSwarm:
         links=1,
         codec=False,
     )
-    faults = (*ALWAYS, *(fault for fault in Fault if fault not in ALWAYS and rng.random() < 0.4))
+
+
+def _temper(rng: random.Random) -> Temper:
     bad = rng.random() < 0.6
-    return ClusterSwarm(
-        messaging=messaging,
-        configuration=draw_configuration(rng, [f"n{i}" for i in range(1, size + 1)]),
-        temper=Temper(
-            start_fails=rng.choice([0.0, 0.05, 0.2]) if bad else 0.0,
-            stop_fails=rng.choice([0.0, 0.02, 0.1]) if bad else 0.0,
-            monitor_lies=rng.choice([0.0, 0.01, 0.05]) if bad else 0.0,
-            promote_fails=rng.choice([0.0, 0.1]) if bad else 0.0,
-            slow=rng.choice([0.0, 0.1, 0.5]),
-            hangs=rng.choice([0.0, 0.0, 0.02]) if bad else 0.0,
-        ),
-        switches=Switches(fails=rng.choice([0.0, 0.2, 0.5]), mute=rng.choice([0.0, 0.2]), slow=rng.choice([0.0, 0.3])),
-        faults=faults,
-        weights=tuple(rng.randint(1, 4) for _ in faults),
-        safety_ms=rng.choice([15_000, 25_000, 35_000]),
-        fault_gap_ms=rng.choice([500, 2000, 6000]),
-        client_gap_ms=rng.choice([0, 200, 500, 1500]),
-        restart_ms=rng.choice([50, 300, 1000]),
-        decide_ms=rng.choice([5, 30, 200]),
+    return Temper(
+        start_fails=rng.choice([0.0, 0.05, 0.2]) if bad else 0.0,
+        stop_fails=rng.choice([0.0, 0.02, 0.1]) if bad else 0.0,
+        monitor_lies=rng.choice([0.0, 0.01, 0.05]) if bad else 0.0,
+        promote_fails=rng.choice([0.0, 0.1]) if bad else 0.0,
+        slow=rng.choice([0.0, 0.1, 0.5, 0.5]),
+        hangs=rng.choice([0.0, 0.0, 0.02]) if bad else 0.0,
     )
+
+
+def _switches(rng: random.Random) -> Switches:
+    return Switches(fails=rng.choice([0.0, 0.2, 0.5]), mute=rng.choice([0.0, 0.2]), slow=rng.choice([0.0, 0.3]))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -22,8 +21,10 @@ from crm.simulator.clock import Violation
 from crm.simulator.cluster.box import Box, Write
 from crm.simulator.cluster.configuration import Configuration
 from crm.simulator.cluster.crm import live
+from crm.simulator.cluster.dice import Dice
 from crm.simulator.cluster.link import Link
 from crm.simulator.cluster.loop import Process, VirtualLoop
+from crm.simulator.cluster.moment import Moment
 from crm.simulator.cluster.power import Power
 from crm.simulator.cluster.swarm import ClusterSwarm
 from crm.simulator.cluster.watch import Watch
@@ -62,8 +63,9 @@ class Wire(Checkers):
 class ClusterWorld(World):
     """See the module's text. `failure` is the first thing that must not be and was."""
 
-    def __init__(self, swarm: ClusterSwarm, rng: random.Random, folder: Path, trace: bool = False) -> None:
-        super().__init__(swarm.messaging, rng, trace)
+    def __init__(self, swarm: ClusterSwarm, dice: Dice, folder: Path, trace: bool = False) -> None:
+        super().__init__(swarm.messaging, dice.of("messaging"), trace)
+        self.dice = dice
         self.cluster_swarm = swarm
         self.configuration: Configuration = swarm.configuration
         self.temper = swarm.temper
@@ -74,6 +76,7 @@ class ClusterWorld(World):
         self.power.switches = swarm.switches
         self.watch = Watch(self, self.fail)
         self.processes: list[Process] = []
+        self.moments: list[Callable[[Moment, Box], None]] = []
         wire = Wire(self.swarm, self.machines)
         wire.boxes = self.boxes
         self.checkers = wire
@@ -95,6 +98,17 @@ class ClusterWorld(World):
             if self.failure:
                 raise Violation(self.failure)
 
+    def moment(self, moment: Moment, box: Box) -> None:
+        for listener in self.moments:
+            listener(moment, box)
+
+    def dc(self) -> Box | None:
+        """The machine whose crm takes itself for the DC."""
+        for box in self.boxes.values():
+            if box.crm_up and box.node is not None and box.node.controller.coordinator is not None:
+                return box
+        return None
+
     def box_named(self, name: str) -> Box | None:
         return next((box for box in self.boxes.values() if box.name == name), None)
 
@@ -106,8 +120,8 @@ class ClusterWorld(World):
             return
         self.note(f"{box.name} power on")
         box.power_on()
-        self.clock.after(self.rng.randint(1, SUPERVISOR_MS), partial(self._start_messaging, box, box.boots))
-        self.clock.after(self.rng.randint(1, SUPERVISOR_MS), partial(self._start_crm, box, box.boots))
+        self.clock.after(self.dice.of("boot").randint(1, SUPERVISOR_MS), partial(self._start_messaging, box, box.boots))
+        self.clock.after(self.dice.of("boot").randint(1, SUPERVISOR_MS), partial(self._start_crm, box, box.boots))
 
     def cut_power(self, node_id: int) -> None:
         box = self.boxes[node_id]
@@ -115,7 +129,7 @@ class ClusterWorld(World):
             return
         if box.running:
             self.note(f"{box.name} loses power with {' '.join(sorted(box.running))}")
-        box.power_off(self.rng)
+        box.power_off(self.dice.of("tear"))
         box.link = None
         self.crash(node_id)
 
@@ -150,10 +164,10 @@ class ClusterWorld(World):
         if not box.crm_up:
             return
         self.note(f"{box.name} crm is killed")
-        box.kill_crm(self.rng)
+        box.kill_crm(self.dice.of("tear"))
         if box.link is not None:
             box.link.close()
-        delay_ms = self.rng.randint(1, self.cluster_swarm.restart_ms)
+        delay_ms = self.dice.of("boot").randint(1, self.cluster_swarm.restart_ms)
         self.clock.after(delay_ms, partial(self._start_crm, box, box.boots))
 
     def kill_messaging(self, node_id: int) -> None:
@@ -161,7 +175,7 @@ class ClusterWorld(World):
         if self.machines[node_id].core is None:
             return
         self.kill(node_id)
-        delay_ms = self.rng.randint(1, self.cluster_swarm.restart_ms)
+        delay_ms = self.dice.of("boot").randint(1, self.cluster_swarm.restart_ms)
         self.clock.after(delay_ms, partial(self._start_messaging, box, box.boots))
 
     def stand_still(self, node_id: int, how_long_ms: int) -> None:
@@ -274,7 +288,8 @@ class ClusterWorld(World):
             return
         write = Write(process, work, future)
         box.writes.append(write)
-        delay_ms = self.rng.choice([0, 1, 4]) + self.rng.randint(0, box.slow_disk_ms)
+        rng = self.dice.of(f"disk of {box.name}")
+        delay_ms = rng.choice([0, 1, 4]) + rng.randint(0, box.slow_disk_ms)
         self.clock.after(delay_ms, partial(self._disk_done, box, write))
 
     def _disk_done(self, box: Box, write: Write) -> None:
