@@ -129,17 +129,34 @@ def read(answer: Mapping[str, Any]) -> tuple[Standing, dict[int, str]]:
 # --- what if ------------------------------------------------------------------------------------------------------------
 
 
-def what_if(standing: Standing, names: Mapping[int, str], question: Question, then: Consequences) -> list[str]:
-    """The answer, a few lines a side. ShellError when the question names a node twice, or one that there is not."""
-    sides = _sides(names, question)
+def absent(answer: Mapping[str, Any], names: Mapping[int, str]) -> frozenset[int]:
+    """The nodes that this one does not share its view with; nobody, while it has none."""
+    members = frozenset(int(node_id) for node_id in answer.get("members") or ())
+    return frozenset(names) - members if members else frozenset()
+
+
+def what_if(
+    standing: Standing,
+    names: Mapping[int, str],
+    question: Question,
+    then: Consequences,
+    away: frozenset[int] = frozenset(),
+) -> list[str]:
+    """The answer, a few lines a side. ShellError when the question names a node twice, or one that there is not.
+
+    Who is `away` now and not named in a side stays so; after a boot of all nodes nobody is.
+    """
+    away = frozenset() if question.cold else away.difference(_ids(names, question.split.replace("/", ","), "--split"))
+    sides = _sides(names, question, away)
     seeing = None if question.seeing is None else frozenset(_ids(names, question.seeing, "--seeing"))
     if question.cold:
         standing = replace(standing, seen_all=frozenset())
     answers = forecast.forecast(standing, sides, seeing)
     winners = [answer for answer in answers if answer.quorate is not False]
-    lines: list[str] = []
+    stays = away.difference(_ids(names, question.down, "--down"))
+    lines = [f"not here now, and taken to stay away unless named in --split: {_called(names, stays)}"] if stays else []
     for answer in answers:
-        everybody_else = [names[node_id] for node_id in sorted(names) if node_id not in answer.members]
+        everybody_else = [names[node_id] for node_id in sorted(names) if node_id not in answer.members | stays]
         lines.append(f"{_called(names, answer.members)}: {_verdict(answer, standing)}")
         lines.extend(f"    {text}" for text in _then(answer, winners, then, everybody_else, names))
     lines.append(f"an even split is decided by {forecast.tie_rule(standing, names)}")
@@ -185,14 +202,14 @@ def _recovery(fencing: bool | None, gone: Sequence[str]) -> str:
     return f"goes on and recovers what ran on {who} at once: fencing is disabled, so nobody knows whether it still runs there"
 
 
-def _sides(names: Mapping[int, str], question: Question) -> list[frozenset[int]]:
+def _sides(names: Mapping[int, str], question: Question, away: frozenset[int]) -> list[frozenset[int]]:
     down = _ids(names, question.down, "--down")
     sides = [frozenset(_ids(names, side, "--split")) for side in question.split.split("/")] if question.split else []
     said = [*down, *(node_id for side in sides for node_id in side)]
     twice = sorted({names[node_id] for node_id in said if said.count(node_id) > 1})
     if twice:
         raise ShellError(f"{', '.join(twice)}: said to be in two places")
-    rest = frozenset(names) - frozenset(said)
+    rest = frozenset(names) - frozenset(said) - away
     if rest:
         sides.append(rest)
     sides = [side for side in sides if side]

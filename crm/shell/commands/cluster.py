@@ -594,8 +594,10 @@ def quorum(
             lines = words.report(shell.live.call("messaging.query", name="quorum"))
         case "what-if":
             if config is None:
-                standing, names = words.read(shell.live.call("messaging.query", name="quorum"))
-                lines = words.what_if(standing, names, question, words.consequences(shell.live.query_cib()))
+                answer = shell.live.call("messaging.query", name="quorum")
+                standing, names = words.read(answer)
+                then = words.consequences(shell.live.query_cib())
+                lines = words.what_if(standing, names, question, then, words.absent(answer, names))
             else:
                 standing, names = _standing_of(config)
                 lines = words.what_if(standing, names, question, words.Consequences())

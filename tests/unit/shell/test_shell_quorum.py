@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from lxml import etree
@@ -10,6 +11,8 @@ from lxml import etree
 from crm.shell import quorum
 from crm.shell.main import start
 from crm.shell.quorum import Consequences
+from messaging import forecast
+from messaging.quorum import Rules
 
 HEAD = '[cluster]\nname = "web"\n[node]\nname = "n1"\n'
 
@@ -79,6 +82,32 @@ def test_the_window_of_the_last_man_is_told(tmp_path: Path, capsys: pytest.Captu
     assert lines[0] == "n1, n2, n3: quorate: 3 of 5 votes; majority"
     assert "the votes of n1, n2, n3 alone are counted (expected 3)" in lines[2]
     assert lines[-1] == "an even split is decided by auto_tie_breaker lowest: the side with n1"
+
+
+def test_who_is_away_now_does_not_help_the_rest_unless_it_is_named() -> None:
+    names = {1: "n1", 2: "n2", 3: "n3"}
+    standing = forecast.whole(dict.fromkeys(names, 1), 3, Rules())
+    away = quorum.absent({"members": [1, 2]}, names)
+    then = Consequences("stop", True)
+
+    def asking(**words: Any) -> list[str]:
+        return quorum.what_if(standing, names, quorum.Question(**words), then, away)
+
+    lines = asking(down="n1")
+    assert lines[0] == "not here now, and taken to stay away unless named in --split: n3"
+    assert lines[1] == "n2: NOT quorate: 1 of 3 votes; 2 needed"
+    assert "n1, n2: quorate: 2 of 3 votes; majority" in asking(down="n3")
+    assert asking(split="n1/n2,n3")[2].startswith("n2, n3: quorate")
+    assert asking(down="n1", cold=True)[0].startswith("n2, n3: quorate")
+    assert quorum.absent({"members": []}, names) == frozenset(), "a node without a view does not know who is away"
+
+
+def test_who_is_away_already_is_not_fenced_again() -> None:
+    names = {1: "n1", 2: "n2", 3: "n3", 4: "n4", 5: "n5"}
+    standing = forecast.whole(dict.fromkeys(names, 1), 5, Rules())
+    question, then = quorum.Question(down="n4"), Consequences("stop", True)
+    lines = quorum.what_if(standing, names, question, then, frozenset({5}))
+    assert lines[2] == "    it goes on, and fences n4 before it recovers what ran there"
 
 
 @pytest.mark.parametrize(
