@@ -371,7 +371,7 @@ class Cluster(evidence.Witness):
 
     # --- questions ---------------------------------------------------------------------------------------------------
 
-    def call(self, name: str, method: str, timeout_s: float = WAIT_S, **params: Any) -> Any:
+    def call(self, name: str, method: str, timeout_s: float = WAIT_S, /, **params: Any) -> Any:
         with Client(str(self.nodes[name].run_dir), timeout_s=timeout_s) as client:
             return client.call(method, **params)
 
