@@ -692,11 +692,11 @@ class Controller:
 
     # --- from the daemon ---------------------------------------------------------------------------------------------
 
-    def on_decision(self, number: int, graph: Graph | str, epoch_s: int, now_ms: int) -> list[Effect]:
+    def on_decision(self, number: int, graph: Graph | str, epoch_ms: int, now_ms: int) -> list[Effect]:
         """The policy engine's answer to `Decide`: a graph, or what went wrong."""
         if self.coordinator is None:
             return []
-        return self.coordinator.on_decision(number, graph, epoch_s, now_ms)
+        return self.coordinator.on_decision(number, graph, epoch_ms, now_ms)
 
     def on_configuration_changed(self, reason: str, now_ms: int, cause: str = "") -> list[Effect]:
         """The replicated configuration changed by a client's hand (delivered, at every member)."""

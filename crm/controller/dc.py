@@ -285,7 +285,7 @@ class Coordinator:
         self.need(reason, (cause,))
         return self.pump(now_ms)
 
-    def on_decision(self, number: int, graph: Graph | str, epoch_s: int, now_ms: int) -> list[Effect]:
+    def on_decision(self, number: int, graph: Graph | str, epoch_ms: int, now_ms: int) -> list[Effect]:
         """The policy engine answered: a graph, or why it could not."""
         if number != self._deciding:
             return []
@@ -301,11 +301,12 @@ class Coordinator:
             self._need_causes = causal.joined(causes, self._need_causes)
             return self.pump(now_ms)
         self._overtaken = 0
-        self._epoch_ahead_ms = epoch_s * 1000 - now_ms
+        self._epoch_ahead_ms = epoch_ms - now_ms
         self._recheck_ms = now_ms + properties.recheck_interval_ms(self.cib.document)
         if graph.recheck_by is not None:
-            # One second later than the change itself: conditions compare whole seconds.
-            self._recheck_ms = min(self._recheck_ms, now_ms + max(1, graph.recheck_by + 1 - epoch_s) * 1000)
+            # Conditions compare whole seconds, and most change when that second is over.
+            at_ms = (graph.recheck_by + 1) * 1000 - self._epoch_ahead_ms
+            self._recheck_ms = min(self._recheck_ms, max(now_ms + 1000, at_ms))
         limits = Limits(graph.batch_limit, graph.migration_limit)
         absent = frozenset(status.node_name(self.cib.document, str(node)) for node in self._patience)
         self.transition = Transition(graph, number, self.memory.uuid, limits, causes, absent, self._node_limits())

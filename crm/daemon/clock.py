@@ -23,3 +23,8 @@ def now_ms() -> int:
 
 def epoch_s() -> int:
     return int(wall())
+
+
+def epoch_ms() -> int:
+    """For what is due at a certain second of the wall clock: half a second matters then."""
+    return int(wall() * 1000 + _EXACT)

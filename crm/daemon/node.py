@@ -53,7 +53,7 @@ from crm.controller.effects import (
 from crm.controller.graph import GraphError, parse
 from crm.controller.types import Identity, OperationReport, Settings
 from crm.daemon import access
-from crm.daemon.clock import epoch_s, now_ms
+from crm.daemon.clock import epoch_ms, epoch_s, now_ms
 from crm.daemon.executing import Executing
 from crm.daemon.fence import Fencing
 from crm.daemon.inputs import InputSeries
@@ -427,14 +427,14 @@ class Node:
         """The policy worker's answer."""
         series = "error" if graph is None else "input"
         if graph is None:
-            answer = self.controller.on_decision(number, error, epoch_s(), now_ms())
+            answer = self.controller.on_decision(number, error, epoch_ms(), now_ms())
         else:
             try:
                 parsed = parse(graph)
                 series = parsed.attributes.get("series", series)
-                answer = self.controller.on_decision(number, parsed, epoch_s(), now_ms())
+                answer = self.controller.on_decision(number, parsed, epoch_ms(), now_ms())
             except GraphError as problem:
-                answer = self.controller.on_decision(number, str(problem), epoch_s(), now_ms())
+                answer = self.controller.on_decision(number, str(problem), epoch_ms(), now_ms())
         asked, document, moment = self._asked
         if asked == number:
             kept = self.inputs.offer(document, moment, series, properties.input_series_max(self.cib.document, series))

@@ -257,7 +257,7 @@ class World:
         """The policy engine answers the oldest question of `node`."""
         number = node.decisions.pop(0).number
         graph = parse(self.policy(node.replica.document))
-        self._effects(node, node.controller.on_decision(number, graph, self.epoch_s, self.now_ms))
+        self._effects(node, node.controller.on_decision(number, graph, self.epoch_s * 1000, self.now_ms))
         self.deliver()
 
     def dc(self) -> Node:
@@ -290,7 +290,7 @@ class World:
                     if self.deciding:
                         number = node.decisions.pop().number
                         graph = parse(self.policy(node.replica.document))
-                        answer = node.controller.on_decision(number, graph, self.epoch_s, self.now_ms)
+                        answer = node.controller.on_decision(number, graph, self.epoch_s * 1000, self.now_ms)
                         self._effects(node, answer)
                 case Record():
                     node.records.append(effect)

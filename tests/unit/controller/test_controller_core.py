@@ -11,7 +11,7 @@ from lxml import etree
 
 from crm.cib import xml
 from crm.controller import status
-from crm.controller.effects import Forget, KeepAttributes
+from crm.controller.effects import Decide, Forget, KeepAttributes
 from crm.controller.graph import ResourceDefinition, parse
 from crm.controller.messages import Changes
 from crm.controller.properties import CRM_RESTART_GRACE_MS
@@ -517,6 +517,17 @@ def test_the_time_that_the_policy_engine_names_brings_a_new_decision() -> None:
     assert len(calls) == before
     world.pass_time(1_100)
     assert len(calls) == before + 1
+
+
+def test_the_time_that_the_policy_engine_names_is_met_to_the_second_whatever_the_fraction_of_the_decision() -> None:
+    world = two()
+    dc = world.dc()
+    coordinator = dc.controller.coordinator
+    assert coordinator is not None
+    coordinator.need("something changed")
+    decide = next(effect for effect in coordinator.pump(world.now_ms) if isinstance(effect, Decide))
+    coordinator.on_decision(decide.number, parse(graph(recheck_by="1700000030")), 1_700_000_000_900, world.now_ms)
+    assert coordinator.next_wake_ms() == world.now_ms + 30_100
 
 
 # --- fencing ----------------------------------------------------------------------------------------------------------
