@@ -42,6 +42,10 @@ from crm.events.causes import Causes
 from messaging.types import View
 
 MAX_OVERTAKEN: Final = 3
+RECHECK_MARGIN_MS: Final = 50
+"""After the second that the policy engine names: a clock that is being corrected must have reached it, or the same is decided again."""
+RECHECK_PAUSE_MS: Final = 200
+"""Before a decision that only time asks for, when its time has come already."""
 DECISION_RETRY_MS: Final = 1000
 """Pause after the policy engine itself failed."""
 FENCING_RETRY_MS: Final = 500
@@ -304,9 +308,8 @@ class Coordinator:
         self._epoch_ahead_ms = epoch_ms - now_ms
         self._recheck_ms = now_ms + properties.recheck_interval_ms(self.cib.document)
         if graph.recheck_by is not None:
-            # Conditions compare whole seconds, and most change when that second is over.
-            at_ms = (graph.recheck_by + 1) * 1000 - self._epoch_ahead_ms
-            self._recheck_ms = min(self._recheck_ms, max(now_ms + 1000, at_ms))
+            at_ms = graph.recheck_by * 1000 - self._epoch_ahead_ms + RECHECK_MARGIN_MS
+            self._recheck_ms = min(self._recheck_ms, max(now_ms + RECHECK_PAUSE_MS, at_ms))
         limits = Limits(graph.batch_limit, graph.migration_limit)
         absent = frozenset(status.node_name(self.cib.document, str(node)) for node in self._patience)
         self.transition = Transition(graph, number, self.memory.uuid, limits, causes, absent, self._node_limits())
