@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
@@ -30,6 +31,12 @@ ANSWER_LIMIT_S = 90.0
 GONE_LIMIT_S = 20.0
 TEST_LIMIT_S = 600
 """All limits are for what never comes; on a busy machine everything may take its time."""
+
+
+def pytest_configure() -> None:
+    """Who ends the tests ends them as ^C does: their labs and nodes are taken down."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -39,6 +39,7 @@ class AttributeMethods(NodeMethods):
         delay_ms, how = call.integer("delay_ms"), call.text("delay", "new", choices=("new", "both", "only"))
         if how != "new" and delay_ms is None:
             raise ApiError(errors.BAD_REQUEST, f"delay {how} needs delay_ms")
+        await self.synchronised()
         names = [name] if pattern is None else self._matching(identity, pattern)
         visitor, table = self.visitor(call), self.node.controller.attributes
         for each in names:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+import asyncio
+import contextlib
+from typing import Any, Final
 
 from crm.api import errors
 from crm.api.errors import ApiError
@@ -13,6 +15,9 @@ from crm.controller.messages import Changes
 from crm.daemon.access import Visitor
 from crm.daemon.node import Node
 from messaging.client import QueryFailed
+
+SYNC_LIMIT_S: Final = 10.0
+"""For the members to be of one mind again; less than what a monitor has that sets an attribute."""
 
 
 class NodeMethods:
@@ -49,10 +54,28 @@ class NodeMethods:
             return state.get("id", "")
         return next((str(number) for number, known in self.node.settings.nodes if known == name), name)
 
-    async def publish(self, changes: Changes) -> None:
-        """Returns when every member of the view has the changes: a following query sees them at each, and none of them is needed to remember."""
+    async def synchronised(self) -> None:
+        """To be awaited before what is to be published is worked out: whenever a node comes or goes, the members are not of one mind for a moment.
+
+        ApiError when they are not soon: messaging is away, or this node has not been let in.
+        """
+        node = self.node
+        if not node.controller.synced:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(SYNC_LIMIT_S), node.changed:
+                    await node.changed.wait_for(lambda: node.controller.synced)
+        self._need_synchronised()
+
+    def _need_synchronised(self) -> None:
         if not self.node.controller.synced:
             raise ApiError(errors.UNAVAILABLE, "this node is not part of a synchronised view just now")
+
+    async def publish(self, changes: Changes) -> None:
+        """Returns when every member of the view has the changes: a following query sees them at each, and none of them is needed to remember.
+
+        Without a pause since `synchronised()`.
+        """
+        self._need_synchronised()
         await self.node.promised(changes)
 
     async def ask_messaging(self, name: str, parameters: dict[str, Any]) -> dict[str, Any]:

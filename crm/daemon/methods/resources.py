@@ -18,8 +18,6 @@ from crm.controller.status import Attributes, ForgetResource, Operation, Update
 from crm.daemon.methods.parts import NodeMethods
 
 _COLLECTIVES: Final = ("group", "clone", "master", "bundle")
-FAILED_MONITOR: Final = "asyncmon"
-"""What Pacemaker calls a failure that no operation of the cluster has found."""
 
 
 class ResourceMethods(NodeMethods):
@@ -36,6 +34,7 @@ class ResourceMethods(NodeMethods):
         """A member stands for its whole group or clone, unless it is to be cleared `alone`."""
         resource, node_name = call.text("resource"), call.text("node")
         task, interval_ms = call.text("operation"), call.integer("interval_ms")
+        await self.synchronised()
         wanted = None if resource is None else self._leaves(resource, alone=call.boolean("alone"))
         document, visitor = self.node.cib.document, self.visitor(call)
         updates: list[Update] = []
@@ -67,6 +66,7 @@ class ResourceMethods(NodeMethods):
         """As if a monitor had just found the resource failed: it is recovered as its configuration says."""
         call.only("resource", "node")
         resource, node_name = call.need_text("resource"), call.text("node")
+        await self.synchronised()
         document = self.node.cib.document
         found = [
             (state, history)
@@ -92,7 +92,7 @@ class ResourceMethods(NodeMethods):
         counts = failures.failure_attributes(
             status.transient_attributes(document, identity),
             resource,
-            FAILED_MONITOR,
+            status.DECLARED,
             0,
             start_is_fatal=False,
             epoch_s=now,
@@ -150,8 +150,8 @@ def _failure(history: etree._Element, node: str, now: int, crm_id: str) -> dict[
     key = f"0:0:0:{crm_id}"
     return {
         "id": f"{resource}_last_failure_0",
-        "operation_key": f"{resource}_{FAILED_MONITOR}_0",
-        "operation": FAILED_MONITOR,
+        "operation_key": f"{resource}_{status.DECLARED}_0",
+        "operation": status.DECLARED,
         "crm-debug-origin": status.ORIGIN,
         "crm_feature_set": xml.FEATURE_SET,
         "transition-key": key,
