@@ -204,3 +204,18 @@ def test_metrics_of_an_example_exist() -> None:
         for found in re.findall(r"\b(?:vigil|ha_cluster)_\w+", line)
     }
     assert used and used <= told
+
+
+def test_tests_that_a_page_names_exist() -> None:
+    """A name that ends in `_...` is the beginning of one."""
+    code = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("*.py"))
+    wrong = []
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        for found in re.findall(r"`(test_\w+?)(_?\.\.\.)?`", text):
+            if not re.search(rf"def {found[0]}{'' if found[1] else chr(92) + 'b'}", code):
+                wrong.append(f"{name(page)}: {found[0]}")
+        wrong += [
+            f"{name(page)}: {path}" for path in re.findall(r"`(tests/[\w/]+\.py)`", text) if not (ROOT / path).exists()
+        ]
+    assert wrong == []
