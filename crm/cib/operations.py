@@ -104,6 +104,8 @@ class Operation:
     scope: str = ""
     xpath: str = ""
     if_version: Version | None = None
+    if_configuration: str = ""
+    """Refused as a conflict unless this is `xml.configuration_digest` of what the user may read: two sides of a partition may have come to one version."""
     allow_create: bool = False
     all_matches: bool = False
     steps: tuple[Operation, ...] = ()
@@ -158,6 +160,8 @@ def apply(
     features = document.get(xml.FEATURES, "")
     if operation.if_version is not None and not operation.if_version.same_configuration(before):
         return Refusal(Code.CONFLICT, f"the CIB is at version {before}, no longer at {operation.if_version}")
+    if operation.if_configuration and operation.if_configuration != _digest_for(document, operation):
+        return Refusal(Code.CONFLICT, f"the configuration, version {before}, is another one than was read")
     permissions = None
     if acl.restricted(document, operation.user):
         permissions = acl.Permissions(document, operation.user, operation.groups)
@@ -208,6 +212,11 @@ def query_text(document: etree._Element, scope: str = "", xpath: str = "") -> st
 
 def _carry_out(editor: Editor, operation: Operation) -> None:
     _ACTIONS[operation.kind](editor, operation)
+
+
+def _digest_for(document: etree._Element, operation: Operation) -> str:
+    seen = acl.readable(document, operation.user, operation.groups)
+    return "" if seen is None else xml.configuration_digest(seen)
 
 
 def _keep_features(editor: Editor, wanted: str) -> None:
@@ -642,7 +651,7 @@ def _transaction(editor: Editor, operation: Operation) -> None:
             Code.BAD_REQUEST, f"a transaction may have {MAX_STEPS} operations, not {len(operation.steps)}"
         )
     for number, step in enumerate(operation.steps, 1):
-        if step.kind in (Kind.TRANSACTION, Kind.BUMP) or step.if_version is not None:
+        if step.kind in (Kind.TRANSACTION, Kind.BUMP) or step.if_version is not None or step.if_configuration:
             text = f"operation {number} of the transaction: {step.kind} with these options cannot be part of one"
             raise _RefusedError(Code.BAD_REQUEST, text)
         try:

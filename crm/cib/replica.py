@@ -36,6 +36,7 @@ from crm.cib.report import ReportItem
 from crm.cib.verify import check_changes
 from crm.cib.wire import Change, CibMessageError, Differs, Durable, Mark
 from crm.cib.xml import Version
+from crm.cib.xml import configuration_bytes as configuration_bytes
 
 MAX_PENDING: Final = 10_000
 """Changes of this member's clients that may be under way at once."""
@@ -552,12 +553,6 @@ def _open_copy(copy: bytes) -> tuple[Lineage | None, bytes]:
         return None, copy
     head, _, document = copy.partition(b"\n")
     return Lineage.parse(head[len(_LINEAGE) :].decode("utf-8", "replace")), document
-
-
-def configuration_bytes(document: etree._Element) -> bytes:
-    """The configuration alone: equal for documents that differ in status and version only."""
-    configuration = document.find(xml.CONFIGURATION)
-    return b"" if configuration is None else xml.to_bytes(configuration)
 
 
 def durable_bytes(document: etree._Element) -> bytes:

@@ -103,7 +103,7 @@ def decode(payload: bytes) -> Message:
 def operation_to_json(operation: Operation) -> dict[str, Any]:
     """A JSON object; defaults are left out."""
     data: dict[str, Any] = {"kind": operation.kind.value}
-    for name in ("xml", "scope", "xpath", "allow_create", "all_matches", "user", "feature_set"):
+    for name in ("xml", "scope", "xpath", "allow_create", "all_matches", "user", "feature_set", "if_configuration"):
         value = getattr(operation, name)
         if value:
             data[name] = value
@@ -135,6 +135,7 @@ def operation_from_json(data: dict[str, Any]) -> Operation:
         user=_text(data.get("user", "")),
         groups=tuple(_text(group) for group in data.get("groups", ())),
         feature_set=_text(data.get("feature_set", "")),
+        if_configuration=_text(data.get("if_configuration", "")),
     )
 
 

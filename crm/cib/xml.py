@@ -160,6 +160,17 @@ def digest(document: etree._Element | bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
+def configuration_bytes(document: etree._Element) -> bytes:
+    """The configuration alone: equal for documents that differ in status and version only."""
+    configuration = document.find(CONFIGURATION)
+    return b"" if configuration is None else to_bytes(configuration)
+
+
+def configuration_digest(document: etree._Element) -> str:
+    """Which configuration it is, whatever its version. The same for a document and for what is read of its text."""
+    return digest(configuration_bytes(document))
+
+
 def empty(cluster_name: str | None = None) -> etree._Element:
     """A new CIB without nodes or resources, version 0.0.0, with every section that tools expect to find."""
     root = etree.Element("cib")

@@ -66,7 +66,12 @@ def _try_commit(session: Session, configuration: Configuration) -> bool:
         return True
     version = str(xml.version(configuration.base))
     try:
-        session.apply("transaction", steps=wanted, if_version=version)
+        session.apply(
+            "transaction",
+            steps=wanted,
+            if_version=version,
+            if_configuration=xml.configuration_digest(configuration.base),
+        )
     except ApiError as error:
         if error.code == errors.CONFLICT:
             return False

@@ -33,18 +33,8 @@ class CibMethods(NodeMethods):
 
     async def apply(self, call: Call) -> dict[str, Any]:
         call.only(
-            *(
-                "operation",
-                "xml",
-                "xpath",
-                "scope",
-                "if_version",
-                "allow_create",
-                "all_matches",
-                "steps",
-                "client",
-                "user",
-            )
+            *("operation", "xml", "xpath", "scope", "allow_create", "all_matches", "steps", "client", "user"),
+            *("if_version", "if_configuration"),
         )
         stamp = (
             ("cib-last-written", time.strftime("%a %b %e %H:%M:%S %Y", time.gmtime())),
@@ -100,7 +90,7 @@ def _operation(params: dict[str, Any], stamp: tuple[tuple[str, str], ...]) -> Op
     kind = params.get("operation")
     if kind not in _KINDS:
         raise ApiError(errors.BAD_REQUEST, f"operation: expected one of {', '.join(_KINDS)}, got {kind!r}")
-    for name in ("xml", "xpath", "scope"):
+    for name in ("xml", "xpath", "scope", "if_configuration"):
         if not isinstance(params.get(name, ""), str | None):
             raise ApiError(errors.BAD_REQUEST, f"{name}: expected a string")
     version = params.get("if_version")
@@ -117,6 +107,7 @@ def _operation(params: dict[str, Any], stamp: tuple[tuple[str, str], ...]) -> Op
         scope=str(params.get("scope") or ""),
         xpath=str(params.get("xpath") or ""),
         if_version=if_version,
+        if_configuration=str(params.get("if_configuration") or ""),
         allow_create=bool(params.get("allow_create", False)),
         all_matches=bool(params.get("all_matches", False)),
         steps=tuple(_operation(step, stamp) for step in steps),

@@ -262,6 +262,26 @@ def test_compare_and_swap_refuses_when_the_document_has_moved_on() -> None:
     assert _refused(document, operation).code is Code.CONFLICT
 
 
+def test_an_edit_of_another_configuration_of_the_same_version_is_a_conflict() -> None:
+    """Both sides of a partition may have come to the same epoch; an edit begun on the side that lost is none of the winner's configuration."""
+    read, winner = _base(), _base()
+    _apply(read, Operation(Kind.MODIFY, xml='<primitive id="b" type="loser"/>'))
+    _apply(winner, Operation(Kind.MODIFY, xml='<primitive id="b" type="winner"/>'))
+    assert xml.version(read) == xml.version(winner)
+    text = xml.parse(xml.to_text(read))
+    edit = Operation(
+        Kind.MODIFY,
+        xml='<primitive id="a" type="Other"/>',
+        if_version=xml.version(text),
+        if_configuration=xml.configuration_digest(text),
+    )
+    before = xml.to_bytes(winner)
+    refusal = _refused(winner, edit)
+    assert refusal.code is Code.CONFLICT and "another one than was read" in refusal.message
+    assert xml.to_bytes(winner) == before
+    _apply(read, edit)
+
+
 def test_a_transaction_is_one_change_or_none() -> None:
     document = _base()
     steps = (

@@ -120,6 +120,24 @@ def test_edits_of_the_same_object_are_a_conflict_that_names_it(session: Crowded)
     assert "location l g 8: n1" in text_of(session)
 
 
+def test_another_configuration_of_the_same_version_is_a_conflict_too(session: Crowded) -> None:
+    """As after a partition in which both sides came to one epoch."""
+    configuration = Configuration(session.query_cib())
+    configuration.apply(parse("location l g 7: n1"), Mode.UPDATE)
+
+    def another(other: FileSession) -> None:
+        version = configuration.base.get("epoch")
+        transact(other, put("location l g 8: n1"))
+        cib = other.query_cib()
+        cib.set("epoch", str(version))
+        other.path.write_text(xml.to_text(cib))
+
+    session.before_apply.append(another)
+    with pytest.raises(ConflictError):
+        committing.commit(session, configuration)
+    assert "location l g 8: n1" in text_of(session)
+
+
 def test_force_lets_our_edit_win(session: Crowded) -> None:
     configuration = Configuration(session.query_cib())
     configuration.apply(parse("location l g 7: n1"), Mode.UPDATE)
