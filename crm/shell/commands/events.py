@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 import sys
 import time
@@ -182,9 +183,12 @@ class _Printer:
     def _show(self, records: list[dict[str, Any]]) -> None:
         from rich.text import Text
 
-        from crm.shell.status.show import make_console
+        from crm.shell.status.render import wrapped
+        from crm.shell.status.show import make_console, style_for
 
         console = make_console()
+        # A pipe gets a record a line, however long.
+        style = style_for(console) if sys.stdout.isatty() or os.environ.get("COLUMNS") else None
         shown = follow.condensed(records)
         self._width = max([self._width, *(len(",".join(nodes)) for _, nodes in shown)])
         for record, nodes in shown:
@@ -199,4 +203,6 @@ class _Printer:
             )
             if record.get("cause") and record["cause"] != self._cause:
                 line.append(f"  [{record['cause']}]", "dim")
-            console.print(line, soft_wrap=True)
+            indent = len("00:00:00.000  ") + self._width + 4
+            for part in [line] if style is None else wrapped(line, style, indent):
+                console.print(part, soft_wrap=True)

@@ -114,7 +114,7 @@ def _section(title: str, body: Iterable[Text]) -> list[Text]:
     return [Text(), Text(title, "bold"), *lines] if lines else []
 
 
-def _wrapped(text: Text, style: Style, indent: int) -> list[Text]:
+def wrapped(text: Text, style: Style, indent: int) -> list[Text]:
     """The text in lines of the terminal's width, the following ones indented."""
     lines: list[Text] = []
     rest = text
@@ -162,7 +162,7 @@ def _head(status: ClusterStatus, style: Style) -> Iterable[Text]:
         line.append(text, look)
     yield line
     if status.quorum_reason:
-        yield from _wrapped(Text(f"  quorum: {status.quorum_reason}", "dim"), style, 4)
+        yield from wrapped(Text(f"  quorum: {status.quorum_reason}", "dim"), style, 4)
     if status.written and style.width >= WIDE:
         yield Text(f"  configuration {status.version}, last changed {status.written}", "dim")
 
@@ -170,9 +170,9 @@ def _head(status: ClusterStatus, style: Style) -> Iterable[Text]:
 def _notice(notice: Notice, style: Style) -> list[Text]:
     look = _LEVELS[notice.level]
     mark = style.glyphs.bad if notice.level is Level.ERROR else style.glyphs.dot
-    lines = [Text(), *_wrapped(Text(f"{mark} {notice.text}", look), style, 2)]
+    lines = [Text(), *wrapped(Text(f"{mark} {notice.text}", look), style, 2)]
     for hint in notice.hint.splitlines():
-        lines.extend(_wrapped(Text(f"  {hint}"), style, 4))
+        lines.extend(wrapped(Text(f"  {hint}"), style, 4))
     return lines
 
 
@@ -182,7 +182,7 @@ def _notice(notice: Notice, style: Style) -> list[Text]:
 def _nodes(status: ClusterStatus, style: Style) -> Iterable[Text]:
     width = max((len(node.name) for node in status.nodes), default=0)
     for node in status.nodes:
-        yield from _wrapped(_node(node, width, style), style, 6)
+        yield from wrapped(_node(node, width, style), style, 6)
 
 
 def _node(node: NodeStatus, width: int, style: Style) -> Text:
@@ -223,7 +223,7 @@ def _by_node(folded: Folded, style: Style) -> Iterable[Text]:
     for node, names in folded.by_node.items():
         line = Text("  ").append(style.glyphs.on, _STYLES[State.STARTED])
         line.append(f" {node.ljust(width)}  ", "bold").append(" ".join(names))
-        yield from _wrapped(line, style, width + 6)
+        yield from wrapped(line, style, width + 6)
 
 
 def _resources(resources: Sequence[ResourceStatus], style: Style) -> Iterable[Text]:
@@ -274,10 +274,10 @@ def _resource(row: _Row, names: int, places: int, style: Style) -> list[Text]:
         line.append(f"  ({', '.join(read.flags)})", "yellow")
     line.rstrip()
     # Many nodes go on below the first of them.
-    lines = _wrapped(line, style, names + 17 if read.kind == "instances" else 8 + 2 * row.depth)
+    lines = wrapped(line, style, names + 17 if read.kind == "instances" else 8 + 2 * row.depth)
     if read.reason:
         indent = 6 + 2 * row.depth
-        lines.extend(_wrapped(Text(f"{' ' * indent}{style.glyphs.arrow} {read.reason}", "yellow"), style, indent + 3))
+        lines.extend(wrapped(Text(f"{' ' * indent}{style.glyphs.arrow} {read.reason}", "yellow"), style, indent + 3))
     return lines
 
 
@@ -292,7 +292,7 @@ def _ban(ban: Ban, style: Style) -> list[Text]:
         until = f"expired {ban.until}"
     line = Text(f"  {style.glyphs.arrow} {what} {verb} {ban.node}, {until}")
     line.append(f"  {ban.constraint}", "dim")
-    return _wrapped(line, style, 6)
+    return wrapped(line, style, 6)
 
 
 def _when(seconds: int, status: ClusterStatus, style: Style) -> str:
@@ -305,14 +305,14 @@ def _when(seconds: int, status: ClusterStatus, style: Style) -> str:
 
 def _failures(status: ClusterStatus, style: Style) -> Iterable[Text]:
     for failure in status.failures[-MAX_FAILURES:]:
-        yield from _wrapped(_failure(failure, status, style), style, 6)
+        yield from wrapped(_failure(failure, status, style), style, 6)
     hidden = len(status.failures) - MAX_FAILURES
     if hidden > 0:
         yield Text(f"    and {hidden} older ones", "dim")
     for count in status.fail_counts:
-        yield from _wrapped(_fail_count(count), style, 6)
+        yield from wrapped(_fail_count(count), style, 6)
     if status.failures or status.fail_counts:
-        yield from _wrapped(Text("    forget them: crm resource cleanup [RESOURCE]", "dim"), style, 6)
+        yield from wrapped(Text("    forget them: crm resource cleanup [RESOURCE]", "dim"), style, 6)
 
 
 def _failure(failure: Failure, status: ClusterStatus, style: Style) -> Text:
@@ -339,7 +339,7 @@ def _fail_count(count: FailCount) -> Text:
 
 def _fencing(status: ClusterStatus, style: Style) -> Iterable[Text]:
     for event in status.fencing[-MAX_FENCING:]:
-        yield from _wrapped(_fencing_line(event, status, style), style, 6)
+        yield from wrapped(_fencing_line(event, status, style), style, 6)
 
 
 def _fencing_line(event: Fencing, status: ClusterStatus, style: Style) -> Text:
@@ -369,8 +369,8 @@ def _daemons(status: ClusterStatus, style: Style) -> Iterable[Text]:
         if daemon.detail:
             piece.append(f" ({daemon.detail})", "dim")
         if line.plain.strip() and line.cell_len + 1 + piece.cell_len > style.width:
-            yield from _wrapped(line, style, 6)
+            yield from wrapped(line, style, 6)
             line = Text(" ")
         line.append_text(piece).append(" ")
     line.rstrip()
-    yield from _wrapped(line, style, 6)
+    yield from wrapped(line, style, 6)

@@ -114,13 +114,25 @@ def test_only_what_concerns_a_resource_or_a_node_only_a_kind_only_until_then(
 ) -> None:
     options = [word for path in files for word in ("--file", path)]
     assert [line.split("  ")[-2] for line in said(capsys, *options, "--about", "web").splitlines()[1:]] == [
-        "start of web ok in 12 ms"
+        "start of web ok in 12 ms",
+        "web cleaned up",
     ]
     assert len(said(capsys, *options, "--about", "n2", "--kind", "fencing").splitlines()) == 2
     assert "deciding" in said(capsys, *options, "--kind", "decide"), "who names a detail wants to see it"
     assert "nothing happened" in said(capsys, *options, "--until", "2026-11-20", code=1)
     assert "nothing of that kind happened" in said(capsys, *options, "--about", "db", code=1)
     assert "'fence' is no kind of record" in said(capsys, *options, "--kind", "fence", code=1)
+
+
+def test_a_terminal_gets_lines_of_its_width_and_a_pipe_whole_ones(
+    files: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = said(capsys, "--file", files[0]).splitlines()
+    monkeypatch.setenv("COLUMNS", "60")
+    lines = said(capsys, "--file", files[0]).splitlines()
+    assert max(map(len, lines)) <= 60 < max(map(len, whole))
+    assert " ".join(" ".join(lines).split()) == " ".join(" ".join(whole).split())
+    assert any(line.startswith(" " * 22) and "[late-n2.5]" in line for line in lines), "below where the words begin"
 
 
 def test_details_take_no_place_from_what_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
