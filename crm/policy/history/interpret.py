@@ -54,7 +54,7 @@ def in_bundle(rsc: Resource) -> bool:
 class Interpreter:
     """The history of one resource on one node, as far as it has been read."""
 
-    __slots__ = ("last_failure", "node", "reaction", "reader", "rsc", "state")
+    __slots__ = ("last_failure", "node", "reaction", "reader", "recorded", "rsc", "state")
 
     def __init__(self, reader: Reader, rsc: Primitive, node: Node) -> None:
         self.reader = reader
@@ -63,6 +63,7 @@ class Interpreter:
         self.node = node
         self.reaction = OnFail.IGNORE
         self.last_failure: HistoryEntry | None = None
+        self.recorded: set[str] = set()
 
     def take(self, entry: HistoryEntry) -> None:
         if not is_admitted(entry):
@@ -219,6 +220,10 @@ class Interpreter:
     # --- effects ------------------------------------------------------------------------------------------------------
 
     def _record(self, entry: HistoryEntry, ignored: bool = False) -> None:
+        """Once for each operation: a failed probe or start is in the history as the last operation and as the last failure."""
+        if entry.key in self.recorded:
+            return
+        self.recorded.add(entry.key)
         self.state.failed_ops.append(FailedOp(self.rsc, self.node, entry, entry.expected_rc, ignored))
 
     def _cause(self, entry: HistoryEntry, what: str) -> Cause:
