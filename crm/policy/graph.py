@@ -19,6 +19,7 @@ from crm.policy.model import Bundle, Clone, Group, Node, Primitive, Resource, Ro
 from crm.policy.ordering.executable import Inputs, make_executable
 from crm.policy.ordering.propagate import Propagation
 from crm.policy.ordering.validate import counts, merged_inputs
+from crm.policy.values import parse_integer
 
 FEATURE_SET: Final = "3.20.5"
 
@@ -185,7 +186,7 @@ class GraphWriter:
             ("failed-start-offset", "INFINITY" if options.start_failure_is_fatal else "1"),
             ("batch-limit", options.batch_limit),
             ("transition_id", "1"),
-            ("migration-limit", limit if limit.lstrip("+").isdigit() and int(limit) > 0 else None),
+            ("migration-limit", limit if limit.lstrip("+").isdigit() and (parse_integer(limit) or 0) > 0 else None),
             ("recheck-by", str(recheck) if recheck is not None else None),
         ]
 

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from lxml.etree import SubElement, _Element
 
 from crm.policy.graph import FEATURE_SET
+from crm.policy.values import parse_integer, to_integer
 
 NO_UUID = "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx"
-_SPEC = re.compile(r"(?P<rsc>.+)_(?P<task>[^_]+(?:_(?:to|from))?)_(?P<interval>\d+)@(?P<node>.+)=(?P<rc>\d+)\Z")
+_SPEC = re.compile(r"(?P<rsc>.+)_(?P<task>[^_]+(?:_(?:to|from))?)_(?P<interval>[0-9]{1,18})@(?P<node>.+)=(?P<rc>[0-9]{1,9})\Z")
 
 
 class InjectionError(ValueError):
@@ -141,7 +142,7 @@ def operation(cib: _Element, text: str, spec: OperationSpec, now: int) -> list[s
     failed = spec.rc != expected and not (spec.task == "monitor" and spec.interval_ms == 0)
     if failed:
         lines += count_failure(state, spec.resource, spec.task, spec.interval_ms, now)
-    calls = [int(e.get("call-id") or 0) for e in history.iterchildren("lrm_rsc_op")]
+    calls = [parse_integer(e.get("call-id")) or 0 for e in history.iterchildren("lrm_rsc_op")]
     call = max(calls, default=0) + 1
     key = f"{name}_{spec.task}_{spec.interval_ms}"
     entry_id = f"{name}_last_failure_0" if failed else key if spec.interval_ms else f"{name}_last_0"
@@ -198,5 +199,9 @@ def count_failure(state: _Element, resource: str, task: str, interval_ms: int, n
         if pair is None:
             pair = SubElement(block, "nvpair", id=f"{identity}-{name.replace('#', '.')}", name=name, value="0")
         old = pair.get("value") or "0"
-        pair.set("value", (str(int(old) + 1) if old.isdigit() else old) if value == "value++" else value)
+        pair.set("value", _one_more(old) if value == "value++" else value)
     return lines
+
+
+def _one_more(count: str) -> str:
+    return str(to_integer(count) + 1) if count.isascii() and count.isdigit() else count

@@ -20,6 +20,7 @@ from crm.policy.graph import FEATURE_SET, GraphWriter
 from crm.policy.inject import NO_UUID, OperationSpec, count_failure
 from crm.policy.model import INFINITY, Primitive
 from crm.policy.schedule import Transition
+from crm.policy.values import parse_integer
 
 
 @dataclass(slots=True)
@@ -349,8 +350,7 @@ class _StatusSection:
         highest = 0
         old: _Element | None = None
         for entry in element.iterchildren("lrm_rsc_op"):
-            text = entry.get("call-id") or "0"
-            highest = max(highest, int(text) if text.lstrip("-").isdigit() else 0)
+            highest = max(highest, parse_integer(entry.get("call-id")) or 0)
             if entry.get("id") == values["id"]:
                 old = entry
         values = {**values, "call-id": str(highest + 1)}

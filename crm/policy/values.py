@@ -120,7 +120,7 @@ def compare_versions(a: str, b: str) -> int:
 def name_key(name: str) -> tuple[tuple[int, int, int, str], ...]:
     """Sort key of the node name order (1.6): digit runs by number, then fewer digits; the rest lower-cased."""
     return tuple(
-        (ord("0"), to_integer(chunk), len(chunk), "") if "0" <= chunk[0] <= "9" else (ord(chunk.lower()), 0, 0, "")
+        (ord("0"), to_integer(chunk), len(chunk), "") if "0" <= chunk[0] <= "9" else (ord(chunk.lower()[0]), 0, 0, "")
         for chunk in _CHUNKS.findall(name)
     )
 

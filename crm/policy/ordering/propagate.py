@@ -354,7 +354,10 @@ class Propagation:
         result = self._rule(bit, first, then, flags)
         if then.rsc is None or then.rsc.kind is Kind.PRIMITIVE:
             return result
-        for instance in instances_of(self.plan, then.rsc):
+        instances = instances_of(self.plan, then.rsc)
+        if bit == ORD and instances and instances[0].kind is Kind.PRIMITIVE:
+            return result  # order alone changes nothing of them
+        for instance in instances:
             action = self.plan.newest(instance, then.task, node)
             if action is None or not self.summaries.of(action) & RUNNABLE:
                 continue

@@ -12,6 +12,7 @@ from crm.policy.render.status import header_lines, status_lines
 from crm.policy.schedule import Transition
 from crm.policy.simulate import Execution, execute
 from crm.policy.state import unpack
+from crm.policy.values import parse_integer
 
 if TYPE_CHECKING:
     from lxml.etree import _Element
@@ -23,7 +24,7 @@ def date_line(cib: _Element, argument: str | None) -> str | None:
         return f"Setting effective cluster time: {argument}"
     text = cib.get("execution-date")
     if text is not None and text.lstrip("-").isdigit():
-        return f"Using the original execution date of: {show_utc(int(text))}"
+        return f"Using the original execution date of: {show_utc(parse_integer(text) or 0)}"
     return None
 
 

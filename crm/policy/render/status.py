@@ -9,7 +9,9 @@ Sources: scheduler specification, part 3, sections 22 and 24.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from crm.policy.history.activity import current_node
@@ -39,7 +41,7 @@ _PENDING: Final = {
     "promote": "Promoting",
     "demote": "Demoting",
 }
-_NODE_WORD: Final = {
+NODE_WORD: Final = {
     NodeKind.CLUSTER: "Node",
     NodeKind.REMOTE: "RemoteNode",
     NodeKind.GUEST: "GuestNode",
@@ -69,12 +71,7 @@ def header_lines(state: ClusterState) -> list[str]:
             "              *** Resource management is DISABLED ***",
             "  The cluster will not attempt to start, stop or recover services",
         ]
-    disabled = blocked = total = 0
-    for rsc in state.all_resources:
-        if rsc.kind is Kind.PRIMITIVE and (not rsc.removed or rsc.role is not Role.STOPPED):
-            total += 1
-            disabled += _is_disabled(rsc)
-            blocked += rsc.blocked
+    total, disabled, blocked = instance_counts(state)
     if disabled or blocked:
         if lines:
             lines.append("")
@@ -85,15 +82,26 @@ def header_lines(state: ClusterState) -> list[str]:
     return [*lines, ""] if lines else lines
 
 
+def instance_counts(state: ClusterState) -> tuple[int, int, int]:
+    """How many primitives there are, and how many of them are disabled, and blocked."""
+    disabled = blocked = total = 0
+    for rsc in state.all_resources:
+        if rsc.kind is Kind.PRIMITIVE and (not rsc.removed or rsc.role is not Role.STOPPED):
+            total += 1
+            disabled += _is_disabled(rsc)
+            blocked += rsc.blocked
+    return total, disabled, blocked
+
+
 def status_lines(state: ClusterState, pending: bool = True) -> list[str]:
     """Node list and full list of resources. `pending`: show actions that are under way."""
     state = state.before_tickets or state
     lines: list[str] = []
     if state.nodes:
         lines.append("  * Node List:")
-        lines += [f"    * {line}" for line in _nodes(state)]
+        lines += [f"    * {line}" for line in node_lines(state, state.nodes)]
     lines += ["", "  * Full List of Resources:"]
-    listing = _Listing(state, pending)
+    listing = Listing(state, Detail(pending=pending))
     for rsc in state.resources:
         if not (rsc.removed and not is_active(rsc)):
             listing.add(rsc, 2)
@@ -105,10 +113,11 @@ def status_lines(state: ClusterState, pending: bool = True) -> list[str]:
 # --- nodes ------------------------------------------------------------------------------------------------------------
 
 
-def _nodes(state: ClusterState) -> Iterable[str]:
+def node_lines(state: ClusterState, nodes: Iterable[Node]) -> Iterable[str]:
+    """A line for each node that is not simply online or offline, then the others."""
     gathered: dict[str, list[str]] = {}
-    for node in state.nodes:
-        health = _health(state, node)
+    for node in nodes:
+        health = node_health(state, node)
         special = (
             node.unclean
             or node.pending
@@ -118,7 +127,7 @@ def _nodes(state: ClusterState) -> Iterable[str]:
             or health
         )
         if special:
-            yield f"{_NODE_WORD[node.kind]} {node.name}: {node_status(node)}{health}"
+            yield f"{NODE_WORD[node.kind]} {node.name}: {node_status(node)}{health}"
             continue
         title = "Online" if node.online else "OFFLINE"
         if node.kind is NodeKind.REMOTE:
@@ -149,7 +158,8 @@ def node_status(node: Node) -> str:
     return "online" if node.online else "OFFLINE"
 
 
-def _health(state: ClusterState, node: Node) -> str:
+def node_health(state: ClusterState, node: Node) -> str:
+    """What the node list says about bad health; empty when there is nothing to say."""
     if state.options.health_strategy == "none":
         return ""
     colours = health_colours(state.options)
@@ -183,6 +193,10 @@ def _leaf_active(leaf: Primitive) -> bool:
     return any(node.online or node.unclean or not leaf.managed for node in leaf.active_nodes)
 
 
+def _active_node(rsc: Primitive) -> Node | None:
+    return current_node(rsc) if _leaf_active(rsc) else None
+
+
 def _is_disabled(rsc: Resource) -> bool:
     role = parse_role(rsc.meta.get("target-role"))
     return role is Role.STOPPED or (role is Role.UNPROMOTED and is_promotable(rsc))
@@ -204,12 +218,25 @@ def _role(rsc: Resource) -> Role:
     return max((leaf.role for leaf in rsc.leaves()), default=Role.UNKNOWN)
 
 
-class _Listing:
+@dataclass(frozen=True, slots=True)
+class Detail:
+    """How much a listing says. `pending`: actions that are under way. `inactive`: also what does not run. `instances`: every instance of a clone
+    in full. `brief`: numbers instead of primitives.
+    """
+
+    pending: bool = True
+    inactive: bool = True
+    instances: bool = False
+    brief: bool = False
+
+
+class Listing:
     """The resource part, as it grows."""
 
-    def __init__(self, state: ClusterState, pending: bool) -> None:
+    def __init__(self, state: ClusterState, detail: Detail) -> None:
         self.state = state
-        self.pending = pending
+        self.detail = detail
+        self.pending = detail.pending
         self.lines: list[str] = []
         self.failed_probes: dict[str, list[FailedOp]] = {}  # by the resource's name in the operation key
         for failed in state.failed_ops:
@@ -225,13 +252,36 @@ class _Listing:
             if not rsc.is_internal:
                 self.item(level, self.primitive(rsc))
         elif isinstance(rsc, Group):
-            self.item(level, f"Resource Group: {rsc.id}{self._collective_flags(rsc)}:")
-            for member in rsc.children:
-                self.add(member, level + 1)
+            self._group(rsc, level)
         elif isinstance(rsc, Clone):
             self._clone(rsc, level)
         elif isinstance(rsc, Bundle):
             self._bundle(rsc, level)
+
+    def _group(self, group: Group, level: int) -> None:
+        members = group.children if self.detail.inactive else [each for each in group.children if is_active(each)]
+        hidden = len(group.children) - len(members)
+        more = [f"{hidden} member{'' if hidden == 1 else 's'} inactive"] if hidden else []
+        self.item(level, f"Resource Group: {group.id}{self._collective_flags(group, *more)}:")
+        if self.detail.brief:
+            self.add_brief(group.children, level + 1)
+            return
+        for member in members:
+            self.add(member, level + 1)
+
+    def add_brief(self, resources: Sequence[Resource], level: int) -> None:
+        """How many primitives of each agent are active where."""
+        primitives = [leaf for rsc in resources for leaf in rsc.leaves()]
+        totals: Counter[str] = Counter(each.agent for each in primitives)
+        for agent, total in sorted(totals.items()):
+            shown = f"/{total}" if self.detail.inactive else ""
+            active = Counter(
+                node.name for each in primitives if each.agent == agent and (node := _active_node(each)) is not None
+            )
+            for name, count in sorted(active.items()):
+                self.item(level, f"{count}{shown}\t({agent}):\tActive {name}")
+            if not active and self.detail.inactive:
+                self.item(level, f"0{shown}\t({agent}):\tActive")
 
     def _collective_flags(self, rsc: Resource, *first: str) -> str:
         flags = list(first)
@@ -322,8 +372,8 @@ class _Listing:
         started: list[str] = []
         in_full: list[Resource] = []
         for instance in clone.children:
-            if clone.unique:
-                if not (clone.removed and not is_active(instance)):
+            if clone.unique or self.detail.instances:
+                if is_active(instance) or (self.detail.inactive and not clone.removed):
                     in_full.append(instance)
                 continue
             node = self._gathered_on(instance)
@@ -344,6 +394,8 @@ class _Listing:
                 limited = _target_of_instances(clone) is Role.UNPROMOTED
                 word = "Unpromoted (target-role)" if limited else "Unpromoted"
             self.item(level + 1, f"{word}: {_bracketed(sorted(started, key=name_key))}")
+        if not self.detail.inactive or self.detail.instances:
+            return
         if not clone.unique and clone.clone_max > len(promoted) + len(started):
             for text, names in self._stopped(clone):
                 self.item(level + 1, f"{text}: {_bracketed(names)}")

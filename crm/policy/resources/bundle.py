@@ -254,14 +254,15 @@ def _address(first: str | None, number: int) -> str | None:
     if first is None:
         return None
     octets = first.split(".")
-    if len(octets) != 4 or not all(octet.isdigit() for octet in octets):
+    if len(octets) != 4 or not all(octet.isascii() and octet.isdigit() and len(octet) < 4 for octet in octets):
         return first if number == 0 else None
-    for _ in range(number):
-        last = int(octets[3])
-        if last > 253:
-            octets[2], octets[3] = str(int(octets[2]) + 1), "1"
-        else:
-            octets[3] = str(last + 1)
+    last = int(octets[3])
+    left = max(0, 254 - last)
+    if number > left:
+        nets, last = divmod(number - left - 1, 254)
+        octets[2], octets[3] = str(int(octets[2]) + 1 + nets), str(1 + last)
+    elif number:
+        octets[3] = str(last + number)
     return ".".join(octets)
 
 
