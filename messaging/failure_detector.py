@@ -80,6 +80,19 @@ class FailureDetector:
         peer.links[link] = now_ms
         return True
 
+    def in_time(self, now_ms: int, next_ms: int) -> bool:
+        """Whether `expire` would find nothing, now that all are in time; it need not be called before `next_ms` or `due_ms` then."""
+        if self.due_ms is None or self.due_ms > next_ms:
+            return True
+        soonest_ms = min(
+            [peer.warn_ms if peer.warn_ms < peer.deadline_ms else peer.deadline_ms for peer in self.alive.values()],
+            default=None,
+        )
+        if soonest_ms is not None and soonest_ms <= now_ms:
+            return False
+        self.due_ms = soonest_ms
+        return True
+
     def forget(self, peer_id: int) -> None:
         """This life of the peer is over."""
         self.alive.pop(peer_id, None)

@@ -133,10 +133,7 @@ class Matrix:
 
     def to_relay(self, now_ms: int) -> tuple[tuple[Row, int], ...]:
         """The rows worth passing on: all, as soon as any differs from one's own. They take turns when they are many."""
-        if self._uniform is None:
-            mine = self.own.hears
-            self._uniform = not self.relayed and all(row.hears == mine for row in self.direct.values())
-        if self._uniform:
+        if self.uniform:
             return ()
         rows = [(row, 0) for row in self.direct.values()]
         rows += [(row, now_ms - written_ms) for row, written_ms in self.relayed.values()]
@@ -154,6 +151,14 @@ class Matrix:
             chosen.append((row, age_ms))
         self._turn += len(chosen)
         return tuple(chosen)
+
+    @property
+    def uniform(self) -> bool:
+        """Whether all rows that this node knows are as its own: everybody hears everybody."""
+        if self._uniform is None:
+            mine = self.own.hears
+            self._uniform = not self.relayed and all(row.hears == mine for row in self.direct.values())
+        return self._uniform
 
     def _touch(self) -> None:
         self._part = self._uniform = None

@@ -10,6 +10,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from messaging.errors import Malformed
 from messaging.quorum import EMPTY_ROLL, Electorate, Roll, Wish
@@ -20,6 +21,7 @@ NO_VIEW = ViewId(0, 0)
 
 MAX_NAME_BYTES = 255
 MAX_REASON_BYTES = 1024
+DATAGRAMS_KEPT = 64
 
 
 class RowFlag:
@@ -495,3 +497,9 @@ def decode(payload: bytes) -> Message:
     message = read(reader)
     reader.end()
     return message
+
+
+@lru_cache(maxsize=DATAGRAMS_KEPT)
+def decode_datagram(payload: bytes) -> Message:
+    """`decode` for what comes on several links, or again, with the same content."""
+    return decode(payload)

@@ -19,6 +19,7 @@ for a false death.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -73,6 +74,7 @@ from messaging.messages import (
     RowFlag,
     Submit,
     decode,
+    decode_datagram,
     encode,
 )
 from messaging.ordering import Ordering
@@ -94,6 +96,8 @@ LEAST_LATE_TIMER_MS = 20
 
 SETTLING = 4
 """A stream younger than this part of deadtime may not yet be known at its other end."""
+
+NEVER_MS = 1 << 62
 
 GOODBYE_MS = 1000
 GOODBYE_BEAT_MS = 20
@@ -143,6 +147,9 @@ class Node:
         self._beat_due_ms = 0
         self._last_beat_ms = 0
         self._last_beat: tuple[tuple[int, int], SendDatagram] | None = None
+        self._at_rest = False
+        self._others_due_ms = NEVER_MS
+        """When something is due that is neither a beat nor somebody's silence."""
         self._relay_due_ms = 0
         self._distrust_until_ms: int | None = None
         self._goodbye_until_ms: int | None = None
@@ -154,6 +161,7 @@ class Node:
         self._spins = 0
         self._reach_changed = False
         self._grace_due_ms: int | None = None
+        self._surroundings: tuple[tuple[object, ...], Surroundings] | None = None
         self.matrix.set_flag(RowFlag.SEEN_ALL, durable.seen_all)
 
     # --- the one entry
@@ -164,8 +172,13 @@ class Node:
             self._take_evidence(False, None)  # first of all: this node may have been stopped meanwhile
         if self.due_ms is not None and now_ms - self.due_ms > self._late_timer_ms:
             self._was_stopped(now_ms)
+        elif self._at_rest:
+            effects = self._everyday(event, now_ms)
+            if effects is not None:
+                return effects
         elif isinstance(event, DatagramReceived) and self.heard_again(event, now_ms):
             return []
+        self._at_rest = False
         self._dispatch(event, now_ms)
         self._run_timers(now_ms)
         agreement_due_ms = self.membership.due_ms()
@@ -177,6 +190,36 @@ class Node:
         effects = self._drain(now_ms)
         self._set_due(now_ms)
         return effects
+
+    def _everyday(self, event: Event, now_ms: int) -> list[Effect] | None:
+        """What a node at rest does nearly all the time, kept short. None when the event needs all of `handle`.
+
+        At rest means: the last event was one of these or a heartbeat sent in full, and nothing is known that the next
+        heartbeat would have to say. So only the beat itself, somebody's silence or a timer that is not of every day is due.
+        """
+        if isinstance(event, DatagramReceived):
+            return [] if self.heard_again(event, now_ms) else None
+        if isinstance(event, CrmVouched):
+            if self.due_ms is None or now_ms >= self.due_ms:
+                return None
+            self.crm.vouch(now_ms)
+            return []  # `due_ms` may now be too early, which is made up for when it comes
+        if (
+            not isinstance(event, TimerFired)
+            or self._last_beat is None
+            or not self._beat_due_ms <= now_ms < self._others_due_ms
+        ):
+            return None
+        beat_due_ms = now_ms + self._timers.keepalive_ms
+        if not self.detector.in_time(now_ms, beat_due_ms):
+            return None
+        self._last_beat_ms, self._beat_due_ms = now_ms, beat_due_ms
+        if now_ms >= self._relay_due_ms:
+            self._relay_due_ms = beat_due_ms
+        self.due_ms, self._spins = min(beat_due_ms, self._others_due_ms), 0
+        if self.detector.due_ms is not None and self.detector.due_ms < self.due_ms:
+            self.due_ms = self.detector.due_ms
+        return [self._last_beat[1]]
 
     def heard_again(self, event: DatagramReceived, now_ms: int) -> bool:
         """The everyday case, kept short: a heartbeat in time that says what the last one of that node said.
@@ -268,7 +311,7 @@ class Node:
     def _learn(self, event: DatagramReceived, now_ms: int) -> bool:
         """Take the rows of a heartbeat. False when it is none."""
         try:
-            beat = decode(event.payload)
+            beat = decode_datagram(event.payload)
         except Malformed:
             self.malformed += 1
             return False
@@ -520,9 +563,8 @@ class Node:
         return all(row is None or row.view_id > self._view.view_id for row in rows)
 
     def _set_due(self, now_ms: int) -> None:
-        due_ms = self._beat_due_ms
+        others_due_ms = NEVER_MS
         for moment in (
-            self.detector.due_ms,
             self._ready_due_ms,
             self._distrust_until_ms,
             self.crm.vouch_due_ms,
@@ -531,8 +573,12 @@ class Node:
             self._evidence_until_ms,
             self.membership.due_ms(),
         ):
-            if moment is not None and moment < due_ms:
-                due_ms = moment
+            if moment is not None and moment < others_due_ms:
+                others_due_ms = moment
+        self._others_due_ms = others_due_ms
+        due_ms = min(self._beat_due_ms, others_due_ms)
+        if self.detector.due_ms is not None and self.detector.due_ms < due_ms:
+            due_ms = self.detector.due_ms
         if due_ms > now_ms:
             self.due_ms, self._spins = due_ms, 0
             return
@@ -597,6 +643,9 @@ class Node:
         if self._last_beat is None or self._last_beat[0] != said:
             beat = Heartbeat(self.matrix.own, self.ordering.received)
             self._last_beat = (said, SendDatagram(encode(beat)))
+        self._at_rest = self.matrix.uniform and not (
+            self._goodbye_until_ms or self._reach_changed or self.matrix.dirty or self.membership.moved
+        )
         return [self._last_beat[1]]
 
     def _streamless(self) -> tuple[int, ...]:
@@ -650,10 +699,19 @@ class Node:
     # --- for the tie-breaker
 
     def surroundings(self, without: frozenset[int] = frozenset()) -> Surroundings:
-        """Whether evidence would give this node's part quorum, and the installed view. `without`: nodes that leave."""
-        present = self.membership.phase is not Phase.LEFT
-        flags = {node_id: row.flags for node_id, row in self.matrix.part().items()}
-        gone = without | {peer_id for peer_id, peer in self.detector.alive.items() if peer.late}
+        """Whether evidence would give this node's part quorum, and the installed view. `without`: nodes that leave.
+
+        Asked some times a second and mostly under the same circumstances, so the last answer is kept with them.
+        """
+        present, part = self.membership.phase is not Phase.LEFT, self.matrix.part()
+        gone = without.union(self.detector.late())
+        circumstances = (present, part, gone, self._view, self.membership.roll, self.weight, self.config)
+        if self._surroundings is None or self._surroundings[0] != circumstances:
+            self._surroundings = circumstances, self._look_around(present, part, gone)
+        return self._surroundings[1]
+
+    def _look_around(self, present: bool, part: Mapping[int, Row], gone: frozenset[int]) -> Surroundings:
+        flags = {node_id: row.flags for node_id, row in part.items()}
         staying = {node_id: flag for node_id, flag in flags.items() if node_id not in gone - {self.me.node_id}}
         may_win = present and self._verdict(flags, evidence=True)
         view = self._view
