@@ -373,7 +373,7 @@ class Listing:
         in_full: list[Resource] = []
         for instance in clone.children:
             if clone.unique or self.detail.instances:
-                if is_active(instance) or (self.detail.inactive and not clone.removed):
+                if is_active(instance) or not clone.removed:
                     in_full.append(instance)
                 continue
             node = self._gathered_on(instance)

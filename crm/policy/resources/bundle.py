@@ -33,6 +33,11 @@ LOG_ROOT: Final = "/var/log/pacemaker/bundles"
 OWN_NODE_SCORE: Final = 500
 
 
+MAX_REPLICAS: Final = 256
+MAX_SPARE_REPLICAS: Final = 64
+"""As for instances of clones; a replica costs more: it is a container, an address, a connection, and a node that everything else may be placed on."""
+
+
 @dataclass(slots=True, frozen=True)
 class _Mount:
     source: str
@@ -138,7 +143,7 @@ def _make_bundle(builder: Builder, element: _Element, description: _Description,
         replicas_per_host=per_host,
         unique=per_host != 1,
     )
-    most = clones.most_instances(len(builder.state.nodes), per_host)
+    most = min(MAX_REPLICAS, max(MAX_SPARE_REPLICAS, len(builder.state.nodes) * per_host))
     if bundle.replicas_configured > most:
         message = f"bundle {bundle.id}: replicas {bundle.replicas_configured} is reduced to {most}"
         builder.state.config.report("warning", "bundle-replicas", element, message, attribute="replicas")
