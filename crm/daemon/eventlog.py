@@ -31,6 +31,7 @@ MAX_WAITING: Final = 20_000
 FLUSH_LIMIT_S: Final = 1.0
 """How long a reader waits for what is being written."""
 NAME: Final = "events.jsonl"
+FILE_MODE: Final = 0o640
 STRAYS: Final = 10_000
 """Records in a row that are too old, after which nothing older is looked at. A clock that was set back by hours leaves fewer behind it."""
 EVERYTHING: Final = Selection()
@@ -73,7 +74,7 @@ class Files:
             if end > at:
                 data = b"".join(lines[at:end])
                 try:
-                    with self.path.open("ab") as file:
+                    with self._open() as file:
                         file.write(data)
                 except OSError:
                     self._size = -1  # a part of a line may be there: whoever goes on begins a new one
@@ -95,13 +96,16 @@ class Files:
     def _begin(self) -> None:
         """Go on in the file of a predecessor. What it could not finish is a line of its own, which readers skip."""
         self.folder.mkdir(mode=0o750, parents=True, exist_ok=True)
-        with self.path.open("ab+") as file:
+        with self._open() as file:
             self._size = file.seek(0, os.SEEK_END)
-            if self._size:
-                file.seek(-1, os.SEEK_END)
-                if file.read(1) != b"\n":
-                    self._size += file.write(b"\n")
-        self.path.chmod(0o640)
+            if self._size and os.pread(file.fileno(), 1, self._size - 1) != b"\n":
+                self._size += file.write(b"\n")
+        self.path.chmod(FILE_MODE)
+
+    def _open(self) -> BinaryIO:
+        """At its end. Somebody may have moved it away: then a new one is begun."""
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+        return os.fdopen(os.open(self.path, flags, FILE_MODE), "ab+")
 
     def _rotate(self) -> None:
         if self._keep == 0:

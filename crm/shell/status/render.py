@@ -18,7 +18,6 @@ from crm.shell.status.fold import Folded, fold
 from crm.shell.status.model import (
     Ban,
     ClusterStatus,
-    FailCount,
     Failure,
     Fencing,
     Level,
@@ -309,8 +308,11 @@ def _failures(status: ClusterStatus, style: Style) -> Iterable[Text]:
     hidden = len(status.failures) - MAX_FAILURES
     if hidden > 0:
         yield Text(f"    and {hidden} older ones", "dim")
+    alike: dict[tuple[str, str, str, bool], list[str]] = {}
     for count in status.fail_counts:
-        yield from wrapped(_fail_count(count), style, 6)
+        alike.setdefault((count.resource, count.count, count.threshold, count.banned), []).append(count.node)
+    for (resource, times, threshold, banned), nodes in alike.items():
+        yield from wrapped(_fail_count(resource, times, threshold, nodes, banned), style, 6)
     if status.failures or status.fail_counts:
         yield from wrapped(Text("    forget them: crm resource cleanup [RESOURCE]", "dim"), style, 6)
 
@@ -328,25 +330,39 @@ def _failure(failure: Failure, status: ClusterStatus, style: Style) -> Text:
     return line
 
 
-def _fail_count(count: FailCount) -> Text:
-    limit = f" of {count.threshold}" if count.threshold else ""
-    times = "once" if count.count == "1" and not limit else f"{count.count}{limit} times"
-    text = f"    {count.resource} has failed {times} on {count.node}"
-    if count.count == "INFINITY":
-        text = f"    {count.resource} has failed on {count.node} so that it is not tried again"
-    return Text(text + ("; it may not run there" if count.banned else ""), "yellow" if count.banned else "")
+def _fail_count(resource: str, count: str, threshold: str, nodes: list[str], banned: bool) -> Text:
+    limit = f" of {threshold}" if threshold else ""
+    times = "once" if count == "1" and not limit else f"{count}{limit} times"
+    on = f"on {', '.join(nodes)}" if len(nodes) == 1 else f"on each of {', '.join(nodes)}"
+    text = f"    {resource} has failed {times} {on}"
+    if count == "INFINITY":
+        text = f"    {resource} has failed {on} so that it is not tried again"
+    return Text(text + ("; it may not run there" if banned else ""), "yellow" if banned else "")
 
 
 def _fencing(status: ClusterStatus, style: Style) -> Iterable[Text]:
-    for event in status.fencing[-MAX_FENCING:]:
-        yield from wrapped(_fencing_line(event, status, style), style, 6)
+    told: list[tuple[Fencing, int]] = []
+    for event in status.fencing:
+        last, times = told[-1] if told else (None, 0)
+        if last is not None and event.outcome == "failed" and _same_failure(event, last):
+            told[-1] = (event, times + 1)
+        else:
+            told.append((event, 1))
+    for event, times in told[-MAX_FENCING:]:
+        yield from wrapped(_fencing_line(event, times, status, style), style, 6)
 
 
-def _fencing_line(event: Fencing, status: ClusterStatus, style: Style) -> Text:
+def _same_failure(one: Fencing, other: Fencing) -> bool:
+    return (one.target, one.action, one.outcome, one.text) == (other.target, other.action, other.outcome, other.text)
+
+
+def _fencing_line(event: Fencing, times: int, status: ClusterStatus, style: Style) -> Text:
     look = {"done": "green", "failed": "bold red"}.get(event.outcome, "cyan")
     mark = {"done": style.glyphs.on, "failed": style.glyphs.bad}.get(event.outcome, style.glyphs.busy)
     line = Text("  ")
     line.append(mark, look).append(f" {event.target} {event.action}: ").append(event.outcome, look)
+    if times > 1:
+        line.append(f" {times} times", look)
     if event.device:
         line.append(f" by {event.device}")
     if " " in event.reason:

@@ -202,6 +202,15 @@ def test_a_disk_that_hangs_costs_records_but_no_memory_without_bound(tmp_path: P
     assert told == [100]
 
 
+def test_a_file_that_somebody_moved_away_is_begun_anew_for_the_same_readers(tmp_path: Path) -> None:
+    files = Files(tmp_path, 1 << 20, 1)
+    asyncio.run(written(files, 2))
+    files.path.rename(tmp_path / "elsewhere")
+    asyncio.run(_append(files, [record(2)]))
+    assert numbers(read(files, Selection(), 10)) == [2]
+    assert files.path.stat().st_mode & 0o777 == 0o640
+
+
 @pytest.mark.parametrize("folder", ["events", "events/of/this/node"])
 def test_the_folder_is_made(tmp_path: Path, folder: str) -> None:
     asyncio.run(written(Files(tmp_path / folder, 1 << 20, 1), 1))

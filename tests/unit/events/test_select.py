@@ -62,7 +62,9 @@ def test_a_record_is_about_the_resources_and_nodes_that_it_names(name: str, expe
 def test_kinds_are_records_or_groups_of_them_and_nonsense_is_refused_with_what_there_is() -> None:
     assert taken(kinds=["fencing"]) == {"fenced"} and taken(kinds=["fenced", "view"]) == {"fenced", "view"}
     assert taken(kinds=["resource"], about="web") == {"start", "probe", "lost"}
-    with pytest.raises(select.NoSuchKind, match=r"'fence' is no kind of record; expected node, fencing, .*fence_failed"):
+    with pytest.raises(
+        select.NoSuchKind, match=r"'fence' is no kind of record; expected node, fencing, .*fence_failed"
+    ):
         select.of_names(["fence"])
 
 

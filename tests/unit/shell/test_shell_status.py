@@ -302,6 +302,7 @@ def test_a_resource_that_failed_everywhere_says_so(running: etree._Element) -> N
     text = drawn(read(root, OVERVIEW, NOW))
     assert "failed too often on n1, n2; crm resource cleanup web allows it again" in text
     assert "not installed (5)" in text
+    assert "web has failed on each of n1, n2 so that it is not tried again; it may not run there" in text
 
 
 def test_moves_and_bans_are_always_shown(running: etree._Element) -> None:
@@ -331,6 +332,22 @@ def test_fencing_history_and_what_is_pending(running: etree._Element) -> None:
     text = section(drawn(read(running, {**OVERVIEW, "fencing": {"history": history}}, NOW)), "Fencing")
     assert "n2 reboot: done by power, because it was lost" in text
     assert "n3 off: failed by power (no answer)" in text
+
+
+def test_a_fencing_that_fails_again_and_again_is_one_line(running: etree._Element) -> None:
+    failed = {
+        "target": "n3",
+        "action": "off",
+        "outcome": "failed",
+        "reason": "",
+        "device": "power",
+        "text": "no answer",
+    }
+    history = [{**failed, "began": NOW - 9 + number, "ended": NOW - 8 + number} for number in range(4)]
+    history.append({**failed, "text": "wrong password", "began": NOW, "ended": NOW})
+    text = drawn(read(running, {**OVERVIEW, "fencing": {"history": history}}, NOW))
+    lines = section(text, "Fencing").splitlines()
+    assert len(lines) == 2 and "failed 4 times by power (no answer)" in lines[0] and "wrong password" in lines[1]
 
 
 def test_maintenance_mode_is_said_before_all_else(running: etree._Element) -> None:
