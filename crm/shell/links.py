@@ -31,8 +31,9 @@ def describe(answer: Mapping[str, Any]) -> Iterator[str]:
             yield from table(rows)
     for peer in answer.get("peers", []):
         if peer.get("state") != "alive":
-            silent = "never heard" if peer.get("silent_ms") is None else f"silent for {peer['silent_ms']} ms"
-            yield f"node {peer.get('name')} is {peer.get('state')}: {silent}"
+            silent = _last_heard(answer, str(peer.get("name")))
+            told = "not heard since messaging started" if silent is None else f"silent for {_time(silent)}"
+            yield f"node {peer.get('name')} is {peer.get('state')}: {told}"
         elif not peer.get("stream"):
             yield f"node {peer.get('name')} is heard, but there is no connection for messages: is TCP blocked?"
     keys = answer.get("keys") or {}
@@ -77,12 +78,26 @@ def _row(peer: Mapping[str, Any]) -> tuple[str, ...]:
     return (
         str(peer.get("name")),
         str(peer.get("state")),
-        "-" if heard is None else f"{heard} ms ago",
+        "-" if heard is None else f"{_time(heard)} ago",
         _percent(peer.get("loss_in")),
         _percent(peer.get("loss_out")),
         "-" if peer.get("rtt_ms") is None else f"{peer['rtt_ms']:.1f} ms",
         ", ".join(notes),
     )
+
+
+def _last_heard(answer: Mapping[str, Any], name: str) -> int | None:
+    """Milliseconds since a node was heard over any link."""
+    peers = [*answer.get("peers", []), *(peer for link in answer.get("links", []) for peer in link.get("peers", []))]
+    known = [peer["silent_ms"] for peer in peers if peer.get("name") == name and peer.get("silent_ms") is not None]
+    return min(known, default=None)
+
+
+def _time(ms: int) -> str:
+    """As people say it: nobody counts the milliseconds of an hour."""
+    if ms < 10_000:
+        return f"{ms} ms"
+    return f"{ms // 1000} s" if ms < 120_000 else f"{ms // 60_000} min" if ms < 7_200_000 else f"{ms // 3_600_000} h"
 
 
 def _percent(value: float | None) -> str:

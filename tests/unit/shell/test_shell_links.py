@@ -150,7 +150,19 @@ def test_links_are_a_table_with_what_is_unusual_named() -> None:
         "  NODE  STATE        HEARD       LOST HERE  LOST THERE  ROUND TRIP",
         "  n2    up           120 ms ago  0.7%       0.0%        0.3 ms      carries the messages, by unicast: the group does not get through",
         "  n3    never heard  -           -          -           -",
-        "node n3 is dead: never heard",
+        "node n3 is dead: not heard since messaging started",
         "packets: encrypted (aes-256-gcm); sending with key 2, accepting 1 2",
         "packets dropped: 3 bad-mac",
     ]
+
+
+def test_a_node_that_died_was_heard_so_long_ago_as_a_person_would_say() -> None:
+    def said(ms: int) -> tuple[str, str]:
+        peer = {"name": "n3", "state": "down", "silent_ms": ms, "stream": False}
+        link = {"number": 0, "mode": "unicast", "address": "10.0.0.1", "sent": 1, "received": 1, "peers": [peer]}
+        lines = list(describe({"links": [link], "peers": [{"name": "n3", "state": "dead", "silent_ms": None}]}))
+        return " ".join(lines[2].split()[2:5]), lines[3]
+
+    assert said(2500) == ("2500 ms ago", "node n3 is dead: silent for 2500 ms")
+    assert said(99_000)[0] == "99 s ago" and said(322_061)[1] == "node n3 is dead: silent for 5 min"
+    assert said(20_000_000)[0] == "5 h ago"
