@@ -160,7 +160,7 @@ def test_a_node_that_died_was_heard_so_long_ago_as_a_person_would_say() -> None:
     def said(ms: int) -> tuple[str, str]:
         peer = {"name": "n3", "state": "down", "silent_ms": ms, "stream": False}
         link = {"number": 0, "mode": "unicast", "address": "10.0.0.1", "sent": 1, "received": 1, "peers": [peer]}
-        lines = list(describe({"links": [link], "peers": [{"name": "n3", "state": "dead", "silent_ms": None}]}))
+        lines = list(links.describe({"links": [link], "peers": [{"name": "n3", "state": "dead", "silent_ms": None}]}))
         return " ".join(lines[2].split()[2:5]), lines[3]
 
     assert said(2500) == ("2500 ms ago", "node n3 is dead: silent for 2500 ms")
