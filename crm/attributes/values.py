@@ -24,6 +24,13 @@ def evaluate(text: str, old: str | None) -> str:
     return show(max(-INFINITY, min(INFINITY, total)))
 
 
+def for_cib(text: str) -> str:
+    """A value that counts, in the form in which the CIB counts by itself; it knows no minus."""
+    if text == "value--":
+        return "value+=-1"
+    return f"value+=-{text[7:]}" if text.startswith("value-=") and text[7:].isdigit() else text
+
+
 def counts(text: str) -> bool:
     """Whether the new value depends on the old one."""
     return _STEP.match(text) is not None

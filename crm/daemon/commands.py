@@ -17,6 +17,7 @@ COMMANDS: Final = (
     "attrd_updater",
     "cibadmin",
     "crm_attribute",
+    "crm_failcount",
     "crm_master",
     "crm_mon",
     "crm_node",

@@ -160,22 +160,23 @@ def values(cluster: Cluster, place: Place) -> list[tuple[str, str]]:
 
 def show(cluster: Cluster, place: Place, default: str | None, quiet: bool) -> int:
     found = values(cluster, place)
+    shown = f" id={place.pair_id} " if place.pair_id and found else "  "
     if not found and default is not None:
         found = [(place.name, default)]
     if not found:
         if place.node:
-            _known_node(cluster, place)
+            known_node(cluster, place)
         raise Failure("Error performing operation: No such device or address", exits.NOSUCH)
-    print_values(found, place.scope, quiet)
+    print_values(found, place.scope, quiet, shown)
     return exits.OK
 
 
-def print_values(found: list[tuple[str, str]], scope: str, quiet: bool) -> None:
+def print_values(found: list[tuple[str, str]], scope: str, quiet: bool, shown: str = "  ") -> None:
     for name, value in found:
-        print(value if quiet else f"scope={scope}  name={name} value={value}")
+        print(value if quiet else f"scope={scope}{shown}name={name} value={value}")
 
 
-def _known_node(cluster: Cluster, place: Place) -> str:
+def known_node(cluster: Cluster, place: Place) -> str:
     """The node's id. Failure when there is none of that name."""
     node = f"//nodes/node[@uname={quoted(place.node)} or @id={quoted(place.node)}]"
     found = elements(query(cluster, xpath=node), "node")
@@ -204,7 +205,7 @@ def update(cluster: Cluster, place: Place, value: str) -> None:
 
 def create(cluster: Cluster, place: Place, value: str) -> None:
     """The pair in the set that is named, else the first of its kind, else a new one."""
-    holder_id = _known_node(cluster, place) if place.node else ""
+    holder_id = known_node(cluster, place) if place.node else ""
     set_id = place.set_id
     if not set_id:
         own = elements(

@@ -21,7 +21,7 @@ TABLE: Final[Table] = (
     ("v", "update", "VALUE", "Update the value"),
     ("D", "delete", "", "Delete the score"),
     "Additional options:",
-    ("l", "lifetime", "LIFETIME", "reboot (the default) or forever"),
+    ("l", "lifetime", "LIFETIME", "Until when: reboot, forever (the default)"),
     ("NU", "node", "NODE", "The node (default: this one)"),
     ("r", "resource-id", "RESOURCE", "The resource (default: OCF_RESOURCE_INSTANCE)"),
     ("i", "id", "XML_ID", "(Advanced) XML ID of the attribute"),
@@ -37,6 +37,8 @@ def work(given: Given) -> int:
     if given.rest:
         usage(f"unexpected word '{given.rest[0]}'")
     given.add("promotion", given.text("resource-id"))
+    if not given.has("lifetime"):
+        given.add("lifetime", "forever")
     return crm_attribute.work(given)
 
 

@@ -59,6 +59,7 @@ def _show(cluster: Cluster, places: list[Place], quiet: bool) -> int:
     for place in places:
         if crm_attribute.values(cluster, place):
             return crm_attribute.show(cluster, place, None, quiet)
+    crm_attribute.known_node(cluster, places[0])
     return crm_attribute.show(cluster, places[-1], "off", quiet)
 
 

@@ -106,7 +106,7 @@ def test_permanent_attributes_options_and_utilization_reach_every_node(cluster: 
 def test_an_agent_needs_no_option_to_say_who_and_where_it_is(cluster: Cluster) -> None:
     agent = {"OCF_RESOURCE_INSTANCE": "db", "OCF_RESKEY_CRM_meta_on_node": "n2"}
     say(cluster, "n2", "crm_attribute --promotion -v 50", **agent)
-    assert say(cluster, "n2", "crm_master -G -q", **agent) == "50\n"
+    assert say(cluster, "n2", "crm_master -l reboot -G -q", **agent) == "50\n"
     wait_says(cluster, "n1", "crm_attribute -N n2 -l reboot -n master-db -Gq", "50\n")
     say(cluster, "n2", "crm_attribute --promotion -D", **agent)
     wait_for(

@@ -11,7 +11,8 @@ from lxml import etree
 from crm.api import errors
 from crm.api.errors import ApiError
 from crm.api.server import Call
-from crm.attributes.values import evaluate
+from crm.attributes.values import for_cib
+from crm.cib import xml
 from crm.cib.operations import Kind, Operation
 from crm.controller import status
 from crm.controller.messages import Changes
@@ -31,6 +32,7 @@ class AttributeMethods(NodeMethods):
         name = call.need_text("name") if pattern is None else ""
         uname = self.known_node(call.text("node") or self.node.settings.node_name)
         identity = self.node_id(uname)
+        self._need_present(uname, identity)
         lifetime = call.text("lifetime", "reboot", choices=("reboot", "forever"))
         value = call.text("value")
         if lifetime == "forever":
@@ -65,6 +67,14 @@ class AttributeMethods(NodeMethods):
             await self.publish(Changes(reason=reason, words=words))
         return {"names": names}
 
+    def _need_present(self, uname: str, identity: str) -> None:
+        """Not of a node that was deleted, or never came: its attributes would make a ghost of it."""
+        document, view = self.node.cib.document, self.node.controller.view
+        configured = (each.get("id") for each in xml.elements(xml.section(document, "nodes"), "node"))
+        member = view is not None and any(str(number) == identity for number in view.member_ids)
+        if not member and identity not in configured and status.node_state(document, identity) is None:
+            raise ApiError(errors.NOT_FOUND, f"the node {uname} is not part of the cluster yet, or not any more")
+
     def _matching(self, identity: str, pattern: str) -> list[str]:
         """Names of the node's transient attributes, private ones too, that the expression is found in."""
         try:
@@ -92,21 +102,28 @@ class AttributeMethods(NodeMethods):
 
     async def _permanent(self, call: Call, identity: str, uname: str, name: str, value: str | None) -> None:
         user, groups = user_of(call)
-        set_id = f"nodes-{identity}"
-        safe = "".join(c if c.isalnum() or c in "-._" else "." for c in name)
+        where = f"//nodes/node[@id={json.dumps(identity)}]/instance_attributes/nvpair[@name={json.dumps(name)}]"
+        if value is None:
+            await self.node.cib.request(Operation(Kind.DELETE, xpath=where, all_matches=True, user=user, groups=groups))
+            return
+        set_id, pair_id = self._place(identity, name)
         element = etree.Element("node", {"id": identity, "uname": uname})
         holder = etree.SubElement(element, "instance_attributes", {"id": set_id})
-        if value is not None:
-            old = status.permanent_attributes(self.node.cib.document, identity).get(name)
-            fields = {"id": f"{set_id}-{safe}", "name": name, "value": evaluate(value, old)}
-            etree.SubElement(holder, "nvpair", fields)
-            text = etree.tostring(element, encoding="unicode")
-            operation = Operation(Kind.MODIFY, xml=text, scope="nodes", allow_create=True, user=user, groups=groups)
-            await self.node.cib.request(operation)
-            return
-        quoted = json.dumps(name)
-        path = f"//nodes/node[@id={json.dumps(identity)}]/instance_attributes/nvpair[@name={quoted}]"
-        await self.node.cib.request(Operation(Kind.DELETE, xpath=path, all_matches=True, user=user, groups=groups))
+        # What counts is counted where the change is made, at every member: not on a value that may be an old one by then.
+        etree.SubElement(holder, "nvpair", {"id": pair_id, "name": name, "value": for_cib(value)})
+        text = etree.tostring(element, encoding="unicode")
+        operation = Operation(Kind.MODIFY, xml=text, scope="nodes", allow_create=True, user=user, groups=groups)
+        await self.node.cib.request(operation)
+
+    def _place(self, identity: str, name: str) -> tuple[str, str]:
+        """Ids of the set and the pair: those that are there, else those that Pacemaker's tools would give."""
+        for node in xml.elements(xml.section(self.node.cib.document, "nodes"), "node"):
+            for holder in node.iterchildren("instance_attributes") if node.get("id") == identity else ():
+                for pair in holder.iterchildren("nvpair"):
+                    if pair.get("name") == name:
+                        return holder.get("id", ""), pair.get("id", "")
+        set_id = f"nodes-{identity}"
+        return set_id, f"{set_id}-{''.join(c if c.isalnum() or c in '-._' else '.' for c in name)}"
 
     async def query(self, call: Call) -> dict[str, Any]:
         """Values by node: transient ones, else permanent ones; of one node and one name when given.

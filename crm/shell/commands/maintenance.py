@@ -7,6 +7,7 @@ from typing import Annotated, Final
 import typer
 
 from crm.shell import byhand, editing, preview, verbs
+from crm.shell.commands import node
 from crm.shell.configuration import Configuration, ConfigurationError
 from crm.shell.level import make_level
 from crm.shell.session import ShellError
@@ -34,7 +35,8 @@ def off(context: typer.Context, what: What = None, preview: Preview = False) -> 
     """Let the cluster take care again; prints what it is going to do."""
     shell = shell_of(context)
     with shell.previewing(preview):
-        editing.change(shell, lambda configuration: _off(shell, configuration, what))
+        if not _ends_at_restart(shell, what):
+            editing.change(shell, lambda configuration: _off(shell, configuration, what))
     shell.say(f"{what or 'the cluster'} is not in maintenance any more")
 
 
@@ -50,6 +52,23 @@ def action(
     shell.say(text)
     if reason:
         raise ShellError(reason)
+
+
+def _ends_at_restart(shell: Shell, what: str | None) -> bool:
+    """Ends a node's maintenance that is in force until it restarts (`crm node maintenance NODE reboot`). False when that is not the case."""
+    if what is None or not shell.session.live:
+        return False
+    answer = shell.session.call("attribute.query", node=what, name="maintenance", lifetime="reboot")
+    name = next((name for name, found in answer["values"].items() if found), None)
+    if name is None:
+        return False
+    root = node.as_if_set(shell, name, "maintenance", None)
+    if shell.preview:
+        shell.show_preview(root)
+    for line in preview.report(root):
+        shell.say(line)
+    node.unset_everywhere(shell, name, "maintenance")
+    return True
 
 
 def _off(shell: Shell, configuration: Configuration, what: str | None) -> None:

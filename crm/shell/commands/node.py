@@ -43,7 +43,7 @@ def _set(shell: Shell, node: str, name: str, value: str | None, lifetime: str = 
     if lifetime not in ("forever", "reboot"):
         raise ShellError(f"{lifetime!r} is no lifetime of an attribute; expected forever or reboot")
     if shell.preview:
-        shell.show_preview(_as_if_set(shell, node, name, value))
+        shell.show_preview(as_if_set(shell, node, name, value))
     if lifetime == "reboot":
         shell.live.call("attribute.update", node=node, name=name, value=value, lifetime="reboot")
         return
@@ -58,7 +58,14 @@ def _set(shell: Shell, node: str, name: str, value: str | None, lifetime: str = 
     editing.change(shell, action)
 
 
-def _as_if_set(shell: Shell, node: str, name: str, value: str | None) -> etree._Element:
+def unset_everywhere(shell: Shell, node: str, name: str) -> None:
+    """Whatever its lifetime is."""
+    _set(shell, node, name, None)
+    if shell.session.live:
+        _set(shell, node, name, None, "reboot")
+
+
+def as_if_set(shell: Shell, node: str, name: str, value: str | None) -> etree._Element:
     """The CIB with this value only, wherever there was one."""
     configuration = Configuration(shell.session.query_cib())
     element = verbs.node_of(configuration, node)
@@ -94,9 +101,7 @@ def online(context: typer.Context, node: SomeNode = None, wait: Wait = False) ->
     """End a node's standby."""
     shell = shell_of(context)
     name = _name(shell, node)
-    _set(shell, name, "standby", None)
-    if shell.session.live:
-        _set(shell, name, "standby", None, "reboot")
+    unset_everywhere(shell, name, "standby")
     _settle(shell, wait)
     shell.say(f"{name} may run resources")
 
@@ -115,9 +120,7 @@ def ready(context: typer.Context, node: SomeNode = None, wait: Wait = False) -> 
     """End a node's maintenance."""
     shell = shell_of(context)
     name = _name(shell, node)
-    _set(shell, name, "maintenance", None)
-    if shell.session.live:
-        _set(shell, name, "maintenance", None, "reboot")
+    unset_everywhere(shell, name, "maintenance")
     _settle(shell, wait)
     shell.say(f"{name} is managed by the cluster again")
 

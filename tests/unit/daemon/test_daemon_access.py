@@ -55,7 +55,7 @@ class _Node:
         self.settings = SimpleNamespace(node_name="n1", nodes=((1, "n1"),))
         self.published: list[Changes] = []
         self.crm_id = "x"
-        self.controller = SimpleNamespace(synced=True, attributes=AttributeTable("1"))
+        self.controller = SimpleNamespace(synced=True, view=None, attributes=AttributeTable("1"))
 
     async def promised(self, changes: Changes) -> None:
         self.published.append(changes)

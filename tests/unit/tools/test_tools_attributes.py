@@ -25,6 +25,7 @@ bench = on_a_file
         ("-t rsc_defaults -n resource-stickiness -Gq", "1"),
         ("-N n1 -n nope -d there -Gq", "there"),
         ("-N n1 -P ^l -G", "scope=nodes  name=loc value=office"),
+        ("-N n1 -i nodes-1-loc -G", "scope=nodes id=nodes-1-loc name=loc value=office"),
         ("-N n1 -G", "scope=nodes  name=loc value=office\nscope=nodes  name=standby value=off"),
     ],
 )
@@ -145,10 +146,12 @@ def test_an_agent_sets_and_reads_its_promotion_score(bench: Bench, monkeypatch: 
     assert bench.find("//node_state[@uname='n2']//nvpair[@name='master-st']")[0]["value"] == "10"
     assert bench.run("crm_attribute", "-p", "-G", "-q").out == "10\n"
     assert bench.run("crm_master", "-Q", "-l", "reboot", "-v", "-INFINITY").code == exits.OK
-    assert bench.run("crm_master", "-G", "-q").out == "-INFINITY\n"
+    assert bench.run("crm_master", "-l", "reboot", "-G", "-q").out == "-INFINITY\n"
     assert bench.run("crm_attribute", "--promotion=st", "-N", "n2", "-Gq").out == "-INFINITY\n"
-    assert bench.run("crm_master", "-D").code == exits.OK
-    assert bench.run("crm_master", "-G").code == exits.NOSUCH
+    assert bench.run("crm_master", "-l", "reboot", "-D").code == exits.OK
+    assert bench.run("crm_master", "-l", "reboot", "-G").code == exits.NOSUCH
+    assert bench.run("crm_master", "-v", "7").code == exits.OK
+    assert bench.find("//node[@id='2']//nvpair[@name='master-st']")[0]["value"] == "7", "permanent, unless told"
 
 
 def test_standby_is_asked_set_and_cleared(bench: Bench) -> None:
@@ -162,6 +165,29 @@ def test_standby_is_asked_set_and_cleared(bench: Bench) -> None:
         assert bench.run("crm_standby", "-N", node, "-D").code == exits.OK
     assert bench.values("standby") == []
     assert bench.run("crm_standby", "-N", "n1", "-l", "never", "-G").code == exits.USAGE
+    assert bench.run("crm_standby", "-N", "nx", "-G").code == exits.NOSUCH
+
+
+def test_fail_counts_are_summed_over_the_operations_or_told_of_one(bench: Bench) -> None:
+    for name, value in (
+        ("d1#monitor_10000", "3"),
+        ("d1#start_0", "2"),
+        ("d10#start_0", "7"),
+        ("g1#stop_0", "INFINITY"),
+    ):
+        bench.run("crm_attribute", "-N", "n1", "-l", "reboot", "-n", f"fail-count-{name}", "-v", value)
+    for words, said in (
+        ("-r d1", "name=fail-count-d1 value=5"),
+        ("-r d1 -n monitor -I 10s", "name=fail-count-d1#monitor_10000 value=3"),
+        ("-r d1 -n stop", "name=fail-count-d1#stop_0 value=0"),
+        ("-r g1", "name=fail-count-g1 value=INFINITY"),
+        ("-r nothing", "name=fail-count-nothing value=0"),
+    ):
+        assert bench.run("crm_failcount", "-N", "n1", "-G", *words.split()).out == f"scope=status  {said}\n"
+    assert bench.run("crm_failcount", "-N", "n1", "-r", "d1", "-Gq").out == "5\n"
+    assert bench.run("crm_failcount", "-N", "nx", "-r", "d1", "-G").code == exits.NOSUCH
+    for words in ("-G", "-r d1 -N n1", "-r d1 -G -N n1 word", "-r d1 -N n1 -G -n monitor -I soon"):
+        assert bench.run("crm_failcount", *words.split()).code == exits.USAGE
 
 
 def test_attrd_updater_sets_queries_and_deletes(bench: Bench) -> None:

@@ -78,7 +78,16 @@ def test_an_exact_name_is_not_ambiguous_and_words_after_two_dashes_are_no_option
 
 
 COMMANDS = (
-    *("attrd_updater", "cibadmin", "crm_attribute", "crm_master", "crm_mon", "crm_node", "crm_resource"),
+    *(
+        "attrd_updater",
+        "cibadmin",
+        "crm_attribute",
+        "crm_failcount",
+        "crm_master",
+        "crm_mon",
+        "crm_node",
+        "crm_resource",
+    ),
     *("crm_standby", "crm_verify", "crmadmin", "stonith_admin"),
 )
 
