@@ -13,6 +13,9 @@ section, and an action of the new transition with the same key on the same node 
 
 A decision that was overtaken by a change is thrown away and made again, but not for ever: after `MAX_OVERTAKEN` times it is carried
 out (the change then aborts it), so that a stream of changes cannot keep the cluster from acting.
+
+A transition that was aborted waits for what is in flight, since the next decision should know how it ended; for stops, which may take minutes, only
+`SLOW_STOP_MS`: whatever does not depend on them need not wait.
 """
 
 from __future__ import annotations
@@ -50,6 +53,8 @@ DECISION_RETRY_MS: Final = 1000
 """Pause after the policy engine itself failed."""
 FENCING_RETRY_MS: Final = 500
 """Pause before a failed fencing is tried again; grows with each attempt."""
+SLOW_STOP_MS: Final = 1000
+"""How long a transition that was aborted waits for stops under way before the next decision is made beside them."""
 OPEN_LIMIT_MS: Final = 15_000
 """How long the configuration may stay closed because the DC is not done with what the view means."""
 TIMED_OUT: Final = 2
@@ -150,6 +155,8 @@ class Coordinator:
     """The wall clock minus the monotonic one, as of the last decision."""
     _opening: bool = False
     _open_at_ms: int = 0
+    _waits_since_ms: int | None = None
+    """Since when a transition that was aborted has been waiting for stops, and for nothing else."""
     _not_yet: frozenset[int] = frozenset()
     """Members whose crm is still expected at a cold start."""
 
@@ -400,6 +407,7 @@ class Coordinator:
         if self.transition is not None:
             deadline = self.transition.next_deadline_ms()
             times += [] if deadline is None else [deadline]
+            times += [] if self._waits_since_ms is None else [self._waits_since_ms + SLOW_STOP_MS]
         return min(times, default=None)
 
     # --- deciding and acting -----------------------------------------------------------------------------------------
@@ -433,6 +441,8 @@ class Coordinator:
         effects: list[Effect] = []
         if self.transition is not None:
             effects += self._walk(self.transition, now_ms)
+        if self.transition is not None:
+            effects += self._leave_slow_stops(self.transition, now_ms)
         if self.transition is None and self._need is not None and self._deciding is None:
             if now_ms < self._not_before_ms:
                 return effects
@@ -444,6 +454,27 @@ class Coordinator:
             self._need = None
         return effects
 
+    def _leave_slow_stops(self, transition: Transition, now_ms: int) -> list[Effect]:
+        """Something else is to be decided, and all that is waited for are stops, for a while already: another node may be asking to shut down, a service to be
+        recovered. The next transition has the same stops, finds them under way (`_under_way`), and what depends on them waits for them there.
+        """
+        under_way = transition.in_flight
+        waits = transition.aborted is not None and self._need is not None and bool(under_way)
+        if not waits or any(action.task != "stop" for action in under_way):
+            self._waits_since_ms = None
+            return []
+        if self._waits_since_ms is None:
+            self._waits_since_ms = now_ms
+        if now_ms < self._waits_since_ms + SLOW_STOP_MS:
+            return []
+        slow = [f"{action.key} on {action.node}" for action in under_way]
+        self.transition = None
+        self._waits_since_ms = None
+        self._bound.clear()
+        self._need_causes = causal.joined(transition.causes, self._need_causes)
+        fields = {"number": transition.number, "reason": self._need or "", "under_way": slow}
+        return [Record("transition_left", fields, causal.name_of(transition.causes))]
+
     def _walk(self, transition: Transition, now_ms: int) -> list[Effect]:
         effects: list[Effect] = []
         runs = transition.step(now_ms)
@@ -453,6 +484,7 @@ class Coordinator:
         if not transition.done:
             return effects
         self.transition = None
+        self._waits_since_ms = None
         self._bound.clear()
         outcome = transition.outcome
         cause = causal.name_of(transition.causes)

@@ -178,6 +178,9 @@ _SENTENCES: Final[dict[str, Callable[[Record], str]]] = {
     "decision_failed": lambda r: f"the policy engine failed: {r['error']}",
     "transition": _transition,
     "transition_end": _transition_end,
+    "transition_left": lambda r: (
+        f"transition {r['number']} goes on beside slow stops: {_names(r, 'under_way')}; {r['reason']}"
+    ),
     "transition_stuck": lambda r: f"transition {r['number']} is stuck: {_names(r, 'actions')}",
     "action": lambda r: f"{_operation(r)} begins",
     "action_result": _action_result,

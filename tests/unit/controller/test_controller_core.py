@@ -11,7 +11,7 @@ from lxml import etree
 
 from crm.cib import xml
 from crm.controller import status
-from crm.controller.dc import RECHECK_MARGIN_MS
+from crm.controller.dc import RECHECK_MARGIN_MS, SLOW_STOP_MS
 from crm.controller.effects import Decide, Forget, KeepAttributes
 from crm.controller.graph import ResourceDefinition, parse
 from crm.controller.messages import Changes
@@ -769,6 +769,51 @@ def test_a_node_that_nobody_releases_leaves_after_the_escalation_time() -> None:
     assert world.nodes[2].left is None
     world.pass_time(2)
     assert world.nodes[2].left is not None
+
+
+def test_a_stop_that_takes_long_does_not_hold_up_another_nodes_shutdown() -> None:
+    slow = (rsc_op(1, "stop", "db", 1, timeout="600000"), ())
+
+    def policy(document: etree._Element) -> str:
+        leaving = status.transient_attributes(document, "2").get("shutdown")
+        return graph(slow, (crm_event(2, "do_shutdown", 2), ())) if leaving else graph(slow)
+
+    world = two(policy)
+    order = world.nodes[1].run("db_stop_0")
+    world.perform(world.nodes[2], world.nodes[2].controller.request_shutdown(world.epoch_s, world.now_ms))
+    world.pass_time(SLOW_STOP_MS - 10)
+    assert world.nodes[2].left is None, "how it ends may matter for what is decided next: a while is waited"
+    world.pass_time(20)
+    assert world.nodes[2].left is not None and world.nodes[1].orders == [], "under way, so not ordered again"
+    assert [record.name for record in world.dc().records].count("transition_left") == 1
+    world.finish(world.nodes[1], order)
+    assert world.dc().controller.coordinator is not None
+
+
+def test_whatever_depends_on_a_slow_stop_waits_for_it_in_the_next_transition_too() -> None:
+    stop = (rsc_op(1, "stop", "db", 1, timeout="600000"), ())
+    start = (rsc_op(2, "start", "db", 2), (1,))
+    changed: list[str] = []
+    world = two(lambda document: graph() if changed == ["over"] else graph(stop, start))
+    order = world.nodes[1].run("db_stop_0")
+    world.perform(world.dc(), world.dc().controller.on_configuration_changed("something else", world.now_ms))
+    world.pass_time(SLOW_STOP_MS + 100)
+    assert world.nodes[2].orders == [] and world.nodes[1].orders == []
+    changed.append("over")
+    world.finish(world.nodes[1], order)
+    assert [each.action.key for each in world.nodes[2].orders] == ["db_start_0"]
+
+
+def test_a_transition_waits_for_anything_else_that_is_in_flight() -> None:
+    start = (rsc_op(1, "start", "db", 1, timeout="600000"), ())
+    world = two(lambda document: graph(start))
+    world.nodes[1].run("db_start_0")
+    decided = world.dc().controller.coordinator
+    assert decided is not None and decided.transition is not None
+    number = decided.transition.number
+    world.perform(world.dc(), world.dc().controller.on_configuration_changed("something else", world.now_ms))
+    world.pass_time(SLOW_STOP_MS * 2)
+    assert decided.transition is not None and decided.transition.number == number
 
 
 def test_a_node_without_a_cluster_and_without_resources_leaves_at_once() -> None:
