@@ -202,6 +202,8 @@ class CibReplica:
         self._writing: _Writing | None = None
         self._tickets = 0
         self._written: Durable | None = None
+        self._durable: dict[int, Mark] = {}
+        """Up to where each member has the changes of this view on disk. It may say so before this member has applied them itself."""
         self._disk_refuses = False
         self._digest: str | None = None
 
@@ -268,6 +270,7 @@ class CibReplica:
         """A view was installed. Delivered changes wait from here on until `synchronised()`."""
         self._view = view
         self._synchronised = False
+        self._durable.clear()
         dropped = [change.number for _, sender, change in self._waiting if self._mine(sender, change)]
         self._waiting.clear()
         effects: list[Effect] = []
@@ -485,6 +488,7 @@ class CibReplica:
         pending.version = result.version
         pending.mark = mark
         pending.warnings = result.warnings
+        pending.durable |= {node for node, known in self._durable.items() if mark <= known}
         return self._settle(number) if result.durable else [self._end(number)]
 
     def _applied_numbers(self) -> list[int]:
@@ -502,6 +506,7 @@ class CibReplica:
 
     def _acknowledged(self, node: int, mark: Mark) -> list[Effect]:
         effects: list[Effect] = []
+        self._durable[node] = max(mark, self._durable.get(node, mark))
         for number in self._applied_numbers():
             pending = self._pending[number]
             if pending.mark is not None and pending.mark <= mark and node not in pending.durable:

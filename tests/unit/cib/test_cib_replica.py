@@ -142,6 +142,30 @@ def _persist(replica: CibReplica) -> list[Effect]:
     return replica.on_persisted(persist.ticket)
 
 
+def test_a_member_that_is_done_before_the_asker_has_applied_its_own_change_is_not_waited_for() -> None:
+    """Seed 43 of the cluster simulator: the multicast was on its way to the asker when another's disk had it; its client waited for ever."""
+    asker, quick = _replica(1, 1, 2), _replica(2, 1, 2)
+    payload = _payload(asker.request(7, _create("a")))
+    quick.on_delivered(1, 1, payload)
+    (told,) = _only(_persist(quick), Send)
+    assert asker.on_direct(2, told.payload) == []
+    asker.on_delivered(1, 1, payload)
+    assert _only(_persist(asker), Reply) == [Reply(7, Version(0, 1, 0))]
+
+
+def test_what_a_member_had_on_its_disk_in_an_earlier_view_says_nothing_about_this_one() -> None:
+    asker, other = _replica(1, 1, 2), _replica(2, 1, 2)
+    first = _payload(asker.request(7, _create("a")))
+    other.on_delivered(5, 1, first)
+    (told,) = _only(_persist(other), Send)
+    asker.on_direct(2, told.payload)
+    for replica in (asker, other):
+        replica.on_view(GroupView(2, 1, frozenset((1, 2)), True))
+        replica.synchronised()
+    asker.on_delivered(1, 1, _payload(asker.request(8, _create("b"))))
+    assert _only(_persist(asker), Reply) == []
+
+
 def test_the_client_hears_ok_when_every_member_of_the_view_has_the_change_on_disk() -> None:
     one, two, three = (_replica(me, 1, 2, 3) for me in (1, 2, 3))
     payload = _payload(one.request(7, _create("a")))
