@@ -22,11 +22,15 @@ test: check
 	$(BIN)/python -m pytest -q -n 3 --dist loadfile -m "not undisturbed" tests/integration
 	$(BIN)/python -m pytest -q -m undisturbed tests/integration
 
-# Further seeds on all cores for MINUTES, from SEED on; fails when a checker did.
+# Further seeds of both scopes on all cores, each for half of MINUTES, from SEED on; fails when a checker did.
 MINUTES ?= 10
 SEED ?= 1000001
 soak: setup
-	$(BIN)/python -m crm.simulator --scope membership --minutes $(MINUTES) --jobs 0 --seeds $(SEED)
+	@minutes=$$(echo "$(MINUTES)" | awk '{ print $$1 / 2 }'); failed=0; \
+	for scope in membership cluster; do \
+		echo "$$scope: $$minutes minutes, from seed $(SEED) on"; \
+		$(BIN)/python -m crm.simulator --scope $$scope --minutes $$minutes --jobs 0 --seeds $(SEED) || failed=1; \
+	done; exit $$failed
 
 check: setup
 	$(BIN)/ruff format --check .

@@ -2,8 +2,8 @@
 [--jobs N]`.
 
 A line per failing seed with the command that replays it, the totals last. Exit code 0 when all checkers held, 1 when one
-failed, 2 for a wrong command line. Under `--mutant` the run ends at the first seed that finds it. `--jobs` runs seeds of
-the membership scope in that many processes (0: one a core); what is printed is the same, in the order of the seeds.
+failed, 2 for a wrong command line. Under `--mutant` the run ends at the first seed that finds it. `--jobs` runs seeds
+in that many processes (0: one a core); what is printed is the same, in the order of the seeds.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from crm.simulator import mutants
 from crm.simulator.cluster import command
 from crm.simulator.cluster import mutants as cluster_mutants
 from crm.simulator.course import Outcome, run
-from crm.simulator.pool import in_processes
+from crm.simulator.pool import in_processes, run_one
 
 HOUR_MS = 3_600_000
 
@@ -95,12 +95,14 @@ def main(arguments: Sequence[str]) -> int:
     end = None
     if options.minutes is not None:
         end, chosen = time.monotonic() + 60 * options.minutes, itertools.count(options.seeds.start)
-    if options.scope == "cluster":
-        return command.main(chosen, options.mutant, options.trace, end)
-    totals = Totals()
     timely = itertools.takewhile(lambda _: end is None or time.monotonic() < end, chosen)
     jobs = options.jobs or os.cpu_count() or 1
-    outcomes = _here(timely, options) if jobs == 1 else in_processes(timely, options.mutant, options.trace, jobs)
+    if options.scope == "cluster":
+        return command.main(timely, options.mutant, options.trace, jobs)
+    totals = Totals()
+    outcomes = (
+        _here(timely, options) if jobs == 1 else in_processes(timely, run_one, options.mutant, options.trace, jobs)
+    )
     last_words: list[str] = []
     for outcome in outcomes:
         totals.add(outcome)

@@ -18,6 +18,7 @@ from crm.controller.messages import Changes
 from crm.controller.status import Attributes, ForgetResource, Update
 from crm.daemon.node import Node
 from crm.simulator.cluster.box import Box
+from crm.simulator.cluster.loop import Process
 from crm.simulator.cluster.moment import Moment
 from crm.simulator.cluster.watch import AttributePromise
 
@@ -46,6 +47,7 @@ class Clients:
         self._rng: random.Random = world.dice.of("clients")
         self._last = 0
         self.calls = 0
+        self._open: dict[int, tuple[Process, str]] = {}
         self.refused = 0
 
     # --- asking
@@ -56,6 +58,8 @@ class Clients:
         if node is None or process is None or not process.alive:
             return False
         self.calls += 1
+        number = self.calls
+        self._open[number] = (process, f"a client of {box.name} since {self._world.now}")
 
         async def call() -> None:
             try:
@@ -63,20 +67,20 @@ class Clients:
             except ApiError as error:
                 self.refused += 1
                 self._world.note(f"{box.name}   client: {error.code}: {error.message}")
+            del self._open[number]
 
         self._world.loop.start(process, call)
         return True
+
+    def waiting(self) -> list[str]:
+        """Who has had no answer, of a crm that lives."""
+        return [text for process, text in self._open.values() if process.alive]
 
     def anything(self) -> None:
         """Some client does something."""
         box = self._rng.choice(list(self._world.boxes.values()))
         names, weights = zip(*DOINGS, strict=True)
         getattr(self, self._rng.choices(names, weights)[0])(box)
-
-    def _certain(self, node: Node) -> bool:
-        """Whether what is acknowledged now must survive whatever comes."""
-        view = node.controller.view
-        return view is not None and view.quorate and 2 * len(view.group) > len(self._world.boxes)
 
     def _next(self) -> int:
         self._last += 1
@@ -121,7 +125,7 @@ class Clients:
             word = node.controller.attributes.wish(str(target.node_id), target.name, name, "1")
             await node.promised(Changes(reason=f"{name} of {target.name} was set", words=(word,)))
             # What is set for a node whose crm is not there, its crm may know better when it comes.
-            view = node.controller.view
+            view = self._world.watch.answered_in.get(box.node_id)
             there = view is not None and target.node_id in view.group
             if there and life == (target.boots, self._world.life_of(target)):
                 self._world.watch.attributes.append(AttributePromise(target.node_id, life, name, "1"))

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 
 from crm.simulator.cluster.course import Outcome, run
 from crm.simulator.cluster.mutants import installed
+from crm.simulator.pool import in_processes
 
 HOUR_MS = 3_600_000
 
@@ -41,23 +42,25 @@ class Totals:
         ]
 
 
-def main(seeds: Iterable[int], mutant: str | None, trace: bool, end_s: float | None) -> int:
+def run_one(seed: int, mutant: str | None, trace: bool) -> Outcome:
+    with installed(mutant):
+        return run(seed, trace)
+
+
+def main(seeds: Iterable[int], mutant: str | None, trace: bool, jobs: int) -> int:
     """Exit code 0 when all checkers held, 1 when one failed. Under a mutant the run ends at the first seed that finds it."""
     totals = Totals()
-    with installed(mutant):
-        for seed in seeds:
-            if end_s is not None and time.monotonic() >= end_s:
+    here = (run_one(seed, mutant, trace) for seed in seeds)
+    for outcome in here if jobs == 1 else in_processes(seeds, run_one, mutant, trace, jobs):
+        totals.add(outcome)
+        if trace:
+            _say(f"seed {outcome.seed}", f"swarm: {outcome.swarm.describe()}", *outcome.log)
+        if outcome.failure:
+            chosen = f" --mutant {mutant}" if mutant else ""
+            replay = f"python -m crm.simulator --scope cluster --seeds {outcome.seed}{chosen} --trace"
+            _say(f"seed {outcome.seed} FAILED: {outcome.failure}", f"  replay: {replay}")
+            if mutant:
                 break
-            outcome = run(seed, trace)
-            totals.add(outcome)
-            if trace:
-                _say(f"seed {seed}", f"swarm: {outcome.swarm.describe()}", *outcome.log)
-            if outcome.failure:
-                chosen = f" --mutant {mutant}" if mutant else ""
-                replay = f"python -m crm.simulator --scope cluster --seeds {seed}{chosen} --trace"
-                _say(f"seed {seed} FAILED: {outcome.failure}", f"  replay: {replay}")
-                if mutant:
-                    break
     _say(*totals.lines())
     return 1 if totals.failures else 0
 

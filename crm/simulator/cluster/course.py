@@ -279,6 +279,8 @@ class Course:
             if entry.get("op-status") == "-1":
                 raise Violation(f"still pending in the status section: {entry.get('id')} on {entry.get('on_node')}")
         self._audit_promises(first)
+        if self.clients.waiting():
+            raise Violation(f"no answer: {'; '.join(self.clients.waiting()[:3])}")
 
     def _audit_disk(self, box: Box, node: Node) -> None:
         loaded = CibStore(box.state_dir / "cib").load()

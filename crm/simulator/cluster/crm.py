@@ -162,7 +162,8 @@ async def live(world: ClusterWorld, box: Box, life: int) -> None:
 def _account(world: ClusterWorld, box: Box, node: Node, life: int) -> None:
     """Let the checkers see what the executor is given and what it reports."""
     order, reported = node.executing.order, node.executing._reported
-    begin, send, decided, reply = node.executing.begin, node.controller.order, node.on_decided, node.cib._reply
+    begin, send, decided = node.executing.begin, node.controller.order, node.on_decided
+    reply, answer = node.cib._reply, node._on_answer
 
     def ordered(given: Any) -> None:
         action = given.action
@@ -179,6 +180,11 @@ def _account(world: ClusterWorld, box: Box, node: Node, life: int) -> None:
         world.watch.answering(box, node.cib.replica._view, answer)
         reply(answer)
 
+    def answering(ticket: int, problem: str) -> None:
+        if node.controller.view is not None:
+            world.watch.answered_in[box.node_id] = node.controller.view
+        answer(ticket, problem)
+
     async def began() -> None:
         await begin()
         world.watch.begun(box, node.executing.core)
@@ -192,6 +198,7 @@ def _account(world: ClusterWorld, box: Box, node: Node, life: int) -> None:
         with world.watch.decided(number):
             decided(number, graph, error)
 
+    node._on_answer = answering  # type: ignore[method-assign]
     node.cib._reply = replying  # type: ignore[assignment,method-assign]
     node.executing.begin = began  # type: ignore[method-assign]
     node.controller.order = sending  # type: ignore[method-assign]

@@ -27,7 +27,7 @@ from crm.controller.graph import INFINITY
 from crm.controller.messages import Orders
 from crm.executor.core import Executor
 from crm.simulator.cluster.box import PROMOTED, Box
-from messaging.types import ViewId
+from messaging.types import View, ViewId
 
 if TYPE_CHECKING:
     from crm.daemon.node import Node
@@ -80,6 +80,8 @@ class Watch:
         self.counts = Counts()
         self.promises: list[Promise] = []
         self.attributes: list[AttributePromise] = []
+        self.answered_in: dict[int, View] = {}
+        """Node id -> the view in which it told a client last that an attribute is set."""
         self._world = world
         self._fail = fail
         self._owners: dict[str, dict[int, int]] = {}
