@@ -200,7 +200,7 @@ def read(files: Files, selection: Selection, limit: int) -> list[Record]:
                         return found[::-1]
                     continue
                 strays = 0
-                if hint is not None and hint.search(line) is None:
+                if not hint.may_be(line):
                     continue
                 record = _decode(line)
                 if record is None or not selection.takes(record):

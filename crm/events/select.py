@@ -49,6 +49,20 @@ class NoSuchKind(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
+class Hint:
+    """Patterns that a line must all have in it, and one that it must not."""
+
+    within: tuple[re.Pattern[bytes], ...]
+    without: re.Pattern[bytes] | None
+
+    def may_be(self, line: bytes) -> bool:
+        """False: the record is certainly none of those."""
+        if any(pattern.search(line) is None for pattern in self.within):
+            return False
+        return self.without is None or self.without.search(line) is None
+
+
+@dataclass(frozen=True, slots=True)
 class Selection:
     """`causes` empty: all. `until_ms` 0: no end. `kinds`: names of records; empty: all. `about`: a resource or a node; empty: all."""
 
@@ -70,14 +84,20 @@ class Selection:
             return False
         return not self.about or is_about(record, self.about)
 
-    def hint(self) -> re.Pattern[bytes] | None:
-        """What the bytes of a line must have in them to be worth reading; None: anything."""
+    def hint(self) -> Hint:
+        """What to look for in the bytes of a line before it is read: a log is long, and most of it is something else."""
+        within = []
         if self.causes:
-            return re.compile("|".join(re.escape(json.dumps(cause)) for cause in sorted(self.causes)).encode())
+            within.append("|".join(re.escape(json.dumps(cause)) for cause in sorted(self.causes)))
+        if self.kinds:
+            within.append(_event(self.kinds))
         if self.about:
             # As it is within a text: a name may be part of a sentence.
-            return re.compile(re.escape(json.dumps(self.about, ensure_ascii=False)[1:-1]).encode())
-        return None
+            within.append(re.escape(json.dumps(self.about, ensure_ascii=False)[1:-1]))
+        without = "" if self.details else _event(words.DETAILS)
+        return Hint(
+            tuple(re.compile(each.encode()) for each in within), re.compile(without.encode()) if without else None
+        )
 
     def by_cause(self, causes: Iterable[str]) -> Selection:
         """Everything of these causes, to follow them: what is shown of it is selected afterwards."""
@@ -133,6 +153,11 @@ def is_about(record: Mapping[str, Any], name: str) -> bool:
     # Actions of a graph have their key here: web_start_0.
     keys = record.get("actions") if isinstance(record.get("actions"), list) else [record.get("operation")]
     return any(isinstance(key, str) and key.count("_") > 1 and _same(key.rsplit("_", 2)[0], name) for key in keys or ())
+
+
+def _event(names: Iterable[str]) -> str:
+    """The name of a record as it is in its line. A quote within a text is escaped, so nothing else looks like it."""
+    return '"event": ?"(?:' + "|".join(sorted(names)) + ')"'
 
 
 def _same(value: object, name: str) -> bool:
