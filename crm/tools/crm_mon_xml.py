@@ -293,7 +293,6 @@ def _failures(root: etree._Element, state: ClusterState) -> None:
     section = etree.SubElement(root, "failures")
     for failed in state.failed_ops:
         entry = failed.entry
-        changed = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(max(entry.last_rc_change, 0)))
         etree.SubElement(
             section,
             "failure",
@@ -305,13 +304,21 @@ def _failures(root: etree._Element, state: ClusterState) -> None:
                 "exitcode": str(entry.rc),
                 "call": str(entry.call_id),
                 "status": _STATUS_TEXTS.get(entry.status, str(entry.status)),
-                "last-rc-change": f"{changed}Z",
+                "last-rc-change": _with_zone(max(entry.last_rc_change, 0)),
                 "queued": entry.xml.get("queue-time", "0"),
                 "exec": entry.xml.get("exec-time", "0"),
                 "interval": str(entry.interval_ms),
                 "task": entry.operation,
             },
         )
+
+
+def _with_zone(epoch_s: int) -> str:
+    """As people's clocks here show it, and how far these are from UTC."""
+    local = time.localtime(epoch_s)
+    minutes = local.tm_gmtoff // 60
+    offset = f" {'-' if minutes < 0 else '+'}{abs(minutes) // 60:02}:{abs(minutes) % 60:02}" if minutes else "Z"
+    return time.strftime("%Y-%m-%d %H:%M:%S", local) + offset
 
 
 def _bans(root: etree._Element, state: ClusterState) -> None:

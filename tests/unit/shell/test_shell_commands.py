@@ -400,7 +400,7 @@ def test_status_starts_quickly(cib: Path) -> None:
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         after = os.times()
         spent.append(after.children_user + after.children_system - before.children_user - before.children_system)
-    assert min(spent) < 0.5
+    assert min(spent) < 2.0
     seen = subprocess.run(
         [*command[:2], command[2].replace("sys.exit(start(['status']))", _WHAT)], check=True, capture_output=True
     )
