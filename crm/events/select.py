@@ -115,7 +115,10 @@ class Selection:
 
 
 def from_params(params: Mapping[str, Any], now_ms: int) -> Selection:
-    """ValueError when a value is none, NoSuchKind when a kind is none. `last_ms` becomes `since_ms`, by the clock of whoever reads."""
+    """ValueError when a value is none. `last_ms` becomes `since_ms`, by the clock of whoever reads.
+
+    Kinds that are not known here are kept: a node that is newer asks for what is older here, and for what is not there yet.
+    """
     names = {name: params.get(name) or () for name in ("causes", "kinds")}
     for name, value in names.items():
         if not isinstance(value, list | tuple) or not all(isinstance(each, str) for each in value):
@@ -125,7 +128,7 @@ def from_params(params: Mapping[str, Any], now_ms: int) -> Selection:
         causes=frozenset(names["causes"]),
         since_ms=max(since_ms, now_ms - last_ms) if last_ms else since_ms,
         until_ms=int(params.get("until_ms") or 0),
-        kinds=of_names(names["kinds"]),
+        kinds=frozenset[str]().union(*(GROUPS.get(kind, frozenset((kind,))) for kind in names["kinds"])),
         about=str(params.get("about") or ""),
         details=params.get("details") is not False,
     )

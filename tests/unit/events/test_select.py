@@ -98,6 +98,10 @@ def test_the_last_minute_is_counted_from_the_clock_of_whoever_reads() -> None:
     assert select.from_params({"last_ms": 60_000, "since_ms": 50_000}, 100_000).since_ms == 50_000
 
 
+def test_a_node_that_is_newer_may_ask_for_records_that_are_not_known_here() -> None:
+    assert taken(kinds=["fenced", "of_tomorrow"]) == {"fenced"}
+
+
 def test_a_selection_travels_as_it_is() -> None:
     one = Selection(frozenset("ab"), 1, 2, GROUPS["fencing"], "web", False)
     assert select.from_params(one.to_params(), 0) == one
