@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from unittest import mock
@@ -14,6 +16,7 @@ from harness import Cluster, TestNode, wait_for
 
 from crm import config
 from crm.shell.main import start
+from crm.tools import exits
 
 pytestmark = pytest.mark.integration
 
@@ -176,6 +179,12 @@ def test_a_node_that_died_is_removed_once_it_is_known_to_be_off(tmp_path: Path) 
         )
         with pytest.raises(AssertionError, match="n3 was lost and is not known to be off"):
             crm(cluster, "n1", "--force", "cluster", "remove", "n3")
+        with pytest.raises(AssertionError, match="n3 is lost and not known to be off"):
+            crm(cluster, "n1", "--force", "node", "delete", "n3")
+        environment = {**os.environ, "VIGIL_RUN_DIR": str(cluster.nodes["n1"].run_dir)}
+        remove = [sys.executable, "-m", "crm.tools.crm_node", "--force", "--remove", "n3"]
+        assert subprocess.run(remove, env=environment, check=False).returncode == exits.UNSAFE
+        assert cluster.cib("n1", "//node_state[@uname='n3']").get("expected") == "member", "nothing was forgotten"
         crm(cluster, "n1", "--force", "node", "clearstate", "n3")
         wait_for(lambda: cluster.cib("n1", "//node_state[@uname='n3']").get("expected") == "down", "n3 to be known off")
         crm(cluster, "n1", "--force", "cluster", "remove", "n3")
