@@ -22,6 +22,8 @@ NO_VIEW = ViewId(0, 0)
 MAX_NAME_BYTES = 255
 MAX_REASON_BYTES = 1024
 DATAGRAMS_KEPT = 64
+MAX_NUMBER = (1 << 62) - 1
+"""Of a sequence or an incarnation: one that is larger is no honest one, and what follows from it would not fit any more."""
 
 
 class RowFlag:
@@ -252,6 +254,8 @@ class _Reader:
         except struct.error:
             raise Malformed(f"kind {self._data[0]} is cut short") from None
         self._at += form.size
+        if max(values) > MAX_NUMBER:
+            raise Malformed(f"kind {self._data[0]} has a number that is too large")
         return values
 
     def u8(self) -> int:
