@@ -33,7 +33,7 @@ GROUPS: Final[Mapping[str, frozenset[str]]] = {
     "resource": frozenset(("action", "action_result", "action_lost")),
     "attribute": frozenset(("attributes", "change")),
     "configuration": frozenset(("cib_changed", "cib_taken", "cib_missing")),
-    "transition": frozenset(
+    "decision": frozenset(
         ("decide", "decision_failed", "transition", "transition_end", "transition_left", "transition_stuck")
     ),
     "observer": frozenset(("alert_failed", "alerts_dropped", "events_dropped")),

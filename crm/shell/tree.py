@@ -29,6 +29,7 @@ LEVELS: Final[dict[str, str]] = {
     "cluster": "crm.shell.commands.cluster",
     "why": "crm.shell.commands.why",
     "events": "crm.shell.commands.events",
+    "history": "crm.shell.commands.history",
     "ra": "crm.shell.commands.ra",
     "cib": "crm.shell.commands.cib",
     "options": "crm.shell.commands.options",

@@ -9,6 +9,7 @@ import re
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -60,34 +61,69 @@ def events(
 ) -> None:
     """See what happened, on all nodes, in order. Each line ends with the id of its cause; --cause ID tells its whole story."""
     shell = shell_of(context)
-    now_s = time.time()
-    try:
-        kinds = sorted(select.of_names(kind or ()))
-    except select.NoSuchKind as wrong:
-        raise ShellError(str(wrong)) from None
-    limit = limit or (SEARCH_LIMIT if cause or since or until or follow_on else DEFAULT_LIMIT)
-    params: dict[str, Any] = {
-        "cause": cause or None,
-        "since_ms": moment_ms(since, now_s) if since else 0,
-        "until_ms": moment_ms(until, now_s) if until else 0,
-        "kinds": kinds,
-        "about": about,
-        # Whoever names a kind wants to see it.
-        "details": everything or as_json or bool(kind),
-        "limit": limit,
-        "nodes": node or None,
-    }
+    asked = Asked(
+        cause=cause,
+        since=since,
+        until=until,
+        about=about,
+        kinds=tuple(kind or ()),
+        nodes=tuple(node or ()),
+        limit=limit,
+        everything=everything or as_json,
+    )
     if follow_on and until:
         raise ShellError("--follow goes on without an end; leave out --until")
     if file and follow_on:
         raise ShellError("a file does not grow by itself; --follow needs a running cluster")
-    answer = from_files(file, params) if file else shell.session.call("events.query", **params)
+    show(shell, asked, files=tuple(file or ()), as_json=as_json, follow_on=follow_on)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Which records somebody wants to see, as he says it. `limit` 0: so many as fit the question."""
+
+    cause: str = ""
+    since: str = ""
+    until: str = ""
+    about: str = ""
+    kinds: tuple[str, ...] = ()
+    nodes: tuple[str, ...] = ()
+    limit: int = 0
+    everything: bool = False
+
+    def params(self, *, follow_on: bool = False) -> dict[str, Any]:
+        """For `events.query`. ShellError when a time or a kind is none."""
+        now_s = time.time()
+        try:
+            kinds = sorted(select.of_names(self.kinds))
+        except select.NoSuchKind as wrong:
+            raise ShellError(str(wrong)) from None
+        many = self.cause or self.since or self.until or follow_on
+        return {
+            "cause": self.cause or None,
+            "since_ms": moment_ms(self.since, now_s) if self.since else 0,
+            "until_ms": moment_ms(self.until, now_s) if self.until else 0,
+            "kinds": kinds,
+            "about": self.about,
+            # Whoever names a kind wants to see it.
+            "details": self.everything or bool(self.kinds),
+            "limit": self.limit or (SEARCH_LIMIT if many else DEFAULT_LIMIT),
+            "nodes": list(self.nodes) or None,
+        }
+
+
+def show(
+    shell: Shell, asked: Asked, *, files: tuple[str, ...] = (), as_json: bool = False, follow_on: bool = False
+) -> None:
+    """Print them; with `follow_on`, and what comes. ShellError when there are none."""
+    params = asked.params(follow_on=follow_on)
+    answer = from_files(list(files), params) if files else shell.session.call("events.query", **params)
     _tell_missing(shell, answer)
     if not answer["events"] and not follow_on:
-        if cause and not (about or kind):
-            raise ShellError(f"nothing is known of {cause!r} (crm events shows the ids)")
-        raise ShellError("nothing of that kind happened" if about or kind else "nothing happened")
-    printer = _Printer(as_json, cause)
+        if asked.cause and not (asked.about or asked.kinds):
+            raise ShellError(f"nothing is known of {asked.cause!r} (crm events shows the ids)")
+        raise ShellError("nothing of that kind happened" if asked.about or asked.kinds else "nothing happened")
+    printer = _Printer(as_json, asked.cause)
     printer.show(answer["events"])
     if follow_on:
         for fresh in _more(shell, params, answer["events"]):
