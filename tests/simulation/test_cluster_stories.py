@@ -20,8 +20,6 @@ SEEDS = range(1, 6)
 STORIES = 4
 MOST_SEEDS = 41
 CAUSED = ("decide", "transition", "transition_end", "action", "action_result", "fence_requested", "fenced", "change")
-# The simulator gives its processes up in the middle of what they do.
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 ALERTS = """<cib><configuration><crm_config/><nodes/><resources/><constraints/><alerts>
 <alert id="a" path="x"><select><select_nodes/><select_fencing/><select_resources/><select_attributes/></select></alert>
 </alerts></configuration></cib>"""

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import inspect
 from collections import deque
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
@@ -24,6 +25,9 @@ from crm.simulator.clock import Clock, Violation
 _EXACT = 1e-6
 MAX_CALLS: Final = 20_000
 """Callbacks at one virtual moment; beyond it somebody wakes himself again and again."""
+
+MAX_ENDINGS: Final = 20
+"""Places at which a coroutine may wait while it is being ended."""
 
 
 @dataclass(slots=True, eq=False)
@@ -156,8 +160,17 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         for process in processes:
             for task in list(process.tasks):
                 task._log_destroy_pending = False  # type: ignore[attr-defined]
-                coro = task.get_coro()
-                if coro is not None:
-                    # Whatever a killed process would have wanted to do at its end, it does not matter any more.
-                    with contextlib.suppress(Exception, GeneratorExit):
-                        coro.close()
+                _take_apart(task.get_coro())
+
+
+def _take_apart(coro: Any) -> None:
+    """Whatever a killed process would have wanted to do at its end, it does not matter any more.
+
+    Who waits for something while he is ended is ended there again, and again: what is left half ended would go on when memory is cleaned up,
+    without a loop, and its tasks would never be begun.
+    """
+    for _ in range(MAX_ENDINGS):
+        if coro is None or inspect.getcoroutinestate(coro) == inspect.CORO_CLOSED:
+            return
+        with contextlib.suppress(Exception, GeneratorExit):
+            coro.close()
