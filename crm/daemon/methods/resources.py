@@ -37,6 +37,8 @@ class ResourceMethods(NodeMethods):
         await self.synchronised()
         wanted = None if resource is None else self._leaves(resource, alone=call.boolean("alone"))
         document, visitor = self.node.cib.document, self.visitor(call)
+        if node_name is not None and not _is_node(document, node_name):
+            raise ApiError(errors.NOT_FOUND, f"Node '{node_name}' not found")
         updates: list[Update] = []
         cleared: list[list[str]] = []
         for state in xml.elements(xml.section(document, xml.STATUS), "node_state"):
@@ -112,6 +114,13 @@ class ResourceMethods(NodeMethods):
                     top = parent
                 found |= {primitive.get("id", "") for primitive in top.iter("primitive")}
         return found or {_base(resource)}
+
+
+def _is_node(document: etree._Element, name: str) -> bool:
+    """By name or id, in the configuration or in the status section."""
+    known = [*xml.elements(xml.section(document, "nodes"), "node")]
+    known += xml.elements(xml.section(document, xml.STATUS), "node_state")
+    return any(name in (each.get("uname"), each.get("id")) for each in known)
 
 
 def _pairs(state: etree._Element, names: dict[str, str | None]) -> list[etree._Element]:

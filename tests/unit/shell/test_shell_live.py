@@ -264,3 +264,11 @@ def test_known_operations_of_a_resource_are_printed(fenceless: Node) -> None:
     assert any(": d1_monitor_10000 (node=solo, " in line and line.endswith(": complete") for line in lines)
     assert "there is no node 'nx'" in fenceless.crm("resource", "operations", "d1", "nx")[2]
     assert "there is no resource 'dx'" in fenceless.crm("resource", "operations", "dx")[2]
+
+
+@pytest.mark.parametrize("command", ["-C", "-R"])
+def test_clearing_histories_on_a_node_that_does_not_exist_is_an_error(fenceless: Node, command: str) -> None:
+    tool = [str(Path(sys.executable).parent / "crm_resource"), command, "-r", "d1", "-N", "nx"]
+    done = subprocess.run(tool, env=fenceless.environment, capture_output=True, text=True, timeout=LIMIT_S, check=False)
+    assert (done.returncode, done.stdout) == (105, "")
+    assert "Node 'nx' not found" in done.stderr
