@@ -186,9 +186,23 @@ def check(context: typer.Context, config: ConfigPath = CONFIG) -> None:
             problems.extend(str(error).splitlines())
         problems.extend(_without_fencing(loaded))
         problems.extend(_at_the_arbiter(loaded))
+        problems.extend(_of_alerts(loaded))
     if problems:
         raise ShellError(f"{len(problems)} problem{'' if len(problems) == 1 else 's'}", tuple(problems))
     shell_of(context).say(f"{config}: good")
+
+
+def _of_alerts(config: Config) -> list[str]:
+    """A user that was chosen for alert agents must be there; hacluster may be missing."""
+    import pwd
+
+    user = config.alerts.user
+    try:
+        if user not in ("", type(config.alerts)().user):
+            pwd.getpwnam(user)
+    except KeyError:
+        return [f"alerts.user: there is no user {user!r} on this node; alert agents would fail"]
+    return []
 
 
 def _at_the_arbiter(config: Config) -> list[str]:

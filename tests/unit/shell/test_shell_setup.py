@@ -202,6 +202,18 @@ def test_check_says_all_that_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "others could read the keys" in capsys.readouterr().err
 
 
+def test_check_finds_that_the_user_of_alert_agents_does_not_exist(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert init(tmp_path) == 0
+    path = tmp_path / "vigil.toml"
+    written = path.read_text()
+    for user, code in (("hacluster", 0), ("", 0), ("root", 0), ("nosuchuser", 1)):
+        path.write_text(written.replace('user = "hacluster"', f'user = "{user}"'))
+        assert start(["cluster", "check", "--config", str(path)]) == code
+    assert "there is no user 'nosuchuser' on this node" in capsys.readouterr().err
+
+
 def test_a_quorum_disk_is_made_for_the_cluster_of_the_configuration(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
