@@ -111,6 +111,15 @@ def test_what_the_end_of_maintenance_leads_to_is_shown_before(cluster: Cluster) 
     assert cluster.running("web") == []
     crm(cluster, "n1", "--wait resource start web")
     assert "is not in maintenance" in run(cluster, "n1", "crm maintenance off").stderr
+    node = where(cluster, "web")
+    crm(cluster, "n1", f"node maintenance {node} reboot")
+    crm(cluster, "n1", "--wait resource stop web")
+    assert cluster.running("web") == [node]
+    assert "* Stop       web" in crm(cluster, "n1", f"maintenance off {node} --preview")
+    assert "* Stop       web" in crm(cluster, "n1", f"maintenance off {node}")
+    wait_for(lambda: cluster.running("web") == [], "web to be stopped when the maintenance of its node has ended")
+    assert "is not in maintenance" in run(cluster, "n1", f"crm maintenance off {node}").stderr
+    crm(cluster, "n1", "--wait resource start web")
     assert "nothing was done" in run(cluster, "n1", "crm --preview --force node fence n2").stderr
     assert cluster.fenced() == []
 

@@ -73,11 +73,17 @@ def test_nodes_know_themselves_and_each_other(cluster: Cluster) -> None:
 
 def test_a_transient_attribute_set_on_one_node_is_seen_on_the_other(cluster: Cluster) -> None:
     say(cluster, "n1", "attrd_updater -n speed -U 100")
-    wait_says(cluster, "n2", "attrd_updater -n speed -N n1 -Q", 'name="speed" host="n1" value="100"\n')
+    told = say(cluster, "n2", "attrd_updater -n speed -N n1 -Q")
+    assert told == 'name="speed" host="n1" value="100"\n', "every member has it when the command ends"
     assert say(cluster, "n1", "crm_attribute -l reboot -n speed -Gq") == "100\n", "this node is meant"
     assert run(cluster, "n2", "crm_attribute -l reboot -n speed -G").returncode == 105
     say(cluster, "n2", "crm_attribute -N n1 -l reboot -n speed -v value+=5")
-    wait_says(cluster, "n1", "crm_attribute -N n1 -l reboot -n speed -Gq", "105\n")
+    assert say(cluster, "n1", "crm_attribute -N n1 -l reboot -n speed -Gq") == "105\n"
+    for number in range(50):
+        cluster.call("n1", "attribute.update", node="n2", name="speed", value=str(number))
+        found = cluster.call("n2", "attribute.query", node="n2", name="speed")
+        assert found["values"] == {"n2": {"speed": str(number)}}
+    say(cluster, "n2", "attrd_updater -n speed -D")
     say(cluster, "n1", "attrd_updater -n speed -D")
     assert run(cluster, "n1", "attrd_updater -n speed -Q").returncode == 105
 
