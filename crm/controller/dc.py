@@ -208,10 +208,7 @@ class Coordinator:
         features = common_features(self.facts.values())
         if self.view.quorate and xml.feature_key(features) > xml.feature_key(document.get(xml.FEATURES, "")):
             effects.append(UseFeatures(features))
-        strangers = membership.unknown_to_configuration(document, self.view)
-        if strangers:
-            effects.append(AddNodes(strangers))
-        return effects
+        return effects + self._add_strangers()
 
     def _leave_time_to_stop(self, now_ms: int) -> list[Effect]:
         """Without fencing, who was lost may be cut off and alive; nothing is decided until it has had the time to notice, and to stop what it runs."""
@@ -294,7 +291,12 @@ class Coordinator:
     def on_configuration_changed(self, reason: str, now_ms: int, cause: str = "") -> list[Effect]:
         self.memory.fencing_failures.clear()
         self.need(reason, (cause,))
-        return self.pump(now_ms)
+        return self._add_strangers() + self.pump(now_ms)
+
+    def _add_strangers(self) -> list[Effect]:
+        """Members that the configuration does not know: they are new, or it was erased or replaced."""
+        strangers = membership.unknown_to_configuration(self.cib.document, self.view)
+        return [AddNodes(strangers)] if strangers else []
 
     def on_decision(self, number: int, graph: Graph | str, epoch_ms: int, now_ms: int) -> list[Effect]:
         """The policy engine answered: a graph, or why it could not."""

@@ -6,11 +6,13 @@ import os
 import shlex
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from crm.api import shadows
+from crm.api import errors, shadows
 from crm.api.client import Client
+from crm.api.errors import ApiError
 from crm.cib import difference, patchset, xml
 from crm.tools import exits
 from crm.tools.cibfile import FileClient
@@ -61,7 +63,7 @@ def work(given: Given) -> int:
     if command in ("create", "create-empty"):
         if path.exists() and not given.has("force"):
             raise Failure(f"A shadow copy '{name}' already exists; to overwrite it, use --force", exits.CANTCREAT)
-        _write(path, xml.to_text(xml.empty()) if command == "create-empty" else _live())
+        _begin(name, xml.to_text(xml.empty()) if command == "create-empty" else _live(), command != "create-empty")
         return _enter(name, given)
     if not path.is_file():
         raise Failure(f"There is no shadow copy '{name}' ({path})", exits.NOSUCH)
@@ -72,15 +74,42 @@ def work(given: Given) -> int:
         return _enter(name, given)
     if command == "delete":
         path.unlink()
+        _base(name).unlink(missing_ok=True)
     elif command == "reset":
-        _write(path, _live())
+        _begin(name, _live(), True)
     else:
-        configuration = xml.section(_read(path), xml.CONFIGURATION)
-        if configuration is None:
-            raise Failure(f"{path} has no <configuration>", exits.DATAERR)
-        text = xml.to_text(configuration, pretty=False)
-        Client().call("cib.apply", operation="replace", scope=xml.CONFIGURATION, xml=text, client=NAME)
+        _commit(name)
     return exits.OK
+
+
+def _begin(name: str, text: str, of_live: bool) -> None:
+    _write(_path(name), text)
+    if of_live:
+        _write(_base(name), text)
+    else:
+        _base(name).unlink(missing_ok=True)
+
+
+def _commit(name: str) -> None:
+    """What was changed since the shadow was made of the live configuration. One that was begun empty replaces it as a whole."""
+    path, base = _path(name), _base(name)
+    shadow = _read(path)
+    configuration = xml.section(shadow, xml.CONFIGURATION)
+    if configuration is None:
+        raise Failure(f"{path} has no <configuration>", exits.DATAERR)
+    if not base.is_file():
+        text = xml.to_text(configuration, pretty=False)
+        _ask("cib.apply", operation="replace", scope=xml.CONFIGURATION, xml=text, client=NAME)
+        return
+    if steps := difference.steps(_read(base), shadow):
+        try:
+            _ask("cib.apply", operation="transaction", steps=steps, client=NAME)
+        except ApiError as error:
+            if error.code not in (errors.NOT_FOUND, errors.EXISTS, errors.INVALID):
+                raise
+            text = "what was changed in the shadow does not fit the configuration any more, which others have changed meanwhile"
+            raise ApiError(error.code, f"{text}: {error.message}", error.items) from None
+        _write(base, xml.to_text(shadow))
 
 
 def _query(command: str) -> int:
@@ -117,8 +146,18 @@ def _path(name: str) -> Path:
         usage(str(error))
 
 
+def _base(name: str) -> Path:
+    return Path(shadows.base_of(name))
+
+
 def _live() -> str:
-    return str(Client().call("cib.query")["xml"])
+    return str(_ask("cib.query")["xml"])
+
+
+def _ask(method: str, **parameters: Any) -> Any:
+    """The live cluster, whatever shadow is in use."""
+    with closing(Client()) as client:
+        return client.call(method, **parameters)
 
 
 def _read(path: Path) -> _Element:

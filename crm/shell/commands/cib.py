@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
+from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
@@ -39,12 +40,25 @@ def new(
     path = shadow_path(name)
     if path.exists() and not (force or shell.force):
         raise ShellError(f"there is a shadow {name!r} already (--force overwrites it)")
-    _write(name, xml.empty() if empty else shell.session.query_cib())
+    if empty:
+        _write(path, xml.empty())
+        _base(name).unlink(missing_ok=True)
+    else:
+        _begin(name, shell.session.query_cib())
     _use(shell, name)
 
 
-def _write(name: str, cib: etree._Element) -> None:
-    path = shadow_path(name)
+def _begin(name: str, cib: etree._Element) -> None:
+    _write(shadow_path(name), cib)
+    _write(_base(name), cib)
+
+
+def _base(name: str) -> Path:
+    """What the shadow was made of; there is none when it was begun empty."""
+    return Path(shadows.base_of(name))
+
+
+def _write(path: Path, cib: etree._Element) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         path.touch(mode=0o600)
@@ -59,7 +73,7 @@ def reset(context: typer.Context, name: Name) -> None:
     shell = shell_of(context)
     shadow_session(name)
     with closing(LiveSession(shell.run_dir)) as live:
-        _write(name, live.query_cib())
+        _begin(name, live.query_cib())
     shell.say(f"the shadow {name} is what is live")
 
 
@@ -99,6 +113,7 @@ def delete(context: typer.Context, name: Name) -> None:
     if isinstance(shell.session, FileSession) and shell.session.path == path:
         raise ShellError(f"the shadow {name} is in use; 'cib use live' first")
     path.unlink()
+    _base(name).unlink(missing_ok=True)
     shell.say(f"removed the shadow {name}")
 
 
@@ -213,22 +228,35 @@ def _rolled_back(current: etree._Element, earlier: etree._Element) -> etree._Ele
 def commit(
     context: typer.Context,
     name: Annotated[str | None, typer.Argument(help="A shadow; the one in use, unless named.")] = None,
+    force: Annotated[
+        bool, typer.Option("--force", "-F", help="Also over objects that were changed in the cluster meanwhile.")
+    ] = False,
 ) -> None:
-    """Replace the live configuration by a shadow's."""
+    """Make what was changed in a shadow live; what others have changed meanwhile stays."""
     shell = shell_of(context)
     if name is None:
         if not isinstance(shell.session, FileSession):
             raise ShellError("no shadow is in use; expected cib commit NAME")
         name = shell.session.name
     shadow = shadow_session(name).query_cib()
-
-    def action(configuration: Configuration) -> None:
-        configuration.replace_with(shadow)
-        if shell.preview:
-            shell.show_preview(configuration.root)
-
     with closing(LiveSession(shell.run_dir)) as live:
-        committing.transact(live, action)
+        current = live.query_cib()
+        configuration = Configuration(FileSession(_base(name)).query_cib() if _base(name).is_file() else current)
+        configuration.replace_with(shadow)
+        try:
+            if xml.configuration_digest(configuration.base) != xml.configuration_digest(current):
+                configuration = committing.rebase(configuration, current, force=force or shell.force)
+            if shell.preview:
+                shell.show_preview(configuration.root)
+            committing.commit(live, configuration, force=force or shell.force)
+        except committing.ConflictError as conflict:
+            raise ShellError(
+                f"the cluster's configuration was changed since the shadow was made, the same objects as in it; crm cib commit --force {name} "
+                f"overwrites them, crm cib reset {name} begins anew",
+                conflict.items,
+            ) from None
+        if _base(name).is_file():
+            _write(_base(name), shadow)
     shell.say(f"the configuration of the shadow {name} is live")
     shell.settle()
 

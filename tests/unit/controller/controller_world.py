@@ -100,6 +100,7 @@ class Node:
     synced: bool = False
     answers: dict[int, str] = field(default_factory=dict)
     refused: str = ""
+    strangers: list[tuple[tuple[str, str], ...]] = field(default_factory=list)
     wishes: list[str] = field(default_factory=list)
     """Feature sets that it wanted the cluster to use, as the DC."""
 
@@ -309,8 +310,8 @@ class World:
                     node.refused = reason
                 case UseFeatures(feature_set):
                     node.wishes.append(feature_set)
-                case AddNodes():
-                    pass
+                case AddNodes(nodes):
+                    node.strangers.append(nodes)
 
 
 # --- graphs -----------------------------------------------------------------------------------------------------------

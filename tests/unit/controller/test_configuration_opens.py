@@ -5,9 +5,10 @@ An agent that promotes a database writes which copy is the latest, and waits for
 
 from __future__ import annotations
 
-from controller_world import World, graph, rsc_op
+from controller_world import NOTHING, World, graph, rsc_op
 from lxml import etree
 
+from crm.cib import xml
 from crm.controller.types import Settings
 
 
@@ -28,3 +29,22 @@ def test_without_fencing_the_configuration_opens_while_the_agents_of_the_recover
     world.answer(world.nodes[1])
     assert [order.action.key for order in world.nodes[1].orders] == ["web_start_0"]
     assert world.nodes[1].synced
+
+
+def test_members_that_an_erased_configuration_does_not_know_are_entered_again() -> None:
+    world = World(lambda document: NOTHING)
+    for number in (1, 2):
+        world.add(number)
+    world.install(1, 2)
+    dc = world.dc()
+    assert dc.strangers == [(("1", "n1"), ("2", "n2"))], "a new cluster"
+    for node in world.nodes.values():  # as the daemon would, and as `cibadmin --erase` leaves it
+        nodes = xml.ensure_section(node.replica.document, "nodes")
+        for number in (1, 2):
+            etree.SubElement(nodes, "node", {"id": str(number), "uname": f"n{number}"})
+    world.perform(dc, dc.controller.on_configuration_changed("a change", world.now_ms))
+    assert len(dc.strangers) == 1, "everybody is known"
+    for node in world.nodes.values():
+        xml.ensure_section(node.replica.document, "nodes").clear()
+    world.perform(dc, dc.controller.on_configuration_changed("erased", world.now_ms))
+    assert dc.strangers[1:] == [(("1", "n1"), ("2", "n2"))]
