@@ -12,10 +12,13 @@ from dataclasses import dataclass
 from lxml.etree import SubElement, _Element
 
 from crm.policy.graph import FEATURE_SET
-from crm.policy.values import parse_integer, to_integer
+from crm.policy.values import parse_integer, to_integer, truthy
 
+_NOT_RUNNING = 7
 NO_UUID = "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx"
-_SPEC = re.compile(r"(?P<rsc>.+)_(?P<task>[^_]+(?:_(?:to|from))?)_(?P<interval>[0-9]{1,18})@(?P<node>.+)=(?P<rc>[0-9]{1,9})\Z")
+_SPEC = re.compile(
+    r"(?P<rsc>.+)_(?P<task>[^_]+(?:_(?:to|from))?)_(?P<interval>[0-9]{1,18})@(?P<node>.+)=(?P<rc>[0-9]{1,9})\Z"
+)
 
 
 class InjectionError(ValueError):
@@ -123,67 +126,88 @@ def ticket(cib: _Element, name: str, attribute: str, value: str) -> str:
 
 
 def operation(cib: _Element, text: str, spec: OperationSpec, now: int) -> list[str]:
-    """A result for the cluster to react to: an entry of the resource's history, and a fail count if it is a failure."""
+    """A result for the cluster to react to: entries of the resource's history, and a fail count if it is a failure.
+
+    As in Pacemaker, 0 is what was expected, and what is found not running by anything but a recurring action is no failure to count.
+    """
     lines = [f"Injecting {text} into the configuration"]
     element = _definition(cib, spec.resource)
     if element is None:
         raise InjectionError(f"Invalid resource name: {spec.resource}")
-    name = str(element.get("id"))
     state = node_state(cib, spec.node)
-    expected = 7 if spec.task == "monitor" and spec.interval_ms == 0 else 0
-    block = child(child(state, "lrm", id=str(state.get("id"))), "lrm_resources")
-    history = next((e for e in block.iterchildren("lrm_resource") if e.get("id") in (spec.resource, name)), None)
-    if history is None:
-        history = SubElement(block, "lrm_resource", id=name)
-        for attribute in ("class", "provider", "type"):
-            value = element.get(attribute)
-            if value is not None:
-                history.set(attribute, value)
-    failed = spec.rc != expected and not (spec.task == "monitor" and spec.interval_ms == 0)
-    if failed:
+    history = _history(state, spec.resource, element)
+    name = str(history.get("id"))
+    if spec.rc and not (spec.rc == _NOT_RUNNING and not spec.interval_ms):
         lines += count_failure(state, spec.resource, spec.task, spec.interval_ms, now)
-    calls = [parse_integer(e.get("call-id")) or 0 for e in history.iterchildren("lrm_rsc_op")]
-    call = max(calls, default=0) + 1
-    key = f"{name}_{spec.task}_{spec.interval_ms}"
-    entry_id = f"{name}_last_failure_0" if failed else key if spec.interval_ms else f"{name}_last_0"
-    for old in list(history.iterchildren("lrm_rsc_op")):
-        if old.get("id") == entry_id:
-            history.remove(old)
+    call = max((parse_integer(e.get("call-id")) or 0 for e in history.iterchildren("lrm_rsc_op")), default=0) + 1
     # In a history written by hand nothing may say where it comes from; entries of different nodes are told apart by time alone.
-    others_name_no_node = len(history) > 0 and all(entry.get("on_node") is None for entry in history)
-    SubElement(
-        history,
-        "lrm_rsc_op",
-        {
-            "id": entry_id,
-            "operation_key": key,
-            "operation": spec.task,
-            "crm-debug-origin": "crm_simulate",
-            "crm_feature_set": FEATURE_SET,
-            "transition-key": f"{call}:-1:{expected}:{NO_UUID}",
-            "transition-magic": f"0:{spec.rc};{call}:-1:{expected}:{NO_UUID}",
-            "exit-reason": "Simulated action result",
-            "on_node": spec.node,
-            "call-id": str(call),
-            "rc-code": str(spec.rc),
-            "op-status": "0",
-            "interval": str(spec.interval_ms),
-            "last-rc-change": str(now),
-            "exec-time": "0",
-            "queue-time": "0",
-        },
-    )
-    if others_name_no_node:
-        del history[-1].attrib["on_node"]
+    nameless = len(history) > 0 and all(entry.get("on_node") is None for entry in history)
+    entries = [f"{name}_last_failure_0"] if spec.rc else []
+    if not spec.interval_ms:
+        entries.append(f"{name}_last_0")
+    elif not spec.rc:
+        entries.append(f"{name}_{spec.task}_{spec.interval_ms}")
+    for entry_id in entries:
+        values = _result(entry_id, name, spec, call, now)
+        if nameless:
+            del values["on_node"]
+        old = next((entry for entry in history.iterchildren("lrm_rsc_op") if entry.get("id") == entry_id), None)
+        if old is None:
+            SubElement(history, "lrm_rsc_op", values)
+        else:
+            old.attrib.update(values)  # what else it says stays: its digests, for one
     return lines
+
+
+def _history(state: _Element, resource: str, definition: _Element) -> _Element:
+    """The history of a resource on a node, by the name that it has there already: its own, or that of an anonymous clone's instances."""
+    name = str(definition.get("id"))
+    block = child(child(state, "lrm", id=str(state.get("id"))), "lrm_resources")
+    for history in block.iterchildren("lrm_resource"):
+        if history.get("id") in (resource, name):
+            return history
+    agent = {key: definition.get(key, "") for key in ("class", "provider", "type") if definition.get(key) is not None}
+    return SubElement(block, "lrm_resource", {"id": name, **agent})
+
+
+def _result(entry_id: str, name: str, spec: OperationSpec, call: int, now: int) -> dict[str, str]:
+    return {
+        "id": entry_id,
+        "operation_key": f"{name}_{spec.task}_{spec.interval_ms}",
+        "operation": spec.task,
+        "crm-debug-origin": "crm_simulate",
+        "crm_feature_set": FEATURE_SET,
+        "transition-key": f"{call}:-1:0:{NO_UUID}",
+        "transition-magic": f"0:{spec.rc};{call}:-1:0:{NO_UUID}",
+        "exit-reason": "Simulated action result" if spec.rc else "",
+        "on_node": spec.node,
+        "call-id": str(call),
+        "rc-code": str(spec.rc),
+        "op-status": "0",
+        "interval": str(spec.interval_ms),
+        "last-rc-change": str(now),
+        "exec-time": "0",
+        "queue-time": "0",
+    }
 
 
 def _definition(cib: _Element, name: str) -> _Element | None:
     base = name.rpartition(":")[0] if name.rpartition(":")[2].isdigit() else name
     for element in cib.iterfind("configuration/resources//primitive"):
+        if element.get("id") == name and _is_unique_instance(element):
+            raise InjectionError(f"Invalid resource name: {name} (which instance? {name}:0, {name}:1, …)")
         if element.get("id") in (name, base):
             return element
     return None
+
+
+def _is_unique_instance(element: _Element) -> bool:
+    """Is it in a clone whose instances are not all the same?"""
+    return any(
+        pair.get("name") == "globally-unique" and truthy(pair.get("value"))
+        for clone in element.iterancestors("clone", "master")
+        for pair in clone.iterfind("meta_attributes/nvpair")
+    )
 
 
 def count_failure(state: _Element, resource: str, task: str, interval_ms: int, now: int) -> list[str]:

@@ -197,7 +197,7 @@ class _Simulation:
         if outcome != rc:
             entry_id = f"{identity}_last_failure_0"
             state = self.status.node_state(node.name, node.id)
-            self.result.lines += count_failure(state, name, task, interval, self.now)
+            self.result.lines += count_failure(state, identity, task, interval, self.now)
         values = {
             "id": entry_id,
             "operation_key": f"{identity}_{task}_{interval}",

@@ -222,3 +222,43 @@ def test_the_command_starts_quickly(cib: Path) -> None:
     )
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.6
+
+
+@pytest.mark.parametrize(
+    ("spec", "entries", "counted"),
+    [
+        ("A_monitor_10000@n1=7", ["A_last_failure_0"], True),
+        ("A_monitor_10000@n1=0", ["A_monitor_10000"], False),
+        ("A_monitor_0@n1=1", ["A_last_failure_0", "A_last_0"], True),
+        ("A_monitor_0@n1=7", ["A_last_failure_0", "A_last_0"], False),
+        ("A_start_0@n1=0", ["A_last_0"], False),
+        ("A_stop_0@n1=1", ["A_last_failure_0", "A_last_0"], True),
+    ],
+)
+def test_an_injected_result_is_recorded_where_pacemaker_records_it(
+    cib: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], spec: str, entries: list[str], counted: bool
+) -> None:
+    _, out, _ = run(capsys, "-x", cib, "-i", spec, "-I", tmp_path / "in.xml")
+    saved = etree.parse(tmp_path / "in.xml")
+    assert [entry.get("id") for entry in saved.iterfind(".//lrm_rsc_op")] == entries
+    assert ("Injecting attribute fail-count-A#" in out) == counted
+
+
+def test_what_an_injected_result_does_not_say_stays_as_it_was(
+    cib: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without its digest, an operation would look as if its definition had changed."""
+    run(capsys, "-x", cib, "-S", "-g", "T1", "-O", tmp_path / "ran.xml")
+    _, out, _ = run(capsys, "-x", tmp_path / "ran.xml", "-i", "A_start_0@n1=0", "-R")
+    assert "Restart" not in out
+
+
+def test_an_instance_of_a_unique_clone_is_named_with_its_number(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "unique.xml"
+    meta = '<meta_attributes id="m"><nvpair id="m1" name="globally-unique" value="true"/></meta_attributes>'
+    path.write_text(CIB.replace('<clone id="C">', f'<clone id="C">{meta}'))
+    status, _, err = run(capsys, "-x", path, "-i", "B_monitor_10000@n1=1", "-R")
+    assert status == 64 and err == "crm_simulate: Invalid resource name: B (which instance? B:0, B:1, …)\n"
+    assert run(capsys, "-x", path, "-i", "B:1_monitor_10000@n1=1", "-R")[0] == 0
