@@ -38,6 +38,8 @@ DESCRIBE_LIMIT_S: Final = 8.0
 """How long the policy worker may take, before an older description is given; Prometheus waits 10 s."""
 REST: Final = 4
 """The worker is not asked again for so many times as long as it took last: whoever scrapes as fast as he can has a fifth of it at most."""
+HOLD_S: Final = 0.25
+"""Whoever asks so soon after another gets the same page: a page costs the daemon some milliseconds, and clients cost nothing."""
 MAX_CONNECTIONS: Final = 16
 MAX_REQUEST_BYTES: Final = 8 * 1024
 CLIENT_LIMIT_S: Final = 10.0
@@ -280,6 +282,7 @@ class Server:
         self._server: asyncio.Server | None = None
         self._again: asyncio.Task[None] | None = None
         self._clients: set[asyncio.Task[None]] = set()
+        self._held: tuple[float, str] = (-HOLD_S, "")
 
     async def start(self) -> None:
         if not await self._listen():
@@ -343,9 +346,16 @@ class Server:
             return _response("405 Method Not Allowed", "only GET\n", "Allow: GET, HEAD\r\n")
         if path not in (b"/metrics", b"/"):
             return _response("404 Not Found", "metrics are at /metrics\n")
-        body = await self._page() if path == b"/metrics" else "Vigil: metrics are at /metrics\n"
+        body = await self._fresh() if path == b"/metrics" else "Vigil: metrics are at /metrics\n"
         kind = exposition.CONTENT_TYPE if path == b"/metrics" else "text/plain; charset=utf-8"
         return _response("200 OK", body, kind=kind, head_only=method == b"HEAD")
+
+    async def _fresh(self) -> str:
+        made, text = self._held
+        if time.monotonic() - made >= HOLD_S:
+            text = await self._page()
+            self._held = (time.monotonic(), text)
+        return text
 
 
 async def _head(reader: asyncio.StreamReader) -> bytes | None:

@@ -85,6 +85,25 @@ def test_each_request_has_one_answer(request_: bytes, status: bytes) -> None:
     serving(course)
 
 
+def test_who_asks_again_and_again_gets_the_same_page_for_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = 0
+
+    async def count() -> str:
+        nonlocal made
+        made += 1
+        return f"# page {made}\n"
+
+    async def course(server: Server) -> None:
+        monkeypatch.setattr(metrics, "HOLD_S", 60.0)
+        answers = {await say(server, b"GET /metrics HTTP/1.1\r\n\r\n") for _ in range(20)}
+        assert made == 1 and len(answers) == 1
+        monkeypatch.setattr(metrics, "HOLD_S", 0.0)
+        await say(server, b"GET /metrics HTTP/1.1\r\n\r\n")
+        assert made == 2
+
+    serving(course, count)
+
+
 def test_a_head_request_has_no_body() -> None:
     async def course(server: Server) -> None:
         answer = await say(server, b"HEAD /metrics HTTP/1.1\r\n\r\n")
