@@ -169,7 +169,10 @@ CLUSTER_PROPERTIES: Final = _table(
     Option("dc-version", TEXT, "", "Version of the DC's software; set by the cluster."),
     Option("dc-deadtime", INTERVAL, "20s", "How long to wait for other nodes at start."),
     Option(
-        "cluster-recheck-interval", INTERVAL, "15min", "After how long without an event everything is evaluated again."
+        "cluster-recheck-interval",
+        INTERVAL,
+        "15min",
+        "After how long without an event everything is evaluated again; 0: never. What is due at a certain time is not waited for so long.",
     ),
     Option("election-timeout", INTERVAL, "2min", "How long an election may take."),
     Option("shutdown-escalation", INTERVAL, "20min", "After how long a shutdown that waits is forced."),
@@ -289,8 +292,15 @@ OPERATION_META: Final = _table(
     Option("enabled", BOOLEAN, "true", "Whether it is run at all."),
     Option("record-pending", BOOLEAN, "true", "Whether it is shown while it is under way."),
     Option("role", _ROLE, "", "Role in which a recurring operation is run."),
-    Option("start-delay", INTERVAL, "0", "How long to wait before it is run (a recurring one: for the first time; the cluster does not wait for that)."),
-    Option("interval-origin", TEXT, "", "Moment from which intervals are counted: a daily check always at the same time."),
+    Option(
+        "start-delay",
+        INTERVAL,
+        "0",
+        "How long to wait before it is run (a recurring one: for the first time; the cluster does not wait for that).",
+    ),
+    Option(
+        "interval-origin", TEXT, "", "Moment from which intervals are counted: a daily check always at the same time."
+    ),
     Option("requires", TEXT, "", "Obsolete: a meta-attribute of the resource now."),
     Option("description", TEXT, "", "Free text."),
     Option("name", TEXT, "", "Name of the action."),

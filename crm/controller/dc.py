@@ -49,6 +49,8 @@ RECHECK_MARGIN_MS: Final = 50
 """After the second that the policy engine names: a clock that is being corrected must have reached it, or the same is decided again."""
 RECHECK_PAUSE_MS: Final = 200
 """Before a decision that only time asks for, when its time has come already."""
+RECHECK_LEAST_MS: Final = 1000
+"""`cluster-recheck-interval` may not be less, or the cluster would do nothing but decide."""
 DECISION_RETRY_MS: Final = 1000
 """Pause after the policy engine itself failed."""
 FENCING_RETRY_MS: Final = 500
@@ -315,10 +317,7 @@ class Coordinator:
             return self.pump(now_ms)
         self._overtaken = 0
         self._epoch_ahead_ms = epoch_ms - now_ms
-        self._recheck_ms = now_ms + properties.recheck_interval_ms(self.cib.document)
-        if graph.recheck_by is not None:
-            at_ms = graph.recheck_by * 1000 - self._epoch_ahead_ms + RECHECK_MARGIN_MS
-            self._recheck_ms = min(self._recheck_ms, max(now_ms + RECHECK_PAUSE_MS, at_ms))
+        self._recheck_ms = self._next_recheck_ms(graph.recheck_by, now_ms)
         limits = Limits(graph.batch_limit, graph.migration_limit)
         absent = frozenset(status.node_name(self.cib.document, str(node)) for node in self._patience)
         self.transition = Transition(graph, number, self.memory.uuid, limits, causes, absent, self._node_limits())
@@ -331,6 +330,15 @@ class Coordinator:
             if self.transition is not None:
                 self.transition.abort(INFINITY, self._need)
         return effects + self.pump(now_ms)
+
+    def _next_recheck_ms(self, recheck_by: int | None, now_ms: int) -> int | None:
+        """When time alone asks for a decision: at the second that the policy engine named, and at the latest after the interval (0: there is none)."""
+        interval_ms = properties.recheck_interval_ms(self.cib.document)
+        times = [now_ms + max(interval_ms, RECHECK_LEAST_MS)] if interval_ms else []
+        if recheck_by is not None:
+            at_ms = recheck_by * 1000 - self._epoch_ahead_ms + RECHECK_MARGIN_MS
+            times.append(max(now_ms + RECHECK_PAUSE_MS, at_ms))
+        return min(times, default=None)
 
     def _node_limits(self) -> dict[str, int]:
         """Operations at a time, by node: what the option says, else the node itself; half of it where the node is busy."""

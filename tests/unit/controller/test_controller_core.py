@@ -11,7 +11,7 @@ from lxml import etree
 
 from crm.cib import xml
 from crm.controller import status
-from crm.controller.dc import RECHECK_MARGIN_MS, SLOW_STOP_MS
+from crm.controller.dc import RECHECK_LEAST_MS, RECHECK_MARGIN_MS, SLOW_STOP_MS
 from crm.controller.effects import Decide, Forget, KeepAttributes
 from crm.controller.graph import ResourceDefinition, parse
 from crm.controller.messages import Changes
@@ -529,6 +529,28 @@ def test_the_time_that_the_policy_engine_names_is_met_to_the_second_whatever_the
     decide = next(effect for effect in coordinator.pump(world.now_ms) if isinstance(effect, Decide))
     coordinator.on_decision(decide.number, parse(graph(recheck_by="1700000030")), 1_700_000_000_900, world.now_ms)
     assert coordinator.next_wake_ms() == world.now_ms + 29_100 + RECHECK_MARGIN_MS
+
+
+@pytest.mark.parametrize(
+    ("text", "after_ms"), [(None, 900_000), ("5s", 5_000), ("0", None), ("0s", None), ("10ms", RECHECK_LEAST_MS)]
+)
+def test_without_an_event_everything_is_decided_again_after_the_recheck_interval(
+    text: str | None, after_ms: int | None
+) -> None:
+    pair = "" if text is None else f'<nvpair id="r" name="cluster-recheck-interval" value="{text}"/>'
+    document = (
+        '<cib admin_epoch="0" epoch="1" num_updates="0"><configuration><crm_config><cluster_property_set id="o">'
+        f"{pair}</cluster_property_set></crm_config><nodes/><resources/><constraints/></configuration><status/></cib>"
+    )
+    world = World(idle)
+    world.add(1, document)
+    world.install(1)
+    coordinator = world.dc().controller.coordinator
+    assert coordinator is not None
+    coordinator.need("something changed")
+    decide = next(effect for effect in coordinator.pump(world.now_ms) if isinstance(effect, Decide))
+    coordinator.on_decision(decide.number, parse(graph()), 1_700_000_000_000, world.now_ms)
+    assert coordinator.next_wake_ms() == (None if after_ms is None else world.now_ms + after_ms)
 
 
 # --- fencing ----------------------------------------------------------------------------------------------------------
