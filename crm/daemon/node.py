@@ -114,6 +114,7 @@ class Node:
         self.cib.send = lambda node, payload: self._send(node, CIB + payload)
         self.cib.changed = self._on_cib_changed
         self.cib.withdraw = self._withdraw
+        self.cib.kept_aside = lambda file, why: self.journal.record("kept_aside", {"file": file, "text": why})
         self._welcome = asyncio.Event()
         """Not any more: the cluster has refused this node, and would again."""
         self._welcome.set()

@@ -97,6 +97,7 @@ class Replication:
         self.changed: Callable[[Changed], None] = lambda changed: None
         self.withdraw: Callable[[str], None] = lambda reason: None
         self.broken: Callable[[BaseException], None] = lambda error: None
+        self.kept_aside: Callable[[str, str], None] = lambda file, why: None
         self._requests: dict[int, asyncio.Future[Done]] = {}
         self._last_request = 0
         self._flush_due = False
@@ -246,6 +247,7 @@ class Replication:
                 await asyncio.sleep(DISK_RETRY_S)
             else:
                 _log.warning("a configuration that the cluster did not take is kept in %s: %s", path, why)
+                self.kept_aside(str(path), why)
                 return True
 
     def _reply(self, reply: Reply) -> None:

@@ -32,7 +32,7 @@ GROUPS: Final[Mapping[str, frozenset[str]]] = {
     ),
     "resource": frozenset(("action", "action_result", "action_lost")),
     "attribute": frozenset(("attributes", "change")),
-    "configuration": frozenset(("cib_changed", "cib_taken", "cib_missing")),
+    "configuration": frozenset(("cib_changed", "cib_taken", "cib_missing", "kept_aside")),
     "decision": frozenset(
         ("decide", "decision_failed", "transition", "transition_end", "transition_left", "transition_stuck")
     ),

@@ -34,6 +34,7 @@ _WARNINGS: Final = frozenset(
             "started_without",
             "cib_missing",
             "member_refused",
+            "kept_aside",
         ),
         *("alert_failed", "alerts_dropped", "events_dropped", "messaging_lost", "withdrawn"),
     )
@@ -204,6 +205,7 @@ _SENTENCES: Final[dict[str, Callable[[Record], str]]] = {
     "withdrawn": lambda r: "withdrew from the group" + _tail(r.get("reason")),
     "bad_message": lambda r: f"node {r['sender']} sent what is no message of ours: {r['error']}",
     "member_refused": lambda r: f"{r['peer']} is not taken in: {r['text']}",
+    "kept_aside": lambda r: f"a configuration that the cluster did not take is kept in {r['file']}: {r['text']}",
     "cib_missing": lambda r: f"the configuration of {_names(r, 'lost_by')} is lost: {r['text']}",
     "nodes_changed": lambda r: f"{r['by']} changed the list of nodes: {' '.join(map(str, r['change']))}",
     "nodes_relisted": lambda r: f"the nodes are now {_names(r, 'nodes')}",

@@ -49,6 +49,8 @@ def test_a_document_is_written_only_when_the_one_that_it_displaces_is_kept(
         monkeypatch.setattr(replication.store, "save", note_save)
         monkeypatch.setattr(replication, "replica", Listener())
         document = xml.empty("c")
+        told: list[tuple[str, str]] = []
+        replication.kept_aside = lambda file, why: told.append((file, why))
         replication._perform(
             [
                 KeepAside("theirs.xml", b"<cib/>", "test"),
@@ -57,6 +59,7 @@ def test_a_document_is_written_only_when_the_one_that_it_displaces_is_kept(
         )
         await replication.close()
         assert order == ["aside", "saved"]
+        assert told == [(str(tmp_path / "cib" / "aside" / "theirs.xml"), "test")], "for the event log"
 
     asyncio.run(run())
 
