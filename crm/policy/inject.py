@@ -155,7 +155,8 @@ def operation(cib: _Element, text: str, spec: OperationSpec, now: int) -> list[s
         if old is None:
             SubElement(history, "lrm_rsc_op", values)
         else:
-            old.attrib.update(values)  # what else it says stays: its digests, for one
+            for attribute, value in values.items():  # what else it says stays: its digests, for one
+                old.set(attribute, value)
     return lines
 
 
