@@ -92,30 +92,38 @@ class Alerting:
             _log.error("internal error in alerts: %r", error, exc_info=error)
 
     async def _run(self, run: Run) -> None:
+        try:
+            ok, text = await self._outcome(run)
+        except Exception as error:  # whatever it was, the recipient's next alert is not to wait for ever
+            _log.exception("internal error in the alert %s", run.call.alert)
+            ok, text = False, f"internal error: {error!r}"
+        self._perform(self.core.on_ended(run.token, ok, text))
+
+    async def _outcome(self, run: Run) -> tuple[bool, str]:
+        """Whether the agent succeeded, and why when it did not."""
         call = run.call
         path = call.path if "/" in call.path else str(SHIPPED_ALERTS / call.path)
+        command: tuple[str, ...] = (path,)
         try:
             if self._user is None:
                 self._user = alertuser.find(self._node.settings.alerts_user)
             if self._environment is None:
                 self._environment = base_environment(self._node.executing.runner.paths) | self._user.environment()
-            environment = {**self._environment, **run.environment}
             command = self._user.command(path)
             if call.path == "file" and not call.recipient:
                 self._user.make_log_folder()
-            ended = await run_process(command, environment, call.timeout_ms)
+            ended = await run_process(command, {**self._environment, **run.environment}, call.timeout_ms)
         except NoSuchUser as wrong:
-            ok, text = False, str(wrong)
+            return False, str(wrong)
+        except FileNotFoundError:
+            return False, _missing(path, command[0])
         except (OSError, ValueError) as error:  # ValueError: a zero byte in a value
-            ok, text = False, str(getattr(error, "strerror", None) or error)
-            if isinstance(error, FileNotFoundError):
-                text = _missing(path, command[0])
-        else:
-            ok, text = ended.code == 0, _how(ended, call.timeout_ms)
-            if not ok and text.startswith(f"{command[0]}: ") and len(command) > 1:
-                # Not the agent's words: it was never begun.
-                text = _missing(path, "") if not Path(path).exists() else f"as {self._user.name}: {text}"  # noqa: ASYNC240
-        self._perform(self.core.on_ended(run.token, ok, text))
+            return False, str(getattr(error, "strerror", None) or error)
+        text = _how(ended, call.timeout_ms)
+        if ended.code and len(command) > 1 and text.startswith(f"{command[0]}: "):
+            # Not the agent's words: it was never begun.
+            return False, _missing(path, path) if not _there(path) else f"as {self._user.name}: {text}"
+        return ended.code == 0, text
 
     async def _tell_others(self, record: dict[str, Any]) -> None:
         """All members alert a fencing; those who did not ask for it hear of its end here."""
@@ -159,11 +167,15 @@ def _how(ended: Ended, timeout_ms: int) -> str:
 
 
 def _missing(path: str, command: str) -> str:
-    if Path(path).exists() and command != path:
+    if not _there(path):
+        return f"{path} is not installed"
+    if command != path:
         return f"{command} (of util-linux) is not installed; it is needed to run agents as another user"
-    return (
-        f"{path} is not installed" if not Path(path).exists() else f"{path} names an interpreter that is not installed"
-    )
+    return f"{path} names an interpreter that is not installed"
+
+
+def _there(path: str) -> bool:
+    return Path(path).exists()
 
 
 def _now_us() -> int:

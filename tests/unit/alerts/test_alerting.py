@@ -14,6 +14,7 @@ from typing import Any, cast
 import pytest
 from lxml import etree
 
+from agents.environment import base_environment
 from agents.paths import AgentPaths
 from crm.daemon import alertuser
 from crm.daemon.alerting import Alerting
@@ -242,3 +243,27 @@ def test_a_user_namespace_that_does_not_know_the_user_keeps_the_daemons(monkeypa
     monkeypatch.setattr(alertuser, "_mapped", lambda number, table: False)
     monkeypatch.setattr(pwd, "getpwnam", lambda name: pwd.struct_passwd((name, "x", 102, 105, "", "/", "/bin/sh")))
     assert alertuser.find("hacluster") == alertuser.AlertUser()
+
+
+def test_a_fault_of_our_own_costs_one_alert_and_not_those_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    agent = script(tmp_path / "agent", f"echo run >> {tmp_path}/seen")
+    calls: list[int] = []
+
+    def broken_once(*args: Any) -> dict[str, str]:
+        calls.append(1)
+        if len(calls) == 1:
+            raise KeyError("ours")
+        return base_environment(*args)
+
+    monkeypatch.setattr("crm.daemon.alerting.base_environment", broken_once)
+
+    async def what(place: Place) -> None:
+        place.journal.record("action_result", START)
+        place.journal.record("action_result", START)
+        await place.idle()
+
+    place = course(f'<alert id="a" path="{agent}"/>', what)
+    assert place.alerting.core.sent == {True: 1, False: 1} and (tmp_path / "seen").read_text() == "run\n"
+    assert "internal error" in place.told("alert_failed")[0]["text"] and "internal error" in caplog.text
