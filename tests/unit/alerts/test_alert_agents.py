@@ -267,7 +267,7 @@ def test_mail_goes_over_tls_with_a_login(
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_server_that_is_not_trusted_gets_nothing(certificate: tuple[Path, ssl.SSLContext]) -> None:
     server = SmtpServer(certificate[1], from_the_start=True)
-    server.handle_error = lambda request, client: None  # type: ignore[method-assign] (the client breaks off)
+    server.handle_error = lambda request, client_address: None  # type: ignore[method-assign]  # the client breaks off
     with serving(server) as port:
         parameters = {"smtp": f"127.0.0.1:{port}", "security": "tls", "from": "a@example.org"}
         ended = run("mail", {**NODE, "recipient": "ops@example.org"}, **parameters)
@@ -278,7 +278,7 @@ def test_a_webhook_over_https_checks_the_certificate(certificate: tuple[Path, ss
     path, context = certificate
     server = Hook()
     server.socket = context.wrap_socket(server.socket, server_side=True)
-    server.handle_error = lambda request, client: None  # type: ignore[method-assign] (the client breaks off)
+    server.handle_error = lambda request, client_address: None  # type: ignore[method-assign]  # the client breaks off
     with serving(server) as port:
         alert = {**NODE, "recipient": f"https://127.0.0.1:{port}/secret"}
         trusted = run("webhook", alert, ca_file=str(path))
