@@ -6,7 +6,7 @@ what is at work, and the translation of "could not even be run". `run` never rai
 missing agent, a wrong parameter and a crash are results.
 
 The runner keeps no queue: whoever calls it decides what may run at the same time (the executor, one operation a resource). Its one
-limit is `MAX_AT_ONCE`, against a burst of probes that would start a thousand shells.
+limit is `MAX_AT_ONCE`, against a burst of probes that would start a thousand shells; recurring operations have it for themselves.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from agents.systemd import SystemdConvention
 from agents.types import AgentId, ExecStatus, OcfCode, Operation, OperationResult, Standard
 
 MAX_AT_ONCE: Final = 64
-"""Agents at work at the same time; more wait. Fence agents do not wait."""
+"""Agents at work at the same time; more wait. Fence agents do not wait, and what must happen once does not wait for monitors."""
 ASK_AGAIN_MS: Final = 100
 """Pause before a unit that has not settled is asked again."""
 RUNTIME_FOLDER_MODE: Final = 0o1755
@@ -50,7 +50,7 @@ class Runner:
             Standard.SYSTEMD: systemd,
             Standard.STONITH: StonithConvention(self.paths, base),
         }
-        self._slots = asyncio.Semaphore(MAX_AT_ONCE)
+        self._slots = {recurring: asyncio.Semaphore(MAX_AT_ONCE) for recurring in (False, True)}
         # Agents keep their state files here; on a fresh boot nobody has made it yet.
         with contextlib.suppress(OSError):
             self.paths.rsctmp.mkdir(mode=RUNTIME_FOLDER_MODE, parents=True, exist_ok=True)
@@ -74,7 +74,8 @@ class Runner:
             return prepared
         if operation.agent.standard == Standard.STONITH:
             return await self._until_settled(convention, operation, prepared)
-        async with self._slots:
+        # A dead disk can hold up every monitor at once; the stops that it makes necessary must not stand behind them.
+        async with self._slots[operation.interval_ms > 0]:
             return await self._until_settled(convention, operation, prepared)
 
     async def end_orphans(self) -> list[Orphan]:

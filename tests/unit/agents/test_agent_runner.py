@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from agents import runner
 from agents.ledger import Ledger
 from agents.lsb import to_ocf
 from agents.paths import AgentPaths
@@ -413,3 +414,29 @@ def test_a_finished_run_leaves_no_entry(workshop: Workshop) -> None:
 
     assert asyncio.run(scene()).ok
     assert list((workshop.folder / "operations").iterdir()) == []
+
+
+def test_monitors_that_hang_do_not_hold_up_what_must_happen_once(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "MAX_AT_ONCE", 2)
+    agent = workshop.agent('case "$1" in monitor) echo $$ >> "$OCF_RESKEY_log"; sleep 300;; esac; exit 0')
+    log = workshop.folder / "log"
+
+    async def scene() -> list[OperationResult]:
+        at_work = Runner(workshop.paths)
+        monitor = Operation(agent, "monitor", "web", {"log": str(log)}, interval_ms=10_000, timeout_ms=0)
+        monitors = [asyncio.create_task(at_work.run(monitor)) for _ in range(3)]
+        deadline = time.monotonic() + 30
+        while not log.exists() or len(log.read_text().split()) < 2:
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.01)
+        stops = [at_work.run(Operation(agent, "stop", f"r{number}", timeout_ms=30_000)) for number in range(4)]
+        results = await asyncio.wait_for(asyncio.gather(*stops), 60)
+        assert len(log.read_text().split()) == 2, "of the monitors two are at work, as the limit says"
+        for task in monitors:
+            task.cancel()
+        await asyncio.gather(*monitors, return_exceptions=True)
+        return list(results)
+
+    assert [result.ok for result in asyncio.run(scene())] == [True] * 4
