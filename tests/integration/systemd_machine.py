@@ -13,6 +13,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from typing import Any, Self
 
 import evidence
 
+ROOT = Path(__file__).resolve().parents[2]
 SYSTEMD = Path("/lib/systemd/systemd")
 CGROUP = Path("/sys/fs/cgroup/systemd")
 BOOT_LIMIT_S = 120.0
@@ -29,7 +31,8 @@ NAMESPACES = ("--pid", "--mount", "--uts", "--ipc", "--net", "--cgroup")
 
 _BOOT = r"""
 set -e
-folder=$1
+folder=$1 systemd=$2
+shift 2
 mount --make-rprivate /
 mount -t tmpfs tmpfs "$folder"
 mkdir "$folder/upper" "$folder/work" "$folder/root"
@@ -44,6 +47,11 @@ mount -t cgroup -o none,name=systemd cgroup sys/fs/cgroup/systemd
 mount -t tmpfs -o mode=755 tmpfs run
 mount -t tmpfs -o mode=1777 tmpfs tmp
 mount --rbind /dev dev
+# The programs, wherever they are: on a file system of their own, or in a folder that has just been covered.
+for program in "$@"; do
+    mkdir -p "$folder/root$program"
+    mount --bind "$program" "$folder/root$program"
+done
 mkdir -p run/old run/systemd/system
 # Devices and terminals are the host's business.
 for unit in systemd-udevd.service systemd-udev-trigger.service systemd-logind.service getty.target; do
@@ -52,7 +60,7 @@ done
 pivot_root . run/old
 umount -l run/old
 export container=test
-exec "$2" --system --unit=basic.target --show-status=0 --log-target=journal
+exec "$systemd" --system --unit=basic.target --show-status=0 --log-target=journal
 """
 
 
@@ -84,6 +92,7 @@ class SystemdMachine(evidence.Witness):
         # The process puts itself into its group first: the root of its namespace of groups is where it is when that is made.
         join = f'echo $$ > "{self._cgroup}/cgroup.procs"; exec "$@"'
         unshare = ["unshare", *NAMESPACES, "--fork", "--kill-child", "sh", "-c", _BOOT, "sh", str(root), str(SYSTEMD)]
+        unshare += sorted({str(ROOT), sys.prefix, sys.base_prefix} - {"/usr"})
         with (self.folder / "boot.log").open("wb") as log:
             self._outer = subprocess.Popen(
                 ["sh", "-c", join, "sh", *unshare], stdin=subprocess.DEVNULL, stdout=log, stderr=log
@@ -155,5 +164,6 @@ class SystemdMachine(evidence.Witness):
 
     def last_words(self) -> list[evidence.Section]:
         units = self.run("systemctl", "--no-pager", "list-units", "--failed", check=False).stdout
-        journal = self.run("journalctl", "--no-pager", "-n", str(evidence.LOG_LINES), check=False).stdout
+        sources = ("_TRANSPORT=journal", "+", "_TRANSPORT=stdout", "+", "_TRANSPORT=syslog")  # not the host's kernel
+        journal = self.run("journalctl", "--no-pager", "-n", str(evidence.LOG_LINES), *sources, check=False).stdout
         return [("machine: failed units", units), ("machine: journal", journal)]
