@@ -29,6 +29,8 @@ from crm.shell.status.model import (
 
 WIDE: Final = 84
 """Columns from which the agent has a column of its own."""
+DECLARED: Final = "asyncmon"
+"""The operation under which a failure is recorded that no agent found (`crm resource fail`)."""
 MAX_FAILURES: Final = 10
 MAX_FENCING: Final = 5
 
@@ -320,11 +322,13 @@ def _failures(status: ClusterStatus, style: Style) -> Iterable[Text]:
 def _failure(failure: Failure, status: ClusterStatus, style: Style) -> Text:
     line = Text("  ")
     line.append(style.glyphs.dot if failure.ignored else style.glyphs.bad, "yellow" if failure.ignored else "red")
-    interval = f" every {failure.interval_ms / 1000:g} s" if failure.interval_ms else ""
-    line.append(f" {failure.resource} {failure.operation}{interval} on {failure.node}: ")
-    line.append(f"{failure.text} ({failure.rc})", "red")
-    if failure.reason:
-        line.append(f", {failure.reason}")
+    if failure.operation == DECLARED:
+        line.append(f" {failure.resource} on {failure.node}: ").append("declared failed by somebody", "red")
+    else:
+        interval = f" every {failure.interval_ms / 1000:g} s" if failure.interval_ms else ""
+        line.append(f" {failure.resource} {failure.operation}{interval} on {failure.node}: ")
+        line.append(f"{failure.text} ({failure.rc})", "red")
+        line.append(f", {failure.reason}" if failure.reason else "")
     when = _when(failure.when, status, style)
     line.append(f"  {when}" if when else "", "dim")
     return line

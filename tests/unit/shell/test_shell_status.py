@@ -263,6 +263,12 @@ def test_a_failure_is_shown_with_its_reason_count_and_remedy(running: etree._Ele
     assert not status.good
 
 
+def test_a_failure_that_somebody_declared_is_told_as_one(running: etree._Element) -> None:
+    happened(running, "1", "web", "asyncmon", 1, call=3)
+    text = section(drawn(read(running, OVERVIEW, NOW)), "Failures")
+    assert "web on n1: declared failed by somebody" in text and "asyncmon" not in text
+
+
 def test_what_is_under_way_is_shown_as_such(running: etree._Element) -> None:
     happened(running, "2", "ip", "start", 193, status=-1)
     history = running.find("status/node_state[@id='1']/lrm/lrm_resources/lrm_resource[@id='ip']")
