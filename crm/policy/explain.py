@@ -37,7 +37,7 @@ from crm.policy.model import (
     Role,
 )
 from crm.policy.render.hands_off import why_hands_off
-from crm.policy.render.reasons import describe, node_state, place_of, signed, why_chosen
+from crm.policy.render.reasons import describe, listed, node_state, place_of, signed, why_chosen
 from crm.policy.schedule import plan_transition
 from crm.policy.state import unpack
 from crm.policy.values import ROLE_NAMES, show_score
@@ -269,6 +269,8 @@ class Explanation:
             return (
                 f"{chosen.node.name} has the higher score ({show_score(chosen.score)} against {show_score(view.score)})"
             )
+        if len(leaf.active_nodes) == 1 and not leaf.stickiness:
+            return f"{chosen.node.name} is as good, and no resource-stickiness keeps it where it is"
         return f"it is to be active on one node, and that is {chosen.node.name}"
 
     def _say_score(self, said: _Answering, leaf: Resource, view: NodeView) -> None:
@@ -366,10 +368,18 @@ class Explanation:
             return
         unplaced = [leaf for leaf in rsc.leaves() if self.leaf_node(leaf) is None]
         if not unplaced:
-            number = len(rsc.leaves()) if isinstance(rsc, Bundle) else rsc.clone_max
-            said.say(f"All instances that {rsc.id} may have ({number}) are placed: {place_of(self.assignment, rsc)}.")
+            number, where = (
+                (rsc.clone_max, place_of(self.assignment, rsc)) if isinstance(rsc, Clone) else self._replicas(rsc)
+            )
+            said.say(f"All instances that {rsc.id} may have ({number}) are placed: {where}.")
         for leaf in unplaced[:1]:
             self._say_not(said, leaf, node)
+
+    def _replicas(self, bundle: Bundle) -> tuple[int, str]:
+        """How many there are, and where their containers are."""
+        nodes = (self.leaf_node(replica.container) for replica in bundle.replicas)
+        names = sorted({node.name for node in nodes if node is not None})
+        return len(bundle.replicas), f"on {listed(names)}"
 
     # --- why is it stopped -----------------------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from crm.policy.actions.model import Action
+from crm.policy.actions.model import OPTIONAL, RUNNABLE, Action
 from crm.policy.model import Group, Primitive, Resource
 
 if TYPE_CHECKING:
@@ -59,6 +59,13 @@ class Happenings:
     def __init__(self, transition: Transition, constraints: Constraints) -> None:
         self.state = transition.state
         self._constraints = constraints
+        self._online = {node.name: transition.plan.online[node.index] for node in self.state.nodes}
+        self._fenced = {  # nodes that will be fenced, and why
+            action.node.name: action.reason
+            for action in transition.plan.actions
+            if action.task == "stonith" and action.node is not None and not action.flags & OPTIONAL and action.runnable
+            if action.get_meta("stonith_action") != "on"
+        }
         self._all: dict[Resource, list[PlannedAction]] = {}
         for action in transition.plan.actions:
             if action.rsc is not None and action.node is not None and action.task in _TASKS:
@@ -87,9 +94,16 @@ class Happenings:
         found = []
         start, stop = self._first(leaf, "start"), self._first(leaf, "stop")
         move = self._first(leaf, "migrate_to")
-        if start is not None and not start.runnable:
+        if stop is not None and not stop.runnable:
+            found.append(
+                f"{leaf.id} is to stop on {stop.node}, which is not possible now{self._why_not_stopped(stop)}."
+            )
+            if start is not None:
+                found.append(f"{leaf.id} cannot start on {start.node} before that.")
+        elif start is not None and not start.runnable:
             if stop is not None:
-                found.append(f"{leaf.id} stops on {stop.node}.")
+                how = self._by_fencing(stop)
+                found.append(f"{leaf.id} {'counts as stopped' if how else 'stops'} on {stop.node}{how}.")
             found.append(f"{leaf.id} cannot start on {start.node} now{self._because(leaf, start)}.")
         elif move is not None and start is not None:
             found.append(f"{leaf.id} moves from {move.node} to {start.node} by live migration.")
@@ -97,17 +111,32 @@ class Happenings:
             where = (
                 f"restarts on {start.node}" if start.node == stop.node else f"moves from {stop.node} to {start.node}"
             )
-            found.append(f"{leaf.id} {where}{self._because(leaf, start, stop)}.")
+            found.append(f"{leaf.id} {where}{self._by_fencing(stop)}{self._because(leaf, start, stop)}.")
         elif start is not None or stop is not None:
             action = start or stop
             assert action is not None
-            found.append(f"{leaf.id} {_VERBS[action.task][0]} on {action.node}{self._because(leaf, action)}.")
+            how = self._by_fencing(action) if action is stop else ""
+            verb = "counts as stopped" if how else _VERBS[action.task][0]
+            found.append(f"{leaf.id} {verb} on {action.node}{how}{self._because(leaf, action)}.")
         found += self._other(leaf, "demote", hidden=stop is not None)
         found += self._other(leaf, "promote", hidden=False)
         reload = self._first(leaf, "reload-agent")
         if reload is not None:
             found.append(f"{leaf.id} reloads its parameters on {reload.node}: they have changed since it was started.")
         return found
+
+    def _by_fencing(self, stop: PlannedAction) -> str:
+        """What a fenced node ran has stopped when that is confirmed; nobody is asked to stop it there."""
+        if stop.node not in self._fenced:
+            return ""
+        reason = self._fenced[stop.node]
+        return f" as soon as {stop.node} has been fenced{f' ({reason})' if reason else ''}"
+
+    def _why_not_stopped(self, stop: PlannedAction) -> str:
+        if not self._online.get(stop.node, True):
+            return f": {stop.node} is not online, and not known to be off"
+        text = stop.reason
+        return f": {text}" if text is not None and text not in _SAYS_NOTHING and text not in _PLAIN else ""
 
     def _other(self, leaf: Primitive, task: str, hidden: bool) -> list[str]:
         action = self._first(leaf, task)
@@ -141,6 +170,10 @@ class Happenings:
         if text in _PLAIN:
             return _PLAIN[text].format(policy=self.state.options.no_quorum_policy, rsc=rsc.id)
         word = text.split(" ", 1)[0]
+        if cause is not None and cause.rsc is not None and word == "colocation":
+            behind = self._reason(cause.rsc, PlannedAction.of(cause), depth + 1) if depth < _CHAIN else None
+            why = f", because {behind}" if behind is not None else f" (see `crm why {cause.rsc.id}`)"
+            return f"it must be with {cause.rsc.id}, which cannot {_VERBS[cause.task][1]} now{why}"
         if cause is None or cause.rsc is None or word not in ("required", "unrunnable", "contradictory"):
             return text
         verb = self._verb(cause.rsc, cause.task)
@@ -149,6 +182,8 @@ class Happenings:
             return f"it would have to wait for {cause.rsc.id}{relation}, and orderings contradict each other"
         said = f"{cause.rsc.id} {verb}{relation}"
         behind = self._reason(cause.rsc, PlannedAction.of(cause), depth + 1) if depth < _CHAIN else None
+        if word == "required" and cause.task == "start" and not cause.flags & RUNNABLE and behind is None:
+            return f"{cause.rsc.id} stops{relation}; see `crm why {cause.rsc.id}`"
         if word == "unrunnable":
             said = f"it must wait until {said}, which is not possible now"
             if behind is None:

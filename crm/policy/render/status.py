@@ -221,13 +221,17 @@ def _role(rsc: Resource) -> Role:
 @dataclass(frozen=True, slots=True)
 class Detail:
     """How much a listing says. `pending`: actions that are under way. `inactive`: also what does not run. `instances`: every instance of a clone
-    in full. `brief`: numbers instead of primitives.
+    in full. `brief`: numbers instead of primitives. `nodes`: the lines of clones name only these.
     """
 
     pending: bool = True
     inactive: bool = True
     instances: bool = False
     brief: bool = False
+    nodes: frozenset[str] | None = None
+
+    def names(self, node: Node) -> bool:
+        return self.nodes is None or node.name in self.nodes
 
 
 class Listing:
@@ -264,23 +268,23 @@ class Listing:
         more = [f"{hidden} member{'' if hidden == 1 else 's'} inactive"] if hidden else []
         self.item(level, f"Resource Group: {group.id}{self._collective_flags(group, *more)}:")
         if self.detail.brief:
-            self.add_brief(group.children, level + 1)
+            self.add_brief(group.children, level + 1, totals=True)
             return
         for member in members:
             self.add(member, level + 1)
 
-    def add_brief(self, resources: Sequence[Resource], level: int) -> None:
-        """How many primitives of each agent are active where."""
+    def add_brief(self, resources: Sequence[Resource], level: int, *, totals: bool) -> None:
+        """How many primitives of each agent are active where; with `totals`, of how many."""
         primitives = [leaf for rsc in resources for leaf in rsc.leaves()]
-        totals: Counter[str] = Counter(each.agent for each in primitives)
-        for agent, total in sorted(totals.items()):
-            shown = f"/{total}" if self.detail.inactive else ""
+        counted: Counter[str] = Counter(each.agent for each in primitives)
+        for agent, total in sorted(counted.items()):
+            shown = f"/{total}" if totals else ""
             active = Counter(
                 node.name for each in primitives if each.agent == agent and (node := _active_node(each)) is not None
             )
             for name, count in sorted(active.items()):
                 self.item(level, f"{count}{shown}\t({agent}):\tActive {name}")
-            if not active and self.detail.inactive:
+            if not active and totals:
                 self.item(level, f"0{shown}\t({agent}):\tActive")
 
     def _collective_flags(self, rsc: Resource, *first: str) -> str:
@@ -373,10 +377,12 @@ class Listing:
         in_full: list[Resource] = []
         for instance in clone.children:
             if clone.unique or self.detail.instances:
-                if is_active(instance) or not clone.removed:
+                if is_active(instance) or (not clone.removed and (clone.unique or self.detail.inactive)):
                     in_full.append(instance)
                 continue
             node = self._gathered_on(instance)
+            if node is not None and not self.detail.names(node):
+                continue
             if node is not None:
                 (promoted if _role(instance) > Role.UNPROMOTED else started).append(node.name)
             elif self._in_full(instance):
@@ -426,7 +432,10 @@ class Listing:
         active = set(clone.active_nodes)
         base = "Stopped (disabled)" if _target_of_instances(clone) is Role.STOPPED else "Stopped"
         texts: dict[str, list[str]] = {}
-        for node in sorted((node for node in nodes if node not in active), key=lambda each: name_key(each.name)):
+        for node in sorted(
+            (node for node in nodes if node not in active and self.detail.names(node)),
+            key=lambda each: name_key(each.name),
+        ):
             exit_text = self._probe_text(clone, node)
             texts.setdefault(f"Stopped ({exit_text})" if exit_text else base, []).append(node.name)
         return sorted(texts.items())
@@ -442,7 +451,15 @@ class Listing:
             flags += " (unmanaged)"
         self.item(level, f"{word}: {bundle.id} [{bundle.image}]{flags}:")
         for replica in bundle.replicas:
-            self.item(level + 1, self._replica(replica))
+            if self.detail.instances:
+                several = bundle.replicas_configured > 1
+                if several:
+                    self.item(level + 1, f"Replica[{replica.number}]")
+                for part in (replica.ip, replica.inner, replica.container, replica.connection):
+                    if part is not None:
+                        self.item(level + 1 + several, self.primitive(part))
+            else:
+                self.item(level + 1, self._replica(replica))
 
     def _replica(self, replica: Replica) -> str:
         name = (replica.connection or replica.container).id
