@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from crm.policy.actions.model import OPTIONAL, RUNNABLE, Action
 from crm.policy.model import Group, Primitive, Resource
+from crm.policy.render.reasons import listed
 
 if TYPE_CHECKING:
     from crm.policy.constraints.read import Constraints
@@ -50,7 +51,10 @@ class PlannedAction:
     @classmethod
     def of(cls, action: Action) -> PlannedAction:
         node = action.node.name if action.node is not None else ""
-        return cls(action.task, node, not action.optional, action.runnable, action.reason, action.cause)
+        reason = action.reason
+        if reason is None and action.task == "start" and not action.runnable:
+            reason = _unanswered_probe(action)
+        return cls(action.task, node, not action.optional, action.runnable, reason, action.cause)
 
 
 class Happenings:
@@ -105,7 +109,7 @@ class Happenings:
                 how = self._by_fencing(stop)
                 found.append(f"{leaf.id} {'counts as stopped' if how else 'stops'} on {stop.node}{how}.")
             found.append(f"{leaf.id} cannot start on {start.node} now{self._because(leaf, start)}.")
-        elif move is not None and start is not None:
+        elif move is not None and start is not None and move.runnable:
             found.append(f"{leaf.id} moves from {move.node} to {start.node} by live migration.")
         elif start is not None and stop is not None:
             where = (
@@ -147,6 +151,7 @@ class Happenings:
         return [f"{leaf.id} {verb} on {action.node}{self._because(leaf, action)}."]
 
     def _because(self, leaf: Primitive, *actions: PlannedAction) -> str:
+        """The reason of the first that has one, or else what befell the resource itself."""
         for action in actions:
             reason = self._reason(leaf, action)
             if reason is not None:
@@ -156,7 +161,10 @@ class Happenings:
             for each in self.state.failed_ops
             if each.resource is leaf and not each.ignored and leaf.failed
         ]
-        return f": its {failed[-1]}" if failed else ""
+        if failed:
+            return f": its {failed[-1]}"
+        places = [node.name for node in leaf.active_nodes]
+        return f": it is active on {listed(places)} at once" if len(places) > 1 else ""
 
     def why_not_started(self, leaf: Primitive) -> str | None:
         """What keeps a leaf with a node from starting there."""
@@ -174,10 +182,19 @@ class Happenings:
             behind = self._reason(cause.rsc, PlannedAction.of(cause), depth + 1) if depth < _CHAIN else None
             why = f", because {behind}" if behind is not None else f" (see `crm why {cause.rsc.id}`)"
             return f"it must be with {cause.rsc.id}, which cannot {_VERBS[cause.task][1]} now{why}"
-        if cause is None or cause.rsc is None or word not in ("required", "unrunnable", "contradictory"):
+        if cause is not None and cause.task == "stonith" and cause.node is not None:
+            done = "unfenced" if cause.get_meta("stonith_action") == "on" else "fenced"
+            return f"{cause.node.name} must be {done} first"
+        if (
+            cause is None
+            or cause.rsc is None
+            or word not in ("required", "unrunnable", "contradictory", "unmigrateable")
+        ):
             return text
         verb = self._verb(cause.rsc, cause.task)
-        relation = self._relation(cause.rsc, rsc)
+        relation = self._relation(cause.rsc, rsc, reverse=cause.task in ("stop", "demote"))
+        if word == "unmigrateable":
+            return f"it cannot migrate live, because {cause.rsc.id} {verb}{relation}"
         if word == "contradictory":
             return f"it would have to wait for {cause.rsc.id}{relation}, and orderings contradict each other"
         said = f"{cause.rsc.id} {verb}{relation}"
@@ -197,16 +214,25 @@ class Happenings:
                 return "restarts"
         return _VERBS[task][0] if task in _VERBS else f"does {task}"
 
-    def _relation(self, first: Resource, then: Resource) -> str:
-        """` (ordering constraint o1)`: what makes one wait for the other, as far as one thing does."""
-        before, after = _names(first), _names(then)
+    def _relation(self, first: Resource, then: Resource, reverse: bool = False) -> str:
+        """` (ordering constraint o1)`: what makes one wait for the other, as far as one thing does; `reverse`: as stops do."""
+        before, after = (_names(then), _names(first)) if reverse else (_names(first), _names(then))
+        found: str | None = None
         for element in self._constraints.elements:
             if element.tag != "rsc_order":
                 continue
-            named = {str(value) for name in ("first", "then") if (value := element.get(name))}
-            named.update(str(each.get("id")) for each in element.iter("resource_ref"))
-            if self._covers(named, before) and self._covers(named, after) and not before & after & named:
-                return f" (ordering constraint {element.get('id')})"
+            named = [value for name in ("first", "then") if (value := element.get(name))]
+            named += [value for each in element.iter("resource_ref") if (value := each.get("id"))]
+            if before & after & set(named):
+                continue
+            firsts = [place for place, name in enumerate(named) if self._covers({name}, before)]
+            thens = [place for place, name in enumerate(named) if self._covers({name}, after)]
+            if firsts and thens:
+                if min(firsts) < max(thens):
+                    return f" (ordering constraint {element.get('id')})"
+                found = found or element.get("id")
+        if found is not None:
+            return f" (ordering constraint {found})"
         shared = [rsc for rsc in _line(first) if isinstance(rsc, Group) and rsc in _line(then)]
         return f" (group {shared[0].id})" if shared and first is not then else ""
 
@@ -216,6 +242,15 @@ class Happenings:
             return True
         members = self.state.tags, self.state.templates
         return any(names.intersection(table.get(name, ())) for name in named for table in members)
+
+
+def _unanswered_probe(start: Action) -> str | None:
+    """A start waits for probes of the resource everywhere; a node may not be ready to answer."""
+    for relation in start.inputs:
+        probe = relation.first
+        if probe.task == "monitor" and not probe.interval_ms and not probe.runnable and probe.node is not None:
+            return f"whether it is active on {probe.node.name} is not known, and cannot be found out now"
+    return None
 
 
 def _line(rsc: Resource) -> list[Resource]:

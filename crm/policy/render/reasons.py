@@ -113,6 +113,8 @@ def node_state(node: Node, assignment: Assignment) -> str | None:
         return f"{node.name} is offline"
     if assignment.shutdown[i]:
         return f"{node.name} is shutting down"
+    if node.pending:
+        return f"{node.name} is joining the cluster"
     if node.standby:
         return f"{node.name} is in standby" + (" because of a failure" if node.standby_on_fail else "")
     return f"{node.name} is in maintenance mode" if node.maintenance else None

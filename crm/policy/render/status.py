@@ -264,6 +264,8 @@ class Listing:
 
     def _group(self, group: Group, level: int) -> None:
         members = group.children if self.detail.inactive else [each for each in group.children if is_active(each)]
+        if not members:
+            return
         hidden = len(group.children) - len(members)
         more = [f"{hidden} member{'' if hidden == 1 else 's'} inactive"] if hidden else []
         self.item(level, f"Resource Group: {group.id}{self._collective_flags(group, *more)}:")
@@ -377,7 +379,7 @@ class Listing:
         in_full: list[Resource] = []
         for instance in clone.children:
             if clone.unique or self.detail.instances:
-                if is_active(instance) or (not clone.removed and (clone.unique or self.detail.inactive)):
+                if is_active(instance) or not clone.removed:
                     in_full.append(instance)
                 continue
             node = self._gathered_on(instance)

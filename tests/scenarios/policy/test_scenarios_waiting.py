@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from policy_cib import NOW, cib, clone, colocation, parsed, primitive
+from policy_cib import NOW, cib, clone, colocation, location, parsed, primitive
 from policy_parts import DEVICE, FENCING, LOST, NO_PROBES, order
 
 from crm.policy.explain import explain_text
@@ -77,3 +77,44 @@ def test_a_bundle_counts_its_replicas_not_what_they_are_made_of() -> None:
 def test_a_clone_counts_its_instances() -> None:
     text = cib(clone("c", primitive("y"), {"clone-max": "1"}), nodes=2, options=NO_PROBES)
     assert any("only 1 instance" in line or "(1)" in line for line in why(text, "c", "n2"))
+
+
+def test_a_move_that_cannot_be_a_live_migration_says_what_is_in_its_way() -> None:
+    web = primitive("web", {"allow-migrate": "true"})
+    constraints = (order("db", "web"), location("web", "n2", "INFINITY"), location("db", "n2", "INFINITY"))
+    text = cib(web, primitive("db"), nodes=2, options=NO_PROBES, constraints=constraints, active={"n1": ("web", "db")})
+    said = why(text)[-1]
+    assert (
+        said
+        == "web moves from n1 to n2: it cannot migrate live, because db restarts (ordering constraint db-then-web)."
+    )
+
+
+def test_orderings_that_contradict_each_other_are_named_in_their_own_direction() -> None:
+    text = cib(
+        primitive("web"),
+        primitive("db"),
+        nodes=1,
+        options=NO_PROBES,
+        constraints=(order("web", "db"), order("db", "web")),
+    )
+    assert "web is not started: it would have to wait for db (ordering constraint db-then-web)" in why(text)[0]
+
+
+def test_a_restart_because_of_unfencing_names_the_node() -> None:
+    device = '<primitive id="F" class="stonith" type="fence_x"><meta_attributes id="fm"><nvpair id="fp" name="provides" value="unfencing"/></meta_attributes></primitive>'
+    web = primitive("web", {"requires": "unfencing"})
+    text = cib(web, device, nodes=1, options=FENCING, active={"n1": ("web",)})
+    assert why(text)[-1] == "web restarts on n1: n1 must be unfenced first."
+
+
+def test_what_is_active_twice_restarts_for_that_reason() -> None:
+    text = cib(primitive("web"), nodes=2, options=NO_PROBES, active={"n1": ("web",), "n2": ("web",)})
+    assert why(text)[-1] == "web restarts on n1: it is active on n1 and n2 at once."
+
+
+def test_a_start_that_waits_for_a_node_still_joining_says_so() -> None:
+    joining = {"join": "down"}
+    text = cib(primitive("web"), DEVICE, nodes=2, options={"stonith-enabled": "true"}, state={"n1": joining})
+    assert why(text)[0] == ("web is not started: whether it is active on n1 is not known, and cannot be found out now.")
+    assert why(text, node="n1") == ["web cannot run on n1: n1 is joining the cluster."]
