@@ -1,57 +1,76 @@
 """`crm_mon`: the state of the cluster as text, once or again and again.
 
-The listing is the one of `crm_simulate`, from the same reader; `crm status` is the one for people in front of a terminal.
+The sections are `crm_mon_text`'s; `crm status` is the status for people in front of a terminal.
 """
 
 from __future__ import annotations
 
 import sys
 import time
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Final
 
 from crm.cib import xml
-from crm.policy.model import ClusterState, NodeKind, Primitive
-from crm.policy.render.status import header_lines, status_lines
+from crm.policy.model import ClusterState, Primitive
+from crm.policy.render.status import Detail
 from crm.policy.state import effective_now, unpack
 from crm.tools import exits
-from crm.tools.cluster import connect, milliseconds
+from crm.tools.cluster import cib_file, connect, milliseconds
 from crm.tools.command import Failure, Given, run, usage
+from crm.tools.crm_mon_text import DEFAULT, SECTIONS, SUMMARY, View, report
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from typing import Any
 
+    from crm.tools.cluster import Cluster
     from crm.tools.command import Table
 
 NAME: Final = "crm_mon"
 PURPOSE: Final = "provide a summary of the cluster's current state"
 INTERVAL_MS: Final = 5000
 _CLEAR_SCREEN: Final = "\033[H\033[J"
-_HIDDEN: Final = ("fail-count-", "last-failure-")
+_FENCING: Final = (
+    (),
+    ("fencing-failed", "fencing-pending"),
+    ("fencing-failed", "fencing-pending", "fencing-succeeded"),
+)
+_SWITCHES: Final = {
+    "failcounts": "failcounts",
+    "operations": "operations",
+    "tickets": "tickets",
+    "show-node-attributes": "attributes",
+}
 TABLE: Final[Table] = (
     "Display Options:",
-    ("1", "one-shot", "", "Display the cluster status once and exit (always, where the output is no terminal)"),
-    ("i", "interval", "TIMESPEC", "Update frequency (default is 5 seconds)"),
-    ("r", "inactive", "", "Display inactive resources (they always are)"),
-    ("f", "failcounts", "", "Display resource fail counts"),
-    ("A", "show-node-attributes", "", "Display node attributes"),
-    ("D", "hide-headers", "", "Hide all headers"),
-    ("s", "simple-status", "", "Display the cluster status once as a simple one line output (suitable for nagios)"),
-    ("n", "group-by-node", "", ""),
-    ("o", "operations", "", ""),
-    ("t", "timing-details", "", ""),
-    ("c", "tickets", "", ""),
-    ("L", "neg-locations", "[PREFIX]", ""),
-    ("m", "fence-history", "[LEVEL]", ""),
-    ("R", "show-detail", "", ""),
-    ("b", "brief", "", ""),
+    ("I", "include", "SECTION", "Show these sections, too (several, with commas)"),
+    ("U", "exclude", "SECTION", "Leave these sections out"),
+    ("", "node", "NODE", "Only what concerns this node, or the nodes with this tag"),
+    ("", "resource", "RSC", "Only what concerns this resource, or the resources with this tag"),
+    ("n", "group-by-node", "", "Resources below the node that runs them"),
+    ("r", "inactive", "", "Also what is not running"),
+    ("f", "failcounts", "", "Fail counts"),
+    ("o", "operations", "", "What was done with each resource"),
+    ("t", "timing-details", "", "The same with times and results"),
+    ("c", "tickets", "", "Tickets"),
+    ("m", "fence-history", "[LEVEL]", "Fencing: 0 nothing, 1 failed and pending (as without), 2 successful, too"),
+    ("L", "neg-locations", "[PREFIX]", "Location constraints that keep resources away"),
+    ("A", "show-node-attributes", "", "Node attributes"),
+    ("D", "hide-headers", "", "No summary"),
+    ("R", "show-detail", "", "Node ids, each instance of a clone, failures in full"),
+    ("b", "brief", "", "Numbers instead of resources"),
+    ("s", "simple-status", "", "One line and an exit code, for nagios"),
+    "Output:",
+    ("1", "one-shot", "", "Print the status once and exit (always, where the output is no terminal)"),
+    ("i", "interval", "TIMESPEC", "How often the screen is renewed (5 seconds)"),
+    ("", "output-as", "FORMAT", "text or console (the default), or xml"),
+    ("", "text-fancy", "", ""),
     ("N", "disable-ncurses", "", ""),
-    ("", "output-as", "FORMAT", "text (the default) or xml"),
     ("X", "as-xml", "", "The older form of --output-as=xml"),
     ("h", "as-html", "FILE", ""),
     ("d", "daemonize", "", ""),
     ("w", "web-cgi", "", ""),
     ("E", "external-agent", "FILE", ""),
-    ("Q", "quiet", "", "Be less descriptive"),
+    ("Q", "quiet", "", "No times in the summary"),
 )
 _UNSUPPORTED: Final = ("as-html", "daemonize", "web-cgi", "external-agent")
 
@@ -60,10 +79,12 @@ def work(given: Given) -> int:
     for name in _UNSUPPORTED:
         if given.has(name):
             raise Failure(f"--{name} is not supported; crm status --json is for programs", exits.UNIMPLEMENTED)
-    if given.get("output-as", "text") not in ("text", "console", "xml"):
-        raise Failure(f"--output-as={given.text('output-as')} is not supported", exits.UNIMPLEMENTED)
+    form = given.get("output-as", "text")
+    if form not in ("text", "console", "xml"):
+        raise Failure(f"--output-as={form} is not supported; text, console and xml are", exits.UNIMPLEMENTED)
     if given.rest:
         usage(f"unexpected word '{given.rest[0]}'")
+    sections = chosen_sections(given)
     pause_s = milliseconds(given.text("interval"), "--interval") / 1000 if given.has("interval") else INTERVAL_MS / 1000
     cluster = connect()
     while True:
@@ -71,85 +92,102 @@ def work(given: Given) -> int:
         state = unpack(document, effective_now(document, None, int(time.time()))[0])
         if given.has("simple-status"):
             return simple(state)
-        if given.has("as-xml") or given.get("output-as") == "xml":
+        if given.has("as-xml") or form == "xml":
             from crm.tools.crm_mon_xml import document as answer
 
             print(answer(state, " ".join((NAME, *sys.argv[1:])), older=given.has("as-xml")), end="")
             return exits.OK
         screen = sys.stdout.isatty() and not given.has("one-shot")
-        print((_CLEAR_SCREEN if screen else "") + "\n".join(listing(state, given)))
+        lines = report(state, view_of(given, sections, state), fencing_history(cluster) if cib_file() is None else ())
+        print((_CLEAR_SCREEN if screen else "") + "\n".join(lines))
         if not screen:
             return exits.OK
         time.sleep(pause_s)
 
 
-def listing(state: ClusterState, given: Given) -> list[str]:
-    lines: list[str] = []
-    if not given.has("hide-headers"):
-        lines += [*_summary(state), *header_lines(state), ""]
-    # The simulation's listing is one level deeper, below its own title.
-    lines += [line[4:] if line.startswith("  * ") and line.endswith(":") else line[2:] for line in status_lines(state)]
-    if given.has("show-node-attributes"):
-        lines += ["", "Node Attributes:", *_attributes(state)]
-    if given.has("failcounts"):
-        lines += ["", "Migration Summary:", *_fail_counts(state)]
-    failures = list(_failures(state))
-    return [*lines, "", "Failed Resource Actions:", *failures] if failures else lines
+def chosen_sections(given: Given) -> frozenset[str]:
+    """The default, changed by each option in the order in which they were given."""
+    sections = set(DEFAULT)
+    values = {name: iter(found) for name, found in given.values.items()}
+    for name in given.order:
+        value = next(values[name], "")
+        match name:
+            case "include" | "exclude":
+                for word in value.split(","):
+                    _change(sections, name == "include", word.partition(":")[0])
+            case "fence-history":
+                sections -= {"fencing-failed", "fencing-pending", "fencing-succeeded"}
+                sections |= set(_FENCING[min(_level(value), len(_FENCING) - 1)])
+            case "hide-headers":
+                sections -= set(SUMMARY)
+            case "timing-details":
+                sections.add("operations")
+            case "neg-locations":
+                sections.add("bans")
+            case _ if name in _SWITCHES:
+                sections.add(_SWITCHES[name])
+    return frozenset(sections)
 
 
-def _summary(state: ClusterState) -> list[str]:
-    instances = sum(1 for rsc in state.all_resources if isinstance(rsc, Primitive) and not rsc.removed)
-    quorum = "with" if state.quorate else "WITHOUT"
-    dc = "NONE" if state.dc_node is None else f"{state.dc_node.name} - partition {quorum} quorum"
-    changed = [state.cib.get("cib-last-written", ""), state.cib.get("update-client"), state.cib.get("update-origin")]
-    by = f" by {changed[1]}" if changed[1] else ""
-    on = f" on {changed[2]}" if changed[2] else ""
-    nodes = sum(1 for node in state.nodes if node.kind is not NodeKind.BUNDLE)
-    return [
-        "Cluster Summary:",
-        f"  * Current DC: {dc}",
-        f"  * Last updated: {time.strftime('%a %b %e %H:%M:%S %Y')}",
-        f"  * Last change:  {changed[0]}{by}{on}",
-        f"  * {nodes} node{'' if nodes == 1 else 's'} configured",
-        f"  * {instances} resource instance{'' if instances == 1 else 's'} configured",
+def _change(sections: set[str], include: bool, word: str) -> None:
+    if word in ("all", "none", "default"):
+        if word == "default" and not include:
+            usage("--exclude=default says nothing; name the sections")
+        everything = (word == "all") is include
+        sections.clear()
+        sections |= set(DEFAULT) if word == "default" else set(SECTIONS) if everything else set()
+        return
+    named = {"summary": set(SUMMARY), "fencing": {"fencing-failed", "fencing-pending", "fencing-succeeded"}}
+    found = named.get(word, {word})
+    if not found <= set(SECTIONS):
+        known = ", ".join(sorted((*SECTIONS, *named, "all", "none", *(["default"] if include else []))))
+        usage(f"--{'include' if include else 'exclude'} options: {known}")
+    if include:
+        sections |= found
+    else:
+        sections -= found
+
+
+def _level(text: str) -> int:
+    if not text:
+        return 2
+    if not text.isdigit():
+        usage(f"--fence-history expects 0 to 3, not '{text}'")
+    return int(text)
+
+
+def view_of(given: Given, sections: frozenset[str], state: ClusterState) -> View:
+    nodes = _named(given.get("node"), state)
+    detail = Detail(
+        inactive=given.has("inactive"), instances=given.has("show-detail"), brief=given.has("brief"), nodes=nodes
+    )
+    prefixes = [
+        word[5:] for value in given.values.get("include", []) for word in value.split(",") if word.startswith("bans:")
     ]
+    return View(
+        sections=sections,
+        detail=detail,
+        by_node=given.has("group-by-node"),
+        timing=given.has("timing-details"),
+        quiet=given.has("quiet"),
+        bans=given.text("neg-locations") or next(reversed(prefixes), ""),
+        nodes=nodes,
+        resources=_named(given.get("resource"), state),
+        software=("unknown", "unknown") if cib_file() else ("vigil", version("vigil")),
+    )
 
 
-def _attributes(state: ClusterState) -> Iterator[str]:
-    for node in state.nodes:
-        shown = {name: value for name, value in node.attributes.items() if not name.startswith(("#", *_HIDDEN))}
-        if shown:
-            yield f"  * Node: {node.name}:"
-            yield from (f"    * {name:32}\t: {value:10}" for name, value in sorted(shown.items()))
+def _named(name: str | None, state: ClusterState) -> frozenset[str] | None:
+    """What a name means: that one, or all that a tag of this name names. None without a name."""
+    if name is None:
+        return None
+    tagged = state.tags.get(name, [])
+    return frozenset([name, *tagged, *(node.name for node in state.nodes if node.id in tagged)])
 
 
-def _fail_counts(state: ClusterState) -> Iterator[str]:
-    for node in state.nodes:
-        counted = [r for r in state.all_resources if isinstance(r, Primitive) and r.fail_counts.get(node)]
-        if counted:
-            yield f"  * Node: {node.name}:"
-        for rsc in counted:
-            threshold = rsc.meta.get("migration-threshold")
-            limit = f" migration-threshold={threshold}" if threshold else ""
-            yield f"    * {rsc.config_id}:{limit} fail-count={rsc.fail_counts[node]}"
-
-
-def _failures(state: ClusterState) -> Iterator[str]:
-    for failed in state.failed_ops:
-        entry = failed.entry
-        reason = entry.xml.get("exit-reason")
-        why = f", exitreason='{reason}'" if reason else ""
-        when = entry.xml.get("last-rc-change", "")
-        at = (
-            f", last-rc-change='{time.strftime('%Y-%m-%d %H:%M:%S %z', time.localtime(int(when)))}'"
-            if when.isdigit()
-            else ""
-        )
-        took = entry.xml.get("exec-time", "0")
-        yield (
-            f"  * {entry.xml.get('operation_key')} on {failed.node.name}: rc={entry.rc} status={entry.status} "
-            f"(call={entry.xml.get('call-id')}{why}{at}, exec={took}ms)"
-        )
+def fencing_history(cluster: Cluster) -> list[dict[str, Any]]:
+    history: list[dict[str, Any]] = cluster.call("status")["fencing"]["history"]
+    return history
 
 
 def simple(state: ClusterState) -> int:

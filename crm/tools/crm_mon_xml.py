@@ -7,7 +7,6 @@ older form, has another root and no status at its end.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from typing import Final
 
 from lxml import etree
@@ -27,7 +26,17 @@ from crm.policy.model import (
     Role,
 )
 from crm.policy.resources.meta import is_promotable
-from crm.policy.values import ROLE_NAMES, parse_role, parse_score, show_score
+from crm.policy.values import ROLE_NAMES, parse_role, show_score
+from crm.tools.crm_mon_words import (
+    NOT_RUNNING,
+    RC_TEXTS,
+    STATUS_TEXTS,
+    bans,
+    connectivity,
+    last_failure_s,
+    moment,
+    shown_attributes,
+)
 
 API_VERSION: Final = "2.25"
 """Of the documented form that this follows."""
@@ -45,32 +54,6 @@ _KINDS: Final = {
     NodeKind.GUEST: "remote",
     NodeKind.BUNDLE: "remote",
 }
-_RC_TEXTS: Final = {
-    0: "ok",
-    1: "error",
-    2: "invalid parameter",
-    3: "unimplemented feature",
-    4: "insufficient privileges",
-    5: "not installed",
-    6: "not configured",
-    7: "not running",
-    8: "promoted",
-    9: "promoted (failed)",
-    190: "degraded",
-    191: "promoted (degraded)",
-    193: "unknown",
-}
-_STATUS_TEXTS: Final = {
-    -1: "pending",
-    0: "complete",
-    1: "Cancelled",
-    2: "Timed Out",
-    3: "NOT SUPPORTED",
-    4: "Error",
-    7: "Not installed",
-}
-_NOT_RUNNING: Final = 7
-_NOT_SHOWN: Final = ("#", "fail-count-", "last-failure-", "shutdown", "terminate", "standby", "probe_complete")
 
 
 def document(state: ClusterState, request: str, *, older: bool = False) -> str:
@@ -234,15 +217,14 @@ def _role(rsc: Primitive) -> str:
 def _attributes(root: etree._Element, state: ClusterState) -> None:
     section = etree.SubElement(root, "node_attributes")
     for node in state.nodes:
-        shown = {name: value for name, value in node.attributes.items() if not name.startswith(_NOT_SHOWN)}
+        shown = shown_attributes(node)
         if shown and node.online:
             element = etree.SubElement(section, "node", name=node.name)
+            expected = dict(connectivity(rsc) for rsc in node.running if isinstance(rsc, Primitive))
             for name, value in sorted(shown.items()):
-                etree.SubElement(element, "attribute", name=name, value=value)
-
-
-def _moment(epoch_s: int) -> str:
-    return time.strftime("%a %b %e %H:%M:%S %Y", time.localtime(epoch_s))
+                attribute = etree.SubElement(element, "attribute", name=name, value=value)
+                if expected.get(name):
+                    attribute.set("expected", str(expected[name]))
 
 
 def _histories(root: etree._Element, state: ClusterState) -> None:
@@ -258,33 +240,25 @@ def _histories(root: etree._Element, state: ClusterState) -> None:
             fields = {"id": history.id, "orphan": _word(rsc is None), "migration-threshold": str(threshold)}
             if rsc is not None and rsc.fail_counts.get(node):
                 fields["fail-count"] = show_score(rsc.fail_counts[node])
-                fields |= _last_failure(history.id, node)
+                since = last_failure_s(history.id, node)
+                fields |= {"last-failure": moment(since)} if since else {}
             assert element is not None
             shown = etree.SubElement(element, "resource_history", fields)
             for entry in history.entries:
                 one = {"call": str(entry.call_id), "task": entry.operation, "rc": str(entry.rc)}
-                one["rc_text"] = _RC_TEXTS.get(entry.rc, str(entry.rc))
+                one["rc_text"] = RC_TEXTS.get(entry.rc, str(entry.rc))
                 if entry.interval_ms:
                     one["interval"] = f"{entry.interval_ms}ms"
                 if entry.last_rc_change > 0:
-                    one["last-rc-change"] = _moment(entry.last_rc_change)
+                    one["last-rc-change"] = moment(entry.last_rc_change)
                 one["exec-time"] = f"{entry.xml.get('exec-time', '0')}ms"
                 one["queue-time"] = f"{entry.xml.get('queue-time', '0')}ms"
                 etree.SubElement(shown, "operation_history", one)
 
 
-def _last_failure(name: str, node: Node) -> dict[str, str]:
-    times = [
-        int(value)
-        for attribute, value in node.attributes.items()
-        if attribute.startswith(f"last-failure-{name}#") and value.isdigit()
-    ]
-    return {"last-failure": _moment(max(times))} if times else {}
-
-
 def _worth_showing(entries: list[HistoryEntry]) -> bool:
     """A history of nothing but a probe that found nothing is none."""
-    return any(not entry.is_probe or entry.rc != _NOT_RUNNING for entry in entries)
+    return any(not entry.is_probe or entry.rc != NOT_RUNNING for entry in entries)
 
 
 def _failures(root: etree._Element, state: ClusterState) -> None:
@@ -299,11 +273,11 @@ def _failures(root: etree._Element, state: ClusterState) -> None:
             {
                 "op_key": entry.key,
                 "node": failed.node.name,
-                "exitstatus": _RC_TEXTS.get(entry.rc, str(entry.rc)),
+                "exitstatus": RC_TEXTS.get(entry.rc, str(entry.rc)),
                 "exitreason": entry.xml.get("exit-reason", ""),
                 "exitcode": str(entry.rc),
                 "call": str(entry.call_id),
-                "status": _STATUS_TEXTS.get(entry.status, str(entry.status)),
+                "status": STATUS_TEXTS.get(entry.status, str(entry.status)),
                 "last-rc-change": _with_zone(max(entry.last_rc_change, 0)),
                 "queued": entry.xml.get("queue-time", "0"),
                 "exec": entry.xml.get("exec-time", "0"),
@@ -322,21 +296,11 @@ def _with_zone(epoch_s: int) -> str:
 
 
 def _bans(root: etree._Element, state: ClusterState) -> None:
-    found = list(_negative(state))
+    found = list(bans(state))
     if not found:
         return
     section = etree.SubElement(root, "bans")
-    for identity, resource, node, score, promoted in found:
-        fields = {"id": identity, "resource": resource, "node": node, "weight": str(score)}
-        fields |= {"promoted-only": _word(promoted), "master_only": _word(promoted)}
+    for ban in found:
+        fields = {"id": ban.id, "resource": ban.resource, "node": ban.node.name, "weight": str(ban.score)}
+        fields |= {"promoted-only": _word(ban.promoted), "master_only": _word(ban.promoted)}
         etree.SubElement(section, "ban", fields)
-
-
-def _negative(state: ClusterState) -> Iterator[tuple[str, str, str, int, bool]]:
-    """Location constraints without a rule that keep a resource away from a node."""
-    for each in xml.elements(xml.section(state.cib, "constraints"), "rsc_location"):
-        score = parse_score(each.get("score"))
-        node, resource = each.get("node"), each.get("rsc")
-        if score is not None and score < 0 and node is not None and resource is not None:
-            promoted = each.get("role", "").lower() in ("promoted", "master")
-            yield each.get("id", ""), resource, node, score, promoted

@@ -15,6 +15,7 @@ from crm.tools.xmltext import elements
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Any, Final
 
     from crm.tools.cluster import Cluster
@@ -112,13 +113,14 @@ def _history(cluster: Cluster, command: str, given: Given) -> int:
         print(f"Node {wanted} last fenced at: {_when(max(done)) if done else 'never'}")
         return exits.OK
     for record in records:
-        print(record["ended"] or record["began"] if given.has("quiet") else _sentence(record))
+        print(record["ended"] or record["began"] if given.has("quiet") else sentence(record))
     if not given.has("quiet"):
         print(f"{len(records)} event{'' if len(records) == 1 else 's'} found")
     return exits.OK
 
 
-def _sentence(record: dict[str, Any]) -> str:
+def sentence(record: Mapping[str, Any]) -> str:
+    """An entry of the fencing history, as the daemon's status has it."""
     what = f"{record['action']} of {record['target']}"
     device = f" by {record['device']}" if record["device"] else ""
     why = f" ({record['reason']})" if record["reason"] else ""

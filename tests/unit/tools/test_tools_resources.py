@@ -189,7 +189,7 @@ def test_why_is_answered_in_sentences(bench: Bench) -> None:
 def test_the_monitor_shows_the_cluster_once(bench: Bench) -> None:
     shown = bench.run("crm_mon", "-1rfA").out
     for line in (
-        "  * Current DC: n1 - partition with quorum",
+        "  * Current DC: n1 (version unknown) - partition with quorum",
         "  * 2 nodes configured",
         "  * 5 resource instances configured",
         "  * Online: [ n1 n2 ]",
@@ -220,5 +220,13 @@ def test_the_monitor_shows_failures_and_their_counts(bench: Bench) -> None:
     )
     bench.path.write_text(text.replace('call-id="5" rc-code="0"', 'call-id="5" rc-code="1"', 1))
     shown = bench.run("crm_mon", "-1f").out
-    assert "    * d1: fail-count=2\n" in shown
-    assert "  * d1_start_0 on n1: rc=1 status=0 (call=5, exitreason='it broke', last-rc-change=" in shown
+    assert "    * d1: migration-threshold=1000000 fail-count=2\n" in shown
+    assert re.search(r"  \* d1 start on n1 returned 'error' \(it broke\) at .* 2023 after 10ms\n", shown)
+    assert re.search(r"d1_start_0 on n1 'error' \(1\): call=5, status='complete'", bench.run("crm_mon", "-1R").out)
+
+
+@pytest.mark.parametrize("option", ["--include", "--exclude"])
+def test_a_section_that_there_is_not_is_refused_with_those_that_there_are(bench: Bench, option: str) -> None:
+    ran = bench.run("crm_mon", "-1", f"{option}=nodes,nope")
+    assert ran.code == exits.USAGE
+    assert "attributes, bans, counts, dc" in ran.err and ran.out == ""
