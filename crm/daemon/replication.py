@@ -97,7 +97,7 @@ class Replication:
         self.changed: Callable[[Changed], None] = lambda changed: None
         self.withdraw: Callable[[str], None] = lambda reason: None
         self.broken: Callable[[BaseException], None] = lambda error: None
-        self.kept_aside: Callable[[str, str], None] = lambda file, why: None
+        self.kept_aside: Callable[[str, str], object] = lambda file, why: None
         self._requests: dict[int, asyncio.Future[Done]] = {}
         self._last_request = 0
         self._flush_due = False
