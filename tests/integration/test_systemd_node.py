@@ -116,9 +116,9 @@ def test_a_unit_that_is_not_installed_or_cannot_start_says_so(node: Node) -> Non
     node.run("systemctl", "daemon-reload")
     node.configure("primitive nobody systemd:no-such-unit\nprimitive broken systemd:broken op start timeout=10s\n")
     node.tool("crm_resource", "--wait")
-    shown = node.tool("crm_mon", "-1")
+    shown = node.tool("crm_mon", "-1rR")
     assert "nobody\t(systemd:no-such-unit):\t Stopped (Not installed)" in shown
-    assert "broken_start_0 on n1: rc=1" in shown
+    assert "broken_start_0 on n1 'error' (1): " in shown
 
     def warned() -> str:
         return node.run("journalctl", "-u", "vigild", "-p", "warning", "-o", "cat", "--no-pager").stdout

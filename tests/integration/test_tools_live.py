@@ -159,7 +159,7 @@ def test_the_cib_is_read_changed_and_checked(cluster: Cluster) -> None:
     assert int(cluster.cib("n1").get("epoch") or 0) == int(before or 0) + 1
     assert say(cluster, "n1", "crm_verify -L") == ""
     assert run(cluster, "n1", "cibadmin -E").returncode == 107
-    shown = say(cluster, "n1", "crm_mon -1")
+    shown = say(cluster, "n1", "crm_mon -1r")
     assert "  * Online: [ n1 n2 ]\n" in shown and "(ocf:vigil:Dummy):" in shown
 
 
