@@ -105,7 +105,10 @@ class Files:
     def _open(self) -> BinaryIO:
         """At its end. Somebody may have moved it away: then a new one is begun."""
         flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
-        return os.fdopen(os.open(self.path, flags, FILE_MODE), "ab+")
+        opened = os.open(self.path, flags, FILE_MODE)
+        if os.fstat(opened).st_size == 0:
+            os.fchmod(opened, FILE_MODE)  # whatever the umask of whoever started this daemon
+        return os.fdopen(opened, "ab+")
 
     def _rotate(self) -> None:
         if self._keep == 0:
