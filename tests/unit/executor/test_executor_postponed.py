@@ -101,7 +101,7 @@ def document(entry: dict[str, str] | None, last: dict[str, str]) -> etree._Eleme
     ops = "".join(
         etree.tostring(etree.Element("lrm_rsc_op", each), encoding="unicode") for each in (last, entry) if each
     )
-    op = '<operations><op id="o" name="monitor" interval="10s" start-delay="1d"/></operations>'
+    op = '<operations><op id="o" name="monitor" interval="10s" start-delay="24h"/></operations>'
     return xml.parse(
         f"""<cib validate-with="pacemaker-3.9" have-quorum="1" crm_feature_set="3.20.5"><configuration>
         <crm_config><cluster_property_set id="p"><nvpair id="a" name="stonith-enabled" value="false"/></cluster_property_set></crm_config>
