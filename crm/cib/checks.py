@@ -237,6 +237,25 @@ def _node(element: etree._Element, findings: Findings) -> None:
         findings.notice("old-syntax", element, "the type normal is called member now", "type")
 
 
+_UNQUOTED = re.compile(r"@[\w.-]+\s*!?=\s*([A-Za-z_][\w.-]*)(?![\w.(:/@-])")
+
+
+def _permission(element: etree._Element, findings: Findings) -> None:
+    """An XPath that selects nothing leaves open what it was to close, so it is not accepted."""
+    expression = element.get("xpath")
+    if expression is None:
+        return
+    try:
+        etree.XPath(expression)
+    except etree.XPathError as error:
+        findings.error("wrong-value", element, f"xpath: expected an XPath, got {expression!r}: {error}", "xpath")
+        return
+    bare = _UNQUOTED.search(expression)
+    if bare is not None:
+        text = f"xpath: expected a text in quotes, '{bare[1]}', in {expression}: without them it is the name of an element, and nothing is selected"
+        findings.error("wrong-value", element, text, "xpath")
+
+
 CHECKS: Final[dict[str, Check]] = {
     "primitive": _agent,
     "template": _agent,
@@ -254,6 +273,8 @@ CHECKS: Final[dict[str, Check]] = {
     "rsc_order": _order,
     "fencing-level": _fencing_level,
     "network": _network,
+    "acl_permission": _permission,
+    "acl_old": _permission,
     "nodes": _nodes,
     "node": _node,
 }

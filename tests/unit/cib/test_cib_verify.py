@@ -282,3 +282,24 @@ def test_looking_only_at_what_changed_misses_nothing(changes: list[Operation]) -
     for change in changes:
         apply(document, change, ids=ids, check=check_changes)
         assert _errors(document) == []
+
+
+@pytest.mark.parametrize(
+    ("xpath", "message"),
+    [
+        ("//nvpair[@name=passwd]", "expected a text in quotes, &apos;passwd&apos;"),
+        ("//nvpair[@name = &quot;a&quot; or @name!=pass-word]", "expected a text in quotes, &apos;pass-word&apos;"),
+        ("//nvpair[", "expected an XPath, got"),
+        ("//nvpair[@name=&apos;passwd&apos;]", ""),
+        ("//nvpair[contains(@name, &apos;-web#&apos;)] | //primitive[@id=&quot;web&quot;]", ""),
+        ("//nvpair[@name=concat(&apos;a&apos;, &apos;b&apos;)]", ""),
+        ("//op[@interval=10]", ""),
+        ("//rsc_location[@rsc=//primitive/@id]", ""),
+    ],
+)
+def test_a_permission_that_could_never_select_anything_is_not_accepted(xpath: str, message: str) -> None:
+    """`deny xpath://nvpair[@name='passwd']` without quotes around all of it loses those within, and would deny nothing."""
+    lists = f'<acls><acl_role id="role"><acl_permission id="perm" kind="deny" xpath="{xpath}"/></acl_role></acls></configuration>'
+    found = _with("</configuration>", lists)
+    assert [item.attribute for item in found] == (["xpath"] if message else [])
+    assert all(message.replace("&apos;", "'") in item.message for item in found)
