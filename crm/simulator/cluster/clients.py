@@ -191,7 +191,10 @@ class Clients:
         self.ask(box, work)
 
     def maintenance(self, box: Box, value: str = "") -> None:
-        value = value or self._rng.choice(("true", "false", "false"))
+        # Without fencing whoever is cut off must stop what it runs, which nobody does in maintenance.
+        value = value or (
+            self._rng.choice(("true", "false", "false")) if self._world.cluster_swarm.fencing else "false"
+        )
         pair = f'<nvpair id="option-maintenance-mode" name="maintenance-mode" value="{value}"/>'
         text = f'<crm_config><cluster_property_set id="options">{pair}</cluster_property_set></crm_config>'
         self._apply(box, Operation(Kind.MODIFY, xml=text, scope="crm_config", allow_create=True))

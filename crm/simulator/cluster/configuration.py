@@ -12,7 +12,6 @@ from typing import Final
 KINDS: Final = ("primitive", "primitive", "primitive", "group", "clone", "promotable")
 OPTIONS: Final = {
     "stonith-enabled": ("true",),
-    "no-quorum-policy": ("stop", "stop", "freeze", "suicide"),
     "start-failure-is-fatal": ("true", "false"),
     "stonith-action": ("reboot", "reboot", "off"),
     "batch-limit": ("0", "2", "5"),
@@ -38,6 +37,7 @@ class Configuration:
     clones: list[str] = field(default_factory=list)
     promotables: list[str] = field(default_factory=list)
     defaults: dict[str, str] = field(default_factory=dict)
+    levels: list[str] = field(default_factory=list)
 
     def is_promotable(self, name: str) -> bool:
         return name.partition(":")[0] in self.promotables
@@ -51,7 +51,9 @@ class Configuration:
         """The XML of each section of the configuration that is not empty at first."""
         options = _nvpairs("option", self.options)
         defaults = _nvpairs("default", self.defaults)
+        levels = f"<fencing-topology>{''.join(self.levels)}</fencing-topology>"
         return {
+            **({"fencing-topology": levels} if self.levels else {}),
             "crm_config": f'<crm_config><cluster_property_set id="options">{options}</cluster_property_set></crm_config>',
             "rsc_defaults": f'<rsc_defaults><meta_attributes id="defaults">{defaults}</meta_attributes></rsc_defaults>',
             "resources": f"<resources>{''.join(self.resources)}</resources>",
@@ -59,10 +61,10 @@ class Configuration:
         }
 
 
-def draw(rng: random.Random, nodes: list[str]) -> Configuration:
+def draw(rng: random.Random, nodes: list[str], fencing: bool) -> Configuration:
     made = Configuration()
     made.options = {name: rng.choice(values) for name, values in OPTIONS.items() if rng.random() < 0.6}
-    made.options["stonith-enabled"] = "true"
+    made.options["stonith-enabled"] = "true" if fencing else "false"
     made.defaults = {
         name: rng.choice(values)
         for name, values in {
@@ -74,11 +76,24 @@ def draw(rng: random.Random, nodes: list[str]) -> Configuration:
     }
     for number in range(rng.randint(1, 4)):
         _top(made, rng, number)
-    for number in range(rng.randint(1, 2)):
+    for number in range(rng.randint(1, 2) if fencing else 0):
         _device(made, rng, number, nodes)
     for number in range(rng.choice([0, 1, 2, 3])):
         _constraint(made, rng, number, nodes)
     return made
+
+
+def draw_topology(made: Configuration, rng: random.Random, nodes: list[str]) -> None:
+    """With two devices: for some nodes one after the other, for some both at a time."""
+    devices = [name for name in ("fence0", "fence1") if any(f'id="{name}"' in text for text in made.resources)]
+    if len(devices) < 2 or rng.random() < 0.5:
+        return
+    for node in nodes:
+        levels = rng.choice((["fence0", "fence1"], ["fence1", "fence0"], ["fence0,fence1"]))
+        made.levels += [
+            f'<fencing-level id="{node}-{index}" target="{node}" index="{index}" devices="{level}"/>'
+            for index, level in enumerate(levels, 1)
+        ]
 
 
 def _top(made: Configuration, rng: random.Random, number: int) -> None:

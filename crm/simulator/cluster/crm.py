@@ -128,13 +128,15 @@ def settings_of(world: ClusterWorld, box: Box) -> DaemonSettings:
 
     ids = range(1, world.swarm.size + 1)
     both = world.swarm.mode in (Mode.TWO_NODE, Mode.PING)
+    votes = world.cluster_swarm.messaging.votes
     return DaemonSettings(
         cluster="simulated",
         node_id=box.node_id,
         node_name=box.name,
         nodes=tuple((number, f"n{number}") for number in ids),
         votes=tuple((number, 1) for number in ids) if both else (),
-        expected_votes=world.swarm.size,
+        expected_votes=sum(votes) or world.swarm.size,
+        all_votes=tuple(zip(ids, votes, strict=True)) if votes else (),
         state_dir=box.state_dir,
         run_dir=box.run_dir,
         ocf_root=Path("/nonexistent"),

@@ -86,9 +86,9 @@ class Storm:
         """Whether enough is left without these."""
         if self._swarm.wild:
             return True
-        left = [box for box in self._world.boxes.values() if box not in victims and self._sound(box)]
-        needed = 1 if self._swarm.messaging.mode is Mode.TWO_NODE else self._swarm.size // 2 + 1
-        return len(left) >= needed
+        left = [n for n, box in self._world.boxes.items() if box not in victims and self._sound(box)]
+        messaging = self._swarm.messaging
+        return bool(left) if messaging.mode is Mode.TWO_NODE else messaging.is_majority(left)
 
     def _care(self) -> None:
         """What an administrator does: machines that are off or have left for long are started."""

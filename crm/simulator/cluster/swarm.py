@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 
 from crm.simulator import swarm as membership
 from crm.simulator.cluster.agents import Temper
-from crm.simulator.cluster.configuration import Configuration
+from crm.simulator.cluster.configuration import Configuration, draw_topology
 from crm.simulator.cluster.configuration import draw as draw_configuration
 from crm.simulator.cluster.dice import Dice
 from crm.simulator.cluster.power import Switches
 from crm.simulator.swarm import Mode
-from messaging.config import Timers
+from messaging.config import MessagingConfig, Timers
 
 
 class Fault(StrEnum):
@@ -49,17 +50,46 @@ AIMED = (Fault.ISOLATE, Fault.DIVIDE, Fault.AT_WORK, Fault.ORDERED, Fault.ENDED,
 """Those that make a situation in which a rule of the cluster core would show."""
 
 
+WITHOUT_FENCING = (
+    *(Fault.HEAL, Fault.DIE, Fault.POWER, Fault.DC, Fault.SPLIT, Fault.ISOLATE, Fault.DIVIDE, Fault.LEAVE),
+    *(Fault.WEATHER, Fault.BREAK, Fault.POLICY, Fault.DEAD_SWITCH),
+)
+"""Without fencing nothing runs twice as long as whoever is cut off can stop what it runs: its crm is there, and so is its machine."""
+
+
+@dataclass(frozen=True, slots=True)
+class Weighted(membership.Swarm):
+    """Messaging whose nodes may have different votes; one each where there are none."""
+
+    votes: tuple[int, ...] = ()
+
+    def config(self, node_id: int) -> MessagingConfig:
+        plain = membership.Swarm.config(self, node_id)
+        if not self.votes:
+            return plain
+        nodes = tuple(replace(node, votes=count) for node, count in zip(plain.nodes, self.votes, strict=True))
+        return replace(plain, nodes=nodes, quorum=replace(plain.quorum, expected_votes=sum(self.votes)))
+
+    def votes_of(self, node_ids: Iterable[int]) -> int:
+        return sum(self.votes[node_id - 1] if self.votes else 1 for node_id in node_ids)
+
+    def is_majority(self, node_ids: Iterable[int]) -> bool:
+        """Whether these have more than half of all votes."""
+        return 2 * self.votes_of(node_ids) > self.votes_of(range(1, self.size + 1))
+
+
 @dataclass(frozen=True, slots=True)
 class ClusterSwarm:
     """The choices of one run. Times in virtual milliseconds; `client_gap_ms` 0: no clients."""
 
     wild: bool
-    messaging: membership.Swarm
+    messaging: Weighted
     configuration: Configuration
     temper: Temper
     switches: Switches
     faults: tuple[Fault, ...]
     weights: tuple[int, ...]
+    fencing: bool
     safety_ms: int
     fault_gap_ms: int
     client_gap_ms: int
@@ -73,7 +103,8 @@ class ClusterSwarm:
     def describe(self) -> str:
         timers = self.messaging.timers
         return (
-            f"{'wild, ' if self.wild else ''}{self.size} nodes, {self.messaging.mode}, deadtime {timers.deadtime_ms}; {self.configuration.describe()}; "
+            f"{'wild, ' if self.wild else ''}{'' if self.fencing else 'no fencing, '}{self.size} nodes, "
+            f"votes {self.messaging.votes or 'equal'}, {self.messaging.mode}, deadtime {timers.deadtime_ms}; {self.configuration.describe()}; "
             f"faults {','.join(self.faults)} every {self.fault_gap_ms} ms, clients every {self.client_gap_ms} ms"
         )
 
@@ -84,13 +115,17 @@ def draw(dice: Dice) -> ClusterSwarm:
     pace, mood = dice.of("pace"), dice.of("mood")
     # Half of two nodes is no majority: without either nothing goes on, so nothing can be spared.
     wild = mood.random() < 0.2 or (messaging.size == 2 and messaging.mode is Mode.MAJORITY)
+    fencing = wild or messaging.size == 2 or dice.of("fencing").random() < 0.85
     chosen = dice.of("kinds of fault")
     faults = (*ALWAYS, *(fault for fault in Fault if fault not in ALWAYS and chosen.random() < 0.4))
+    if not fencing:
+        faults = (*(fault for fault in faults if fault in WITHOUT_FENCING), Fault.ISOLATE)
     return ClusterSwarm(
         wild=wild,
         messaging=messaging,
-        configuration=draw_configuration(dice.of("configuration"), [f"n{i}" for i in range(1, messaging.size + 1)]),
-        temper=_temper(dice.of("temper")),
+        configuration=_configuration(dice, messaging.size, fencing),
+        fencing=fencing,
+        temper=_temper(dice.of("temper"), fencing),
         switches=_switches(dice.of("switches")),
         faults=faults,
         weights=tuple(chosen.randint(1, 4) + (2 if fault in AIMED else 0) for fault in faults),
@@ -102,7 +137,17 @@ def draw(dice: Dice) -> ClusterSwarm:
     )
 
 
-def _messaging(dice: Dice) -> membership.Swarm:
+def _configuration(dice: Dice, size: int, fencing: bool) -> Configuration:
+    nodes = [f"n{i}" for i in range(1, size + 1)]
+    made = draw_configuration(dice.of("configuration"), nodes, fencing)
+    policy = dice.of("no quorum").choice(("stop", "stop", "freeze", "suicide", "ignore", "demote"))
+    made.options["no-quorum-policy"] = policy if fencing else "stop"
+    if fencing:
+        draw_topology(made, dice.of("topology"), nodes)
+    return made
+
+
+def _messaging(dice: Dice) -> Weighted:
     rng = dice.of("membership")
     size = rng.choice([2, 2, 3, 3, 3, 3, 4, 5])
     modes = (
@@ -110,8 +155,12 @@ def _messaging(dice: Dice) -> membership.Swarm:
         if size > 2
         else [Mode.TWO_NODE, Mode.TWO_NODE, Mode.TWO_NODE, Mode.MAJORITY]
     )
+    drawn = membership.draw(dice.of("messaging's own"))
+    weighing = dice.of("votes")
+    votes = tuple(weighing.choice((1, 1, 2, 3)) for _ in range(size)) if weighing.random() < 0.25 and size > 2 else ()
     return replace(
-        membership.draw(dice.of("messaging's own")),
+        Weighted(**{each.name: getattr(drawn, each.name) for each in fields(drawn)}),
+        votes=votes,
         size=size,
         mode=rng.choice(modes),
         timers=Timers(keepalive_ms=200, warntime_ms=500, deadtime_ms=1000, initdead_ms=2000, vouch_ms=2000),
@@ -124,9 +173,9 @@ def _messaging(dice: Dice) -> membership.Swarm:
     )
 
 
-def _temper(rng: random.Random) -> Temper:
+def _temper(rng: random.Random, fencing: bool) -> Temper:
     bad = rng.random() < 0.6
-    return Temper(
+    drawn = Temper(
         start_fails=rng.choice([0.0, 0.05, 0.2]) if bad else 0.0,
         stop_fails=rng.choice([0.0, 0.02, 0.1]) if bad else 0.0,
         monitor_lies=rng.choice([0.0, 0.01, 0.05]) if bad else 0.0,
@@ -134,6 +183,8 @@ def _temper(rng: random.Random) -> Temper:
         slow=rng.choice([0.0, 0.1, 0.5, 0.5]),
         hangs=rng.choice([0.0, 0.0, 0.02]) if bad else 0.0,
     )
+    # Without fencing a stop must succeed, and soon.
+    return drawn if fencing else replace(drawn, stop_fails=0.0, slow=0.0, hangs=0.0)
 
 
 def _switches(rng: random.Random) -> Switches:

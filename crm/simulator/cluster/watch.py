@@ -112,7 +112,8 @@ class Watch:
             twice = [each.name for each in others if name in each.running]
             if twice:
                 self._fail(f"active twice: {name} on {box.name} and {', '.join(twice)}")
-            self._check_owner(box, name)
+            if world.cluster_swarm.fencing:
+                self._check_owner(box, name)
         elif box.running.get(name) == PROMOTED:
             twice = [each.name for each in others if PROMOTED in _roles(each, base)]
             if twice:
@@ -266,7 +267,7 @@ class Watch:
         What half of the nodes accept that may go on (`two_node`) must survive in a file at least, as what a minority accepts.
         """
         view = self._answers[box.node_id, version]
-        certain = view.quorate and 2 * len(view.group) > len(self._world.boxes)
+        certain = view.quorate and self._world.cluster_swarm.messaging.is_majority(view.group)
         self.counts.promises += 1
         self.promises.append(Promise(element, there, certain))
         for node_id in sorted(view.group | {box.node_id}) if certain else ():
