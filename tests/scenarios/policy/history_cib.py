@@ -33,9 +33,13 @@ def entry(
     age: int = 60,
     name: str | None = None,
     call: int | None = None,
+    like: Mapping[str, str] | None = None,
     **attributes: str,
 ) -> str:
-    """One operation, with RSC for the resource; `every` in seconds, `age` since it ended, `name` instead of the usual id."""
+    """One operation, with RSC for the resource; `every` in seconds, `age` since it ended, `name` instead of the usual id.
+
+    Further attributes by name, or several at once as `like`.
+    """
     key = f"RSC_{task}_{every * 1000}"
     wanted = (7 if task == "monitor" and not every else 0) if expected is None else expected
     values = {
@@ -50,7 +54,10 @@ def entry(
         "transition-key": f"1:1:{wanted}:{_UUID}",
         "transition-magic": f"{status}:{rc};1:1:{wanted}:{_UUID}",
         "op-digest": RECURRING if every else PLAIN,
-        **{name.replace("_", "-") if not name.startswith("migrate") else name: v for name, v in attributes.items()},
+        **{
+            name.replace("_", "-") if not name.startswith("migrate") else name: v
+            for name, v in {**(like or {}), **attributes}.items()
+        },
     }
     return f"<lrm_rsc_op {' '.join(f'{name}={v!r}' for name, v in values.items())}/>"
 
@@ -66,14 +73,18 @@ def history(rsc: str, *entries: str, agent: str = "Dummy", **attributes: str) ->
 
 
 def state(
-    *histories: str, transient: Mapping[str, str] | None = None, remote: str | None = None, **attributes: str
+    *histories: str,
+    transient: Mapping[str, str] | None = None,
+    remote: str | None = None,
+    like: Mapping[str, str] | None = None,
+    **attributes: str,
 ) -> str:
     """A node_state with NUMBER to be filled in, or that of a Remote node; online unless said otherwise."""
     identity = remote or "NUMBER"
     values = {"id": identity, "uname": remote or "nNUMBER"}
     if remote is None:
         values |= {"in_ccm": "true", "crmd": "online", "join": "member", "expected": "member"}
-    values |= attributes
+    values |= {**(like or {}), **attributes}
     own = "".join(f' {name}="{value}"' for name, value in values.items() if value)
     shown = f'<transient_attributes id="{identity}">{pairs("instance_attributes", f"t{identity}", transient or {})}'
     return (

@@ -257,7 +257,7 @@ def test_old_syntax_is_understood() -> None:
 
 def change(parameters: str, **stored: str) -> str:
     rsc = dummy("r", "monitor 10s", parameters=parameters)
-    found = read([rsc], [state(history("r", entry("start", **stored)))])
+    found = read([rsc], [state(history("r", entry("start", like=stored)))])
     primitive_ = found.state.by_id["r"]
     node = found.state.nodes[0]
     record = primitive_.history[node].entries[0]  # type: ignore[attr-defined]

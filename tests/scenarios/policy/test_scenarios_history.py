@@ -21,9 +21,9 @@ from crm.policy.model import ClearFailCount, ForceStop, KnownRecurring
 START = entry("start", call=1)
 
 
-def one(*entries: str, rsc: str | None = None, options: dict[str, str] | None = None, **more: object) -> Cluster:
+def one(*entries: str, rsc: str | None = None, options: dict[str, str] | None = None) -> Cluster:
     """Two nodes, one resource r, and its history on n1."""
-    return read([rsc or dummy("r", "monitor 10s")], [state(history("r", *entries)), state()], options=options, **more)
+    return read([rsc or dummy("r", "monitor 10s")], [state(history("r", *entries)), state()], options=options)
 
 
 # --- the matrix of result codes (16.4) --------------------------------------------------------------------------------
@@ -303,19 +303,19 @@ def test_only_monitors_since_the_last_start_are_known_to_run() -> None:
 
 
 def test_what_a_lost_node_ran_is_thought_to_run_there_still_and_the_node_is_fenced() -> None:
-    states = [state(history("r", START), **OFFLINE), state()]
+    states = [state(history("r", START), like=OFFLINE), state()]
     found = read([dummy("r") + DEVICE], states, options=FENCING)
     assert found.fenced == {"n1": "r is thought to be active there"}
     assert found.shown("r") == "Started n1 (UNCLEAN)"
 
 
 def test_without_fencing_the_history_of_an_offline_node_is_ignored() -> None:
-    found = read([dummy("r")], [state(history("r", START), **OFFLINE), state()])
+    found = read([dummy("r")], [state(history("r", START), like=OFFLINE), state()])
     assert found.shown("r") == "Stopped"
 
 
 def test_shutdown_locks_make_the_history_of_offline_nodes_count() -> None:
-    states = [state(history("r", START), **OFFLINE), state()]
+    states = [state(history("r", START), like=OFFLINE), state()]
     assert read([dummy("r")], states, options={"shutdown-lock": "true"}).shown("r") == "Started n1"
 
 

@@ -243,7 +243,7 @@ LOCKS = {"shutdown-lock": "true"}
 
 
 def locked(since: int, **options: str) -> Cluster:
-    gone = state(history("r", entry("stop"), shutdown_lock=str(since)), **OFFLINE)
+    gone = state(history("r", entry("stop"), shutdown_lock=str(since)), like=OFFLINE)
     return read([dummy("r")], [gone, state()], options={**LOCKS, **options})
 
 

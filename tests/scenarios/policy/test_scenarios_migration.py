@@ -9,11 +9,11 @@ SIDES = {"migrate_source": "n1", "migrate_target": "n2"}
 
 
 def to(rc: int = 0, *, age: int = 30, **more: int) -> str:
-    return entry("migrate_to", rc, call=5, age=age, **SIDES, **more)  # type: ignore[arg-type]
+    return entry("migrate_to", rc, call=5, age=age, like=SIDES, **more)  # type: ignore[arg-type]
 
 
 def came(rc: int = 0, *, age: int = 20, call: int = 5) -> str:
-    return entry("migrate_from", rc, call=call, age=age, **SIDES)
+    return entry("migrate_from", rc, call=call, age=age, like=SIDES)
 
 
 START = entry("start", call=1, age=500)
@@ -25,7 +25,7 @@ def moved(source: tuple[str, ...], target: tuple[str, ...], **target_state: str)
     histories = [history("r", *target)] if target else []
     return read(
         [dummy("r", meta={"allow-migrate": "true"})],
-        [state(history("r", START, *source)), state(*histories, **target_state)],
+        [state(history("r", START, *source)), state(*histories, like=target_state)],
     )
 
 
@@ -44,7 +44,7 @@ def moved(source: tuple[str, ...], target: tuple[str, ...], **target_state: str)
         pytest.param(
             (to(), entry("stop", call=6, age=10)), (PROBED,), "Started n2", id="sent and stopped at the source"
         ),
-        pytest.param((entry("migrate_to", 193, status=-1, call=-1, **SIDES),), (), "Migrating n1", id="being sent"),
+        pytest.param((entry("migrate_to", 193, status=-1, call=-1, like=SIDES),), (), "Migrating n1", id="being sent"),
     ],
 )
 def test_where_it_is(source: tuple[str, ...], target: tuple[str, ...], shown: str) -> None:
@@ -63,7 +63,7 @@ def test_a_source_that_was_never_stopped_is_to_be_stopped_without_touching_the_t
 
 
 def test_a_target_that_is_still_starting_shows_the_migration_on_both_nodes() -> None:
-    arriving = entry("migrate_from", 193, status=-1, call=-1, **SIDES)
+    arriving = entry("migrate_from", 193, status=-1, call=-1, like=SIDES)
     assert moved((to(),), (PROBED, arriving)).shown("r") == "Migrating [ n2 n1 ]"
 
 
@@ -85,7 +85,7 @@ def test_a_second_monitor_on_the_target_makes_its_answer_ambiguous() -> None:
 
 
 def test_pending_arrival_counts_once_the_source_has_stopped() -> None:
-    arriving = entry("migrate_from", 193, status=-1, call=-1, **SIDES)
+    arriving = entry("migrate_from", 193, status=-1, call=-1, like=SIDES)
     found = moved((to(), entry("stop", call=6, age=10)), (PROBED, arriving))
     assert "n2" in found.shown("r")
 

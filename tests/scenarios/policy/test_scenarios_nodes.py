@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pytest
 from history_cib import DEVICE, FENCING, OFFLINE, Cluster, dummy, entry, history, read, state
 from policy_cib import NOW
@@ -9,10 +11,9 @@ from policy_cib import NOW
 START = entry("start", call=1)
 
 
-def fenced_cluster(first: str, **more: object) -> Cluster:
+def fenced_cluster(first: str, options: Mapping[str, str] | None = None) -> Cluster:
     """n1 as given, n2 online, fencing with a device."""
-    options = {**FENCING, **more.pop("options", {})}  # type: ignore[dict-item]
-    return read([DEVICE, dummy("r")], [first, state()], options=options, **more)
+    return read([DEVICE, dummy("r")], [first, state()], options={**FENCING, **(options or {})})
 
 
 # --- cluster nodes ----------------------------------------------------------------------------------------------------
@@ -57,7 +58,7 @@ RUNNING, SILENT = {"crmd": "online"}, {"crmd": "offline"}
     ],
 )
 def test_a_node_with_fencing(attributes: dict[str, str], line: str, reason: str | None) -> None:
-    found = fenced_cluster(state(**attributes))
+    found = fenced_cluster(state(like=attributes))
     assert line in found.lines
     assert found.fenced == ({} if reason is None else {"n1": reason})
 
@@ -72,7 +73,7 @@ def test_a_node_with_fencing(attributes: dict[str, str], line: str, reason: str 
     ],
 )
 def test_a_node_without_fencing(attributes: dict[str, str], line: str, unclean: bool) -> None:
-    found = read([dummy("r")], [state(**attributes), state()])
+    found = read([dummy("r")], [state(like=attributes), state()])
     assert line in found.lines
     assert found.state.nodes[0].unclean is unclean
 
@@ -81,7 +82,7 @@ def test_a_node_that_shuts_down_is_clean_as_long_as_it_takes() -> None:
     asked = {"shutdown": "1699999999"}
     found = fenced_cluster(state(transient=asked))
     assert (found.state.nodes[0].shutdown, found.state.nodes[0].online, found.fenced) == (True, True, {})
-    gone = fenced_cluster(state(transient=asked, **OFFLINE))
+    gone = fenced_cluster(state(transient=asked, like=OFFLINE))
     assert (gone.state.nodes[0].online, gone.fenced) == (False, {})
 
 
@@ -96,15 +97,15 @@ def test_terminate_asks_for_fencing_until_the_node_is_down() -> None:
     assert fenced_cluster(state(transient={"terminate": "1699999999"})).fenced == {"n1": "fencing was requested"}
     assert fenced_cluster(state(transient={"terminate": "0"})).fenced == {}
     down = {"in_ccm": "false", "crmd": "offline", "join": "down"}
-    assert fenced_cluster(state(transient={"terminate": "true"}, **down)).fenced == {}
+    assert fenced_cluster(state(transient={"terminate": "true"}, like=down)).fenced == {}
 
 
 def test_a_node_may_be_pending_only_so_long() -> None:
     waiting = {"in_ccm": str(NOW - 60), "crmd": "0", "expected": "down", "join": "down"}
-    patient = fenced_cluster(state(**waiting), options={"node-pending-timeout": "90s"})
+    patient = fenced_cluster(state(like=waiting), options={"node-pending-timeout": "90s"})
     assert patient.fenced == {}
     assert min(patient.state.recheck_candidates) == NOW + 30
-    strict = fenced_cluster(state(**waiting), options={"node-pending-timeout": "60s"})
+    strict = fenced_cluster(state(like=waiting), options={"node-pending-timeout": "60s"})
     assert strict.fenced == {"n1": "peer pending timed out on joining the process group"}
 
 

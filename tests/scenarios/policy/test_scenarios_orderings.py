@@ -87,7 +87,7 @@ def test_members_of_a_set_that_is_not_sequential_do_not_wait_for_each_other_but_
 
 
 def test_sets_stop_in_reverse() -> None:
-    plan = ordered(ordered_set("A B", "C D"), active="ABCD", **dict.fromkeys("ABCD", STOPPED))
+    plan = ordered(ordered_set("A B", "C D"), active="ABCD", A=STOPPED, B=STOPPED, C=STOPPED, D=STOPPED)
     assert pairs_of(plan, "stop") == {"DC", "DB", "DA", "CB", "CA", "BA"}
 
 
