@@ -36,6 +36,7 @@ check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	MYPYPATH=tests/scenarios/policy $(BIN)/mypy --explicit-package-bases tests/scenarios/policy
 
 format: setup
 	$(BIN)/ruff format .
