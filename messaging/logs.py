@@ -19,7 +19,7 @@ _PRIORITIES = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ER
 def start(name: str, file: Path | None, level: str) -> None:
     """From now on everything that is logged is written. OSError when the file cannot be."""
     journal = file is None and is_journal(2, os.environ)
-    handler = logging.StreamHandler() if file is None else logging.FileHandler(file)
+    handler = logging.StreamHandler() if file is None else LogFile(file)
     handler.setFormatter(JournalFormatter(name) if journal else plain(name))
     logging.basicConfig(level=level.upper(), handlers=[handler])
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
@@ -27,6 +27,29 @@ def start(name: str, file: Path | None, level: str) -> None:
 
 def plain(name: str) -> logging.Formatter:
     return logging.Formatter(PLAIN.format(name=name), datefmt="%Y-%m-%dT%H:%M:%S")
+
+
+class LogFile(logging.FileHandler):
+    """Begins the file anew when somebody has moved or removed it (logrotate). Where that fails it goes on with the old one: a log never stops a daemon."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        stream = self.stream
+        if stream is not None and self._is_elsewhere(stream.fileno()):
+            try:
+                fresh = self._open()
+            except OSError:
+                pass
+            else:
+                stream.close()
+                self.stream = fresh
+        super().emit(record)
+
+    def _is_elsewhere(self, descriptor: int) -> bool:
+        try:
+            there, ours = Path(self.baseFilename).stat(), os.fstat(descriptor)
+        except OSError:
+            return True
+        return (there.st_dev, there.st_ino) != (ours.st_dev, ours.st_ino)
 
 
 class JournalFormatter(logging.Formatter):

@@ -47,3 +47,23 @@ def test_the_journal_is_told_from_a_file_of_the_same_process(tmp_path: Path) -> 
         assert not is_journal(other.fileno(), environment)
         assert not is_journal(stream.fileno(), {})
         assert not is_journal(stream.fileno(), {"JOURNAL_STREAM": "what"})
+
+
+def test_a_log_file_that_is_moved_away_is_begun_anew(tmp_path: Path) -> None:
+    path = tmp_path / "log" / "vigil.log"
+    path.parent.mkdir()
+    handler = logs.LogFile(path)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    handler.emit(record(logging.INFO, "one"))
+    path.rename(tmp_path / "vigil.log.1")
+    handler.emit(record(logging.INFO, "two"))
+    path.unlink()
+    handler.emit(record(logging.INFO, "three"))
+    assert (tmp_path / "vigil.log.1").read_text() == "one\n" and path.read_text() == "three\n"
+    path.unlink()
+    path.parent.rmdir()
+    handler.emit(record(logging.INFO, "nowhere to go"))
+    path.parent.mkdir()
+    handler.emit(record(logging.INFO, "back"))
+    assert path.read_text() == "back\n"
+    handler.close()
