@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lxml import etree
 
-from crm.cib import xml
+from crm.cib import patchset, xml
 from crm.cib.editor import Editor, IdIndex
 from crm.cib.operations import Applied, Code, Kind, Operation, Refusal, apply, query, query_text
 from crm.cib.report import ReportItem, Severity
@@ -429,3 +429,23 @@ def test_every_member_gets_the_same_bytes_refusals_change_nothing_and_the_index_
         every = {e.get("id", "") for e in kept.iter("*") if e.get("id") is not None} | {"d", "e"}
         assert all(ids.get(i) is rebuilt.get(i) for i in every)
         assert all(sorted(map(str, ids.referrers(i))) == sorted(map(str, rebuilt.referrers(i))) for i in every)
+
+
+def test_the_feature_set_of_the_document_is_the_clusters_own() -> None:
+    """A configuration of another cluster, or of a newer program, must not lock the members out that are there."""
+    document = _base()
+    document.set(xml.FEATURES, "3.20.5")
+    foreign = xml.parse(xml.to_bytes(document))
+    foreign.set(xml.FEATURES, "99.0")
+    foreign.set("epoch", "50")
+    for operation in (
+        Operation(Kind.MODIFY, xml='<cib crm_feature_set="99.0"/>'),
+        Operation(Kind.REPLACE, xml=xml.to_text(foreign)),
+        Operation(Kind.PATCH, xml=xml.to_text(patchset.diff(document, foreign))),
+    ):
+        changed = xml.parse(xml.to_bytes(document))
+        _apply(changed, operation)
+        assert changed.get(xml.FEATURES) == "3.20.5"
+    before = xml.version(document)
+    agreed = _apply(document, Operation(Kind.BUMP, feature_set="3.20.6"))
+    assert document.get(xml.FEATURES) == "3.20.6" and agreed.durable and agreed.version.epoch == before.epoch + 1

@@ -216,3 +216,27 @@ def test_configurations_that_were_not_taken_are_kept_with_the_reason(tmp_path: P
     assert one.parent == two.parent == tmp_path / "aside"
     assert [why for _, why in store.kept_aside()] == ["accepted without quorum", "again"]
     assert one.read_bytes() == b"<cib/>"
+
+
+def test_what_cannot_even_be_read_is_put_aside_like_what_is_damaged(tmp_path: Path) -> None:
+    _filled(tmp_path, 1, 2)
+    (tmp_path / "cib.xml").unlink()
+    (tmp_path / "cib.xml").mkdir()
+    loaded = CibStore(tmp_path).load()
+    assert loaded.document is not None and xml.version(loaded.document).epoch == 1
+    assert [item.code for item in loaded.reports] == ["cib-damaged", "cib-fallback"]
+    assert "directory" in loaded.reports[0].message
+    _save(CibStore(tmp_path), 3)
+    assert _epoch(tmp_path) == 3
+
+
+@pytest.mark.parametrize(("theirs", "ours"), [("99.0", xml.FEATURE_SET), ("3.0.14", "3.0.14")])
+def test_an_import_of_something_newer_does_not_lock_this_version_out(tmp_path: Path, theirs: str, ours: str) -> None:
+    """As a cib.xml of a newer Pacemaker; nobody older than this node's version is to be let in on its account."""
+    document = xml.parse(_document(7))
+    document.set(xml.FEATURES, theirs)
+    (tmp_path / "cib.xml").write_bytes(xml.to_bytes(document))
+    for _ in range(2):
+        loaded = CibStore(tmp_path).load()
+        assert loaded.document is not None and loaded.document.get(xml.FEATURES) == ours
+        assert xml.version(loaded.document).epoch == 7
