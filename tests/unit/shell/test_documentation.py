@@ -14,7 +14,7 @@ import typer
 
 from crm.config import all_keys, loads
 from crm.shell.grammar.statements import parse
-from crm.shell.tree import app, run
+from crm.shell.tree import LEVELS, app, run
 
 ROOT = Path(__file__).resolve().parents[3]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -219,3 +219,23 @@ def test_tests_that_a_page_names_exist() -> None:
             f"{name(page)}: {path}" for path in re.findall(r"`(tests/[\w/]+\.py)`", text) if not (ROOT / path).exists()
         ]
     assert wrong == []
+
+
+ELSEWHERE = {"configure": "docs/reference/configure-language.md", "lab": "docs/guide/lab.md"}
+"""Where the commands of a level are, beside the reference of the shell."""
+
+
+def test_every_command_of_every_level_is_in_the_reference() -> None:
+    reference = (ROOT / "docs/reference/shell.md").read_text(encoding="utf-8")
+    root: Any = typer.main.get_command(app)
+    missing = []
+    for level in LEVELS:
+        command = root.get_command(root.make_context("crm", [], resilient_parsing=True), level)
+        section = re.search(rf"^## crm {level}\n(.*?)(?=^## |\Z)", reference, re.MULTILINE | re.DOTALL)
+        body = (section[1] if section else "") + "".join(re.findall(rf"`crm {level}[^`]*`", reference))
+        if level in ELSEWHERE:
+            body += (ROOT / ELSEWHERE[level]).read_text(encoding="utf-8")
+        for each, below in getattr(command, "commands", {}).items():
+            if not below.hidden and not re.search(rf"(?<![\w-]){re.escape(each)}(?![\w-])", body):
+                missing.append(f"{level} {each}")
+    assert set(missing) <= {"lab demo"}, "that one is `make demo`"
