@@ -13,10 +13,11 @@ An operation's result, its fail count and the end of its action are one message,
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
+from crm.attributes.absent import AbsentNotes
 from crm.attributes.table import AttributeTable
 from crm.cib import xml
 from crm.controller import failures, membership, properties, status
@@ -55,6 +56,7 @@ from crm.controller.outbox import Outbox
 from crm.controller.promises import Promises, concerned
 from crm.controller.status import (
     Attributes,
+    EraseNode,
     ForgetOperation,
     ForgetResource,
     History,
@@ -103,6 +105,7 @@ class Controller:
         self.refused: dict[int, str] = {}
         """Nodes that were too old to be taken in when they came last, with the reason."""
         self.attributes = AttributeTable(str(me.node_id), self.settings.table)
+        self._absent = AbsentNotes()
         self._kept_table: Mapping[str, Any] = self.settings.table
 
     def relist(
@@ -316,10 +319,12 @@ class Controller:
             peers_before=0 if before is None else len(before.group),
             was_dc=was_dc,
             seniority=self._seniority,
-            history_current=before is not None or self._nothing_to_tell(),
+            # Who has taken another's document and was interrupted before it told its history owes that still.
+            history_current=(before is not None and not self._adopted) or self._nothing_to_tell(),
             leaving=self.leaving,
             action_limit=self.settings.action_limit,
             cib_lost=self._cib_lost,
+            same_boot=before is not None or self.settings.resumes,
             cib_feature_set=self._cib.document.get(xml.FEATURES, ""),
         )
 
@@ -428,6 +433,8 @@ class Controller:
                 deadtime_ms=self.settings.deadtime_ms,
             )
             effects += self.coordinator.begin(now_ms)
+        effects.append(KeepAttributes())
+        effects += self._set_for_absent(join.facts.values())
         return effects + self._tell_attributes(now_ms) + self._resume_promises(agreement)
 
     def _tell_attributes(self, now_ms: int) -> list[Effect]:
@@ -436,6 +443,36 @@ class Controller:
         members = [] if self.view is None else [str(number) for number in self.view.member_ids]
         told = self.attributes.tell(members if self.coordinator is not None else ())
         return self.publish(Changes(reason="attributes of a member", expected=True, words=told)) if told else []
+
+    def _set_for_absent(self, everybody: Iterable[Facts]) -> list[Effect]:
+        """What was set for those who have come back while they were away: the DC sets it again."""
+        effects: list[Effect] = []
+        for facts in everybody:
+            identity = str(facts.node_id)
+            values = self._absent.of(identity)
+            if values and not facts.same_boot:
+                self._absent.forget(identity)
+            elif values and self.coordinator is not None:
+                effects += self.set_attributes(identity, facts.name, values, f"set while {facts.name} was away")
+        return effects
+
+    def _note_absent(self, updates: Iterable[Update]) -> None:
+        view = self.view
+        if view is None:
+            return
+        here = {str(member) for member in view.group}
+        for update in updates:
+            if isinstance(update, EraseNode):
+                self._absent.forget(update.node_id)
+            elif isinstance(update, Attributes) and update.node_id in here:
+                self._absent.drop(update.node_id, update.values)
+            elif isinstance(update, Attributes) and view.quorate and not self._is_remote(update.node_id):
+                self._absent.note(update.node_id, update.values)
+
+    def _is_remote(self, node_id: str) -> bool:
+        """It has no crm that could come back."""
+        state = status.node_state(self._cib.document, node_id)
+        return not node_id.isdigit() or (state is not None and state.get("remote_node") == "true")
 
     def _note_startup(self, agreement: Agreement, view: View, now_ms: int) -> None:
         """Every member notes until when the others are awaited: any of them may be the DC before they are all there."""
@@ -463,9 +500,13 @@ class Controller:
     # --- changes and orders ------------------------------------------------------------------------------------------
 
     def _on_changes(self, sender: int, message: Changes, now_ms: int) -> list[Effect]:
-        effective = list(self._cib.apply_status(message.updates))
+        updates = list(message.updates)
+        effective = list(self._cib.apply_status(updates))
         if message.words:
-            effective += self._cib.apply_status(self._from_words(message, now_ms))
+            words = self._from_words(message, now_ms)
+            updates += words
+            effective += self._cib.apply_status(words)
+        self._note_absent(updates)
         effects: list[Effect] = self._keep_table() if message.words else []
         for result in message.results:
             self._orders.pop(result.transition_key, None)

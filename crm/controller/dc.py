@@ -185,7 +185,6 @@ class Coordinator:
         document = self.cib.document
         self._need_causes = (self._cause,)
         self._open_at_ms = now_ms + OPEN_LIMIT_MS
-        names = {member.node_id: member.name for member in self.view.members}
         self._grace_ms = properties.crm_restart_grace_ms(document)
         missed = membership.missed(document, self.view, self.died)
         absent = self.memory.absent_since
@@ -203,7 +202,7 @@ class Coordinator:
             self._not_yet = self.view.member_ids - self.view.group
         effects: list[Effect] = []
         if self._patience or self._startup_until_ms is not None:
-            waiting = sorted([names.get(node, str(node)) for node in self._patience] or awaited)
+            waiting = sorted([status.node_name(document, str(node)) for node in self._patience] or awaited)
             effects.append(Record("waiting_for", {"nodes": waiting}, self._cause))
         effects += self._write_membership("membership of the view")
         effects += self._leave_time_to_stop(now_ms)

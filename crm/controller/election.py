@@ -33,7 +33,7 @@ class Facts:
     view's group, 0 when it has none yet. `synced_since`: how many views it has been through as a synchronised member.
     `history_current`: its copy of the status section already tells what its executor knows.
     `leaving`: it was told to shut down. `cold`: it has not been part of a synchronised view since its start. `cib_lost`: every copy of the CIB
-    on its disk is damaged, and it has not been given another yet.
+    on its disk is damaged, and it has not been given another yet. `same_boot`: it, or its predecessor, has been a member since the machine started.
     """
 
     node_id: int
@@ -52,6 +52,7 @@ class Facts:
     leaving: bool = False
     action_limit: int = 0
     cib_lost: bool = False
+    same_boot: bool = False
     cib_feature_set: str = ""
     """That of its CIB: what the members of the cluster that it comes from had agreed on."""
 

@@ -21,7 +21,7 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """`expected_nodes`: names from the node's configuration. `attributes`: transient ones kept over a restart of crm.
+    """`expected_nodes`: names from the node's configuration. `attributes`: transient ones kept over a restart of crm; `resumes`: there is something kept.
 
     `action_limit`: operations that this node takes at a time from a transition. `deadtime_ms`: of the failure detector. `votes` by
     node id and `expected_votes` tell an even split, in which both halves may be quorate. `weights`: the votes of all nodes, by
@@ -38,6 +38,7 @@ class Settings:
     weights: Mapping[str, int] = field(default_factory=dict)
     cib_lost: bool = False
     table: Mapping[str, Any] = field(default_factory=dict)
+    resumes: bool = False
     feature_set: str = xml.FEATURE_SET
 
 

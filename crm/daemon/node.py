@@ -129,6 +129,7 @@ class Node:
                 action_limit=max(4, ACTIONS_PER_CORE * self.surroundings.cores()),
                 attributes=_load(self._attributes_file),
                 table=_load(self._table_file),
+                resumes=self._attributes_file.exists(),
                 deadtime_ms=settings.deadtime_ms,
                 votes=dict(settings.votes),
                 expected_votes=settings.expected_votes,

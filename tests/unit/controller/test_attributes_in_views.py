@@ -198,3 +198,59 @@ def test_a_crm_that_restarts_goes_on_with_what_it_had_kept() -> None:
     assert world.nodes[1].controller.attributes.unwritten("2") == {"own": "b", "ping": "1"}
     world.pass_time(DELAY + 100)
     assert written(world.nodes[3], 2) == {"ping": "1"}
+
+
+def without_crm_of_2(world: World) -> None:
+    """The crm of n2 is being restarted; its machine and its messaging go on."""
+    ask(world, 1, 2, "x", "1")
+    ask(world, 1, 2, "y", "1")
+    world.install(1, 2, 3, group=(1, 3))
+    ask(world, 1, 2, "x", "2")
+    ask(world, 3, 2, "y", None)
+    ask(world, 3, 2, "tries", "value++")
+
+
+def test_what_was_set_for_a_node_while_its_crm_was_away_is_there_when_it_is_back() -> None:
+    world = three()
+    without_crm_of_2(world)
+    world.add(2, settings=Settings(attributes={"x": "1", "y": "1"}, resumes=True), life=2)
+    world.install(1, 2, 3)
+    assert [written(node, 2) for node in world.nodes.values()] == [{"x": "2", "tries": "1"}] * 3
+    assert world.equal()
+    ask(world, 2, 2, "x", "3")
+    world.install(1, 2, 3)
+    assert written(world.nodes[1], 2) == {"x": "3", "tries": "1"}, "and is not set again for ever"
+
+
+def test_a_machine_that_was_restarted_has_no_attributes_whoever_set_them_meanwhile() -> None:
+    world = three()
+    without_crm_of_2(world)
+    world.add(2, life=2)
+    world.install(1, 2, 3)
+    assert [written(node, 2) for node in world.nodes.values()] == [{}] * 3
+    world.install(1, 2, 3)
+    assert written(world.nodes[1], 2) == {}
+
+
+def test_the_dc_dies_before_it_has_set_again_what_an_absent_node_was_to_have() -> None:
+    world = three()
+    without_crm_of_2(world)
+    world.add(2, settings=Settings(attributes={"x": "1", "y": "1"}, resumes=True), life=2)
+    world.install(1, 2, 3, deliver=False)
+    while not world.nodes[1].controller.synced:
+        world.deliver(limit=1)
+    dc = world.dc().node_id
+    assert written(world.nodes[dc], 2)["x"] == "1"
+    others = [number for number in (1, 2, 3) if number != dc]
+    world.install(*others)
+    assert written(world.nodes[others[0]], 2) == {"x": "2", "tries": "1"}
+
+
+def test_a_part_without_quorum_sets_nothing_again() -> None:
+    world = three()
+    ask(world, 1, 2, "x", "1")
+    world.install(1, quorate=False)
+    ask(world, 1, 2, "x", "9")
+    world.install(2, 3)
+    world.install(1, 2, 3)
+    assert written(world.nodes[3], 2) == {"x": "1"}

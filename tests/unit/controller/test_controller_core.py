@@ -18,6 +18,8 @@ from crm.controller.messages import Changes
 from crm.controller.properties import CRM_RESTART_GRACE_MS
 from crm.controller.types import OperationReport, Settings
 
+LRM_WEB = """<lrm_resource id="web" type="Dummy" class="ocf" provider="vigil"><lrm_rsc_op id="web_last_0" operation_key="web_start_0"
+ operation="start" transition-key="1:1:0:a" transition-magic="0:0;1:1:0:a" call-id="5" rc-code="0" op-status="0" interval="0"/></lrm_resource>"""
 WEB = ResourceDefinition("web", None, "ocf", "vigil", "Dummy")
 
 
@@ -845,6 +847,26 @@ def test_a_node_without_a_cluster_and_without_resources_leaves_at_once() -> None
     assert node.left is not None
 
 
+def test_who_took_a_document_and_was_interrupted_tells_its_history_in_the_next_view() -> None:
+    lrm = f'<lrm id="3"><lrm_resources>{LRM_WEB}</lrm_resources></lrm>'
+    world = World(idle)
+    for number in (1, 2, 3):
+        world.add(number)
+    world.install(1, 2, 3)
+    world.install(3, quorate=False)
+    world.nodes[3].executor.lrm = lrm
+    for number in (1, 2):
+        world.nodes[number].replica.stands = (9, 0, 0, 0)
+        world.nodes[number].replica.document.set("epoch", "9")
+    world.install(1, 2, 3, deliver=False)
+    while world.nodes[3].replica.document.get("epoch") != "9":
+        world.deliver(limit=1)
+    assert entries(world.nodes[3], on=3) == {}, "it has the document, and has not told yet what runs"
+    world.install(1, 2, 3)
+    assert "web_last_0" in entries(world.nodes[1], on=3)
+    assert world.equal()
+
+
 # --- clearing ---------------------------------------------------------------------------------------------------------
 
 
@@ -889,6 +911,9 @@ def test_a_clean_up_reaches_the_executor_of_the_node_and_asks_for_a_decision() -
 
 def test_a_node_is_told_its_transient_attributes_so_that_it_can_keep_them() -> None:
     world = two()
+    for node in world.nodes.values():
+        assert node.told == [KeepAttributes()], "that there is nothing yet, is kept too"
+        node.told.clear()
     world.perform(world.nodes[1], world.nodes[1].controller.set_attributes("2", "n2", {"x": "1"}, "test"))
     assert world.nodes[2].told == [KeepAttributes()] and world.nodes[1].told == []
     assert world.nodes[2].controller.own_attributes() == {"x": "1"}
