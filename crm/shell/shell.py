@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -71,8 +72,22 @@ class Shell:
             f"this needs a running cluster, and {name} is only a file (unset CIB_file, or leave out --cib)"
         )
 
-    def say(self, text: str) -> None:
-        print(text)
+    def say(self, text: str, marks: Mapping[str, str] | None = None) -> None:
+        """A line. On a terminal the words of `marks` have their colour, and what is too long goes on below, indented."""
+        if marks is None or not sys.stdout.isatty():
+            print(text)
+            return
+        from rich.text import Text
+
+        from crm.shell.status.render import wrapped
+        from crm.shell.status.show import make_console, style_for
+
+        line = Text(text)
+        for words, style in marks.items():
+            line.highlight_regex(rf"(?<![\w-])(?:{words})(?![\w-])", style)
+        console = make_console()
+        for part in wrapped(line, style_for(console), len(text) - len(text.lstrip()) + 4):
+            console.print(part, soft_wrap=True)
 
     def warn(self, text: str) -> None:
         print(text, file=sys.stderr)

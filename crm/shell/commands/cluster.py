@@ -28,6 +28,13 @@ CONFIG: Final = "/etc/vigil/vigil.toml"
 START_LIMIT_S: Final = 30.0
 STOP_LIMIT_S: Final = 600.0
 POLL_S: Final = 0.05
+MARKS: Final = {
+    "good|quorate|up|yes": "green",
+    "BAD|NOT quorate|dead|not here|down": "bold red",
+    "late|never heard|by unicast": "yellow",
+    "NODE|STATE|HEARD|LOST HERE|LOST THERE|ROUND TRIP": "bold",
+}
+"""Words that have a colour on a terminal."""
 
 ConfigPath = Annotated[str, typer.Option("--config", help="This node's configuration file.")]
 KeyPath = Annotated[str | None, typer.Option("--key-file", help="The key file; beside the configuration unless given.")]
@@ -520,7 +527,7 @@ def health(context: typer.Context) -> None:
         *_watchdog_points(shell),
     ]
     for title, good, text in points:
-        shell.say(f"{'good' if good else 'BAD '}  {title}{'' if good else ': ' + text}")
+        shell.say(f"{'good' if good else 'BAD '}  {title}{'' if good else ': ' + text}", MARKS)
     if not all(good for _, good, _ in points):
         raise typer.Exit(1)
 
@@ -539,7 +546,7 @@ def links(context: typer.Context) -> None:
 
     shell = shell_of(context)
     for line in words.describe(shell.live.call("messaging.query", name="links")):
-        shell.say(line)
+        shell.say(line, MARKS)
 
 
 @app.command()
@@ -620,7 +627,7 @@ def quorum(
         case _:
             raise ShellError(f"{action}: expected what-if, unblock or nothing")
     for line in lines:
-        shell.say(line)
+        shell.say(line, MARKS)
 
 
 def _standing_of(config: str) -> tuple[Standing, dict[int, str]]:
