@@ -80,12 +80,14 @@ def demote(context: typer.Context, resource: Resource, wait: Wait = False) -> No
 @app.command()
 def restart(context: typer.Context, resources: Resources) -> None:
     """Stop resources, wait until they are stopped, and start them again."""
+    from crm.tools.resources.work import ended_as_interrupted
+
     shell = shell_of(context)
     session = shell.live
     for name in resources:
         if not _running(_find(shell, name)):
             raise ShellError(f"{name} is not running; crm resource start {name} starts it")
-        with _stopped(shell, name):
+        with ended_as_interrupted(), _stopped(shell, name):
             deadline = time.monotonic() + STOP_LIMIT_S
             wait_idle(session)
             while _running(_find(shell, name)):
@@ -100,6 +102,8 @@ def restart(context: typer.Context, resources: Resources) -> None:
 @contextmanager
 def _stopped(shell: Shell, name: str) -> Iterator[None]:
     """The resource is to be stopped inside; its target role is as before afterwards, also when that is interrupted."""
+    from crm.tools.resources.work import uninterrupted
+
     before: list[str | None] = []
 
     def stop_it(configuration: Configuration) -> None:
@@ -114,11 +118,16 @@ def _stopped(shell: Shell, name: str) -> Iterator[None]:
         else:
             verbs.unset_attribute(element, "meta", "target-role")
 
-    change(shell, stop_it)
+    held = False
     try:
+        with uninterrupted():
+            change(shell, stop_it)
+            held = True
         yield
     finally:
-        change(shell, restore)
+        with uninterrupted():
+            if held:
+                change(shell, restore)
 
 
 @app.command()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
 WAIT_LIMIT_S: Final = 3600
 _LOOK_AGAIN_S: Final = 0.1
+_ENDS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _BANNED: Final = ("clone", "master", "bundle")
 """What can be restarted on one of its nodes."""
 
@@ -96,7 +99,8 @@ def restart(cluster: Cluster, given: Given) -> int:
         raise Failure(f"{problem}\nError performing operation: No such object", exits.NOSUCH)
     deadline = time.monotonic() + limit_s(given)
     given.add("quiet", "")
-    with _banned(cluster, owner, node, given) if owner.tag in _BANNED and node else _stopped(cluster, owner, given):
+    held = _banned(cluster, owner, node, given) if owner.tag in _BANNED and node else _stopped(cluster, owner, given)
+    with ended_as_interrupted(), held:
         _settle(cluster, deadline)
         while active():
             time.sleep(_LOOK_AGAIN_S)
@@ -106,16 +110,48 @@ def restart(cluster: Cluster, given: Given) -> int:
 
 
 @contextmanager
-def _stopped(cluster: Cluster, owner: values.Owner, given: Given) -> Iterator[None]:
-    before = values.value_of(cluster, owner, "meta_attributes", "target-role", given)
-    values.put(cluster, owner, "meta_attributes", "target-role", "Stopped", given)
+def ended_as_interrupted() -> Iterator[None]:
+    """Whoever is ended (`timeout`, a closed terminal) gives back what it holds, as with Ctrl-C: a resource that is being restarted must not stay stopped."""
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, interrupt) for number in _ENDS if number != signal.SIGINT}
     try:
         yield
     finally:
-        if before is None:
-            values.drop(cluster, owner, "meta_attributes", "target-role", given)
-        else:
-            values.put(cluster, owner, "meta_attributes", "target-role", before, given)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """A change and its answer: whoever is ended in between would not know whether there is something to be given back."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _stopped(cluster: Cluster, owner: values.Owner, given: Given) -> Iterator[None]:
+    before = values.value_of(cluster, owner, "meta_attributes", "target-role", given)
+    held = False
+    try:
+        with uninterrupted():
+            values.put(cluster, owner, "meta_attributes", "target-role", "Stopped", given)
+            held = True
+        yield
+    finally:
+        with uninterrupted():
+            if held and before is None:
+                values.drop(cluster, owner, "meta_attributes", "target-role", given)
+            elif held and before is not None:
+                values.put(cluster, owner, "meta_attributes", "target-role", before, given)
 
 
 @contextmanager
@@ -124,12 +160,17 @@ def _banned(cluster: Cluster, owner: values.Owner, node: str, given: Given) -> I
     identity = f"cli-ban-{owner.id}-on-{node}-restart"
     location = {"id": identity, "rsc": owner.id, "node": node, "score": "-INFINITY"}
     text = element("rsc_location", location)
-    cluster.call("cib.apply", operation="create", xml=text, scope="constraints", client=values.CLIENT)
+    held = False
     try:
+        with uninterrupted():
+            cluster.call("cib.apply", operation="create", xml=text, scope="constraints", client=values.CLIENT)
+            held = True
         yield
     finally:
         path = f"/cib/configuration/constraints/rsc_location[@id={quoted(identity)}]"
-        cluster.call("cib.apply", operation="delete", xpath=path, client=values.CLIENT)
+        with uninterrupted():
+            if held:
+                cluster.call("cib.apply", operation="delete", xpath=path, client=values.CLIENT)
 
 
 def delete(cluster: Cluster, given: Given) -> int:

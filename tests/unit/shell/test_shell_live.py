@@ -272,3 +272,24 @@ def test_clearing_histories_on_a_node_that_does_not_exist_is_an_error(fenceless:
     done = subprocess.run(tool, env=fenceless.environment, capture_output=True, text=True, timeout=LIMIT_S, check=False)
     assert (done.returncode, done.stdout) == (105, "")
     assert "Node 'nx' not found" in done.stderr
+
+
+@pytest.mark.parametrize("words", [("crm_resource", "--restart", "-r"), ("crm", "resource", "restart")])
+def test_a_restart_that_is_ended_leaves_nothing_stopped(fenceless: Node, words: tuple[str, ...]) -> None:
+    """By `timeout`, or by closing the terminal; Ctrl-C is the same to it."""
+    name = f"slow-{words[0].replace('_', '-')}"
+    fenceless.good("--wait", "configure", "primitive", name, "ocf:vigil:Dummy", "params", "op_sleep=1")
+    command = [str(Path(sys.executable).parent / words[0]), *words[1:], name]
+
+    def target_role() -> str:
+        return fenceless.crm("resource", "meta", name, "show", "target-role")[1]
+
+    with subprocess.Popen(
+        command, env=fenceless.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as restart:
+        until(lambda: "Stopped" in target_role(), "it is being stopped")
+        restart.send_signal(signal.SIGTERM)
+        restart.communicate(timeout=LIMIT_S)
+    assert "Stopped" not in target_role()
+    fenceless.good("cluster", "wait")
+    assert fenceless.good("resource", "locate", name) == f"{name}: solo\n"
