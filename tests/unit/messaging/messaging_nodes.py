@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import dataclasses
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -20,6 +21,7 @@ from crm import config as vigil_toml
 from messaging.client import MessagingClient
 from messaging.types import MessagingEvent, View
 
+FIRST_PORT = 15405
 KEY = "1 " + "ab" * 32 + "\n"
 LIMIT_S = 60.0
 """For what never comes: on a busy machine everything may take its time."""
@@ -40,6 +42,11 @@ def free_ports(count: int) -> list[int]:
                 continue
         found.append(port)
     raise RuntimeError("no free ports")
+
+
+def own_network() -> str:
+    """The first three numbers of loopback addresses that nobody else uses."""
+    return f"127.{1 + secrets.randbelow(250)}.{1 + secrets.randbelow(250)}"
 
 
 class RealNode:
@@ -160,10 +167,9 @@ class RealCluster:
         self.key = folder / "keys"
         self.key.write_text(KEY, encoding="ascii")
         self.key.chmod(0o600)
-        ports = free_ports(count * links)
+        network = own_network()
         nodes = [
-            (f"n{n}", [f"127.0.0.{1 + link}:{ports[n - 1 + link * count]}" for link in range(links)])
-            for n in range(1, count + 1)
+            (f"n{n}", [f"{network}.{1 + link}:{FIRST_PORT + n}" for link in range(links)]) for n in range(1, count + 1)
         ]
         link = vigil_toml.Link("unicast", 5410, "", "", 1)
         line: list[str] = options.get("line", [])  # the two ends of a serial line

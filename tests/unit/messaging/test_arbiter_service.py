@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 from arbiter_world import config_of
+from messaging_nodes import own_network
 
 from messaging.arbiter import certificates
 from messaging.arbiter.command import main
@@ -42,10 +43,7 @@ def wait_for(condition: Callable[[], bool], what: str) -> None:
         time.sleep(0.01)
 
 
-def free_port() -> int:
-    with closing(socket.socket()) as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
+PORT = 15413
 
 
 class Running:
@@ -53,12 +51,13 @@ class Running:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.port = free_port()
+        # Nobody else's, also while no arbiter runs: a port that the kernel hands out may be another's by then.
+        self.host = own_network() + ".1"
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         command = [sys.executable, "-m", "messaging.arbiter", "run", "--dir", str(self.folder)]
-        command += ["--listen", "127.0.0.1", "--port", str(self.port), "--log-file", str(self.folder / "log")]
+        command += ["--listen", self.host, "--port", str(PORT), "--log-file", str(self.folder / "log")]
         self.process = subprocess.Popen(command)
         wait_for(lambda: (self.folder / "status.sock").exists(), "the arbiter is up")
 
@@ -95,7 +94,7 @@ def configured(arbiter: Running, node_id: int, **changes: object) -> MessagingCo
     config = config_of(node_id, 2)
     rules = replace(
         config.quorum.tie_breaker,
-        address=f"127.0.0.1:{arbiter.port}",
+        address=f"{arbiter.host}:{PORT}",
         certificate=str(arbiter.folder / "clusters" / "c.pem"),
         **changes,  # type: ignore[arg-type]
     )
@@ -204,7 +203,7 @@ def talk(arbiter: Running, certificate: Path, *messages: Message, raw: bytes = b
     """What comes back until the arbiter closes the connection, or a verdict."""
     heard: list[Message] = []
     with (
-        socket.create_connection(("127.0.0.1", arbiter.port), timeout=WAIT_S) as plain,
+        socket.create_connection((arbiter.host, PORT), timeout=WAIT_S) as plain,
         client_context(str(certificate)).wrap_socket(plain) as stream,
     ):
         stream.sendall(b"".join(map(encode, messages)) + raw)
