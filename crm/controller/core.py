@@ -615,7 +615,11 @@ class Controller:
             "text": report.text,
         }
         changes = Changes(tuple(updates), (result,), causes=(cause,), load_percent=report.load_percent)
-        return [Record("action_result", fields, cause), *self.publish(changes)]
+        record = Record("action_result", fields, cause)
+        if report.postponed:
+            shown = ("operation", "resource", "interval_ms", "text")
+            record = Record("action_postponed", {name: fields[name] for name in shown}, cause)
+        return [record, *self.publish(changes)]
 
     def _failure(self, report: OperationReport, epoch_s: int) -> Attributes:
         assert report.resource is not None

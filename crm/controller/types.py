@@ -64,6 +64,8 @@ class OperationReport:
     text: str = ""
     load_percent: int = 0
     """How busy the node's cores are, 0 when unknown."""
+    postponed: bool = False
+    """It has not run: a recurring operation that begins later was accepted."""
 
     @property
     def ok(self) -> bool:

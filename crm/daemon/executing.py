@@ -162,4 +162,5 @@ def _report(report: Report, load_percent: int) -> OperationReport:
         forget_resource=report.forget_resource,
         text=report.text,
         load_percent=load_percent,
+        postponed=report.postponed,
     )

@@ -30,7 +30,7 @@ GROUPS: Final[Mapping[str, frozenset[str]]] = {
             *("confirmed_off", "cut_off_grace"),
         )
     ),
-    "resource": frozenset(("action", "action_result", "action_lost")),
+    "resource": frozenset(("action", "action_result", "action_postponed", "action_lost")),
     "attribute": frozenset(("attributes", "change")),
     "configuration": frozenset(("cib_changed", "cib_taken", "cib_missing", "kept_aside")),
     "decision": frozenset(

@@ -19,7 +19,7 @@ INFO: Final = "info"
 RESERVED: Final = frozenset(("seq", "event", "time_ms", "mono_ms", "order", "node", "cause"))
 """Fields that every record has."""
 
-DETAILS: Final = frozenset(("decide", "action", "fencing_known", "attributes"))
+DETAILS: Final = frozenset(("decide", "action", "action_postponed", "fencing_known", "attributes"))
 
 _ERRORS: Final = frozenset(
     ("bad_message", "decision_failed", "fence_failed", "fencing_given_up", "action_lost", "transition_stuck")
@@ -185,6 +185,7 @@ _SENTENCES: Final[dict[str, Callable[[Record], str]]] = {
     "transition_stuck": lambda r: f"transition {r['number']} is stuck: {_names(r, 'actions')}",
     "action": lambda r: f"{_operation(r)} begins",
     "action_result": _action_result,
+    "action_postponed": lambda r: f"{_operation(r)} {r['text']}",
     "action_lost": lambda r: f"{r['operation']} on {r['on']} gave no result",
     "fence_requested": lambda r: f"fencing {r['target']} ({r['action']})" + _tail(r.get("reason")),
     "fence_device": lambda r: (

@@ -397,6 +397,7 @@ class Executor:
         text = f"begins in {order.start_delay_ms} ms"
         ordered = (history.pending_id(order),)
         report = _report(order, order.target_rc, ExecStatus.DONE, entry=entry, forget=ordered, text=text)
+        report = replace(report, postponed=True)
         return [self._persist(resource), SetTimer(_timer(order), now_ms + order.start_delay_ms), report]
 
     @staticmethod

@@ -96,7 +96,7 @@ class Report:
     """The end of an operation (or a change in a recurring one), to be published together with what it means.
 
     `entry` and `failure_entry` are attributes of `lrm_rsc_op` elements; `forget` are ids of entries that are over,
-    `forget_resource` says that the whole history is. `transition_key` is empty for what nobody ordered.
+    `forget_resource` says that the whole history is; `postponed` that a recurring operation was accepted and begins later. `transition_key` is empty for what nobody ordered.
     """
 
     resource: str
@@ -112,6 +112,7 @@ class Report:
     forget: tuple[str, ...] = ()
     forget_resource: bool = False
     text: str = ""
+    postponed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

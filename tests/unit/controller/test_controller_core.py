@@ -928,3 +928,19 @@ def test_a_cancelled_operation_is_no_longer_pending() -> None:
     world.perform(world.nodes[2], world.nodes[2].controller.on_operation(report, 0, world.now_ms))
     assert set(entries(world.nodes[1], 2)) == {"web_last_0"}
     assert status.transient_attributes(world.nodes[1].replica.document, "2") == {}
+
+
+def test_an_operation_that_begins_later_is_confirmed_but_is_no_result_in_the_event_log() -> None:
+    world = two(start_web_on(2))
+    node = world.nodes[2]
+    world.finish(node, node.run("web_start_0"))
+    order = node.run("web_monitor_10000")
+    entry = {"id": "web_monitor_10000", "operation_key": "web_monitor_10000", "op-status": "-1", "rc-code": "193"}
+    report = OperationReport("monitor", WEB, 10000, 0, 0, 0, order.transition_key, entry, postponed=True, text="later")
+    report = replace(report, forget=("pending-web_monitor_10000",))
+    world.perform(node, node.controller.on_operation(report, world.epoch_s, world.now_ms))
+    world.deliver()
+    assert world.dc().controller.state == "S_IDLE"
+    assert set(entries(world.nodes[1], 2)) == {"web_last_0", "web_monitor_10000"}
+    told = [(record.name, record.fields["operation"]) for record in node.records if record.name.startswith("action_")]
+    assert told == [("action_result", "start"), ("action_postponed", "monitor")]

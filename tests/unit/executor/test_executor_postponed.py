@@ -40,6 +40,7 @@ def test_it_is_accepted_at_once_and_recorded_as_pending_in_its_own_place(world: 
     )
     assert "op-digest" in report.entry, "without it the policy engine would order it again at every decision"
     assert report.forget == ("pending-web_monitor_10000",)
+    assert report.postponed, "nobody is to be told that it has run"
     assert set(world.entries()) == {"web_last_0", "web_monitor_10000"}
     assert world.actions() == []
     assert world.executor.idle
