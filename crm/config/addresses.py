@@ -33,3 +33,15 @@ def ip_address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | Non
 def is_loopback(host: str) -> bool:
     address = ip_address(host)
     return address is not None and address.is_loopback
+
+
+def unfit(host: str) -> str:
+    """Why no node can be reached at this address; empty for a name, and where nothing speaks against it."""
+    address = ip_address(host)
+    if address is None:
+        return ""
+    if isinstance(address, ipaddress.IPv6Address) and address.is_link_local:
+        return "a link-local address means something on one interface only; give the node one of its subnet"
+    if address.is_multicast or address.is_unspecified or str(address) == "255.255.255.255":
+        return "this is not the address of a node"
+    return ""

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from crm.config.addresses import ip_address, parse_endpoint
+from crm.config.addresses import ip_address, parse_endpoint, unfit
 from crm.config.model import (
     ABSENT,
     DEFAULT_BAUD,
@@ -80,6 +80,8 @@ class Check:
             for number, link in enumerate(links):
                 if link.mode == "serial" and nodes is not None:
                     self._check_line(number, nodes)
+                elif nodes is not None:
+                    self._check_versions(number + 1, link, nodes)
         entries = self._check_nodes(nodes, links) if nodes is not None else None
         this_node = self._find_this_node(nodes) if nodes is not None and "node" in self._sections else None
         timers = resolve_timers(self._sections["timers"], self.problems) if "timers" in self._sections else None
@@ -199,6 +201,23 @@ class Check:
                 f'a serial line joins two nodes: expected a device for two of them and "{ABSENT}" for the others',
             )
 
+    def _check_versions(self, number: int, link: LinkSection, nodes: list[NodeSection]) -> None:
+        """One link is one network: nobody sends from an IPv4 address to an IPv6 one."""
+        hosts = [endpoint.host for node in nodes for endpoint in _endpoints_on(node, number, link)]
+        numeric = [address for host in hosts if (address := ip_address(host)) is not None]
+        versions = {address.version for address in numeric}
+        if len(versions) > 1:
+            self.problems.add(
+                f"links.{number}",
+                "some nodes have an IPv4 address on this link and some an IPv6 one; give all of them one kind, or make two links",
+            )
+        group = ip_address(link.group)
+        if group is not None and len(versions) == 1 and group.version not in versions:
+            self.problems.add(
+                f"links.{number}.group",
+                f"an IPv{group.version} group, but the nodes have IPv{versions.pop()} addresses on this link, got {shown(link.group)}",
+            )
+
     def _check_nodes(self, nodes: list[NodeSection], links: list[LinkSection] | None) -> tuple[NodeEntry, ...]:
         if not 1 <= len(nodes) <= MAX_NODES:
             self.problems.add("nodes", f"expected 1 to {MAX_NODES} nodes, got {len(nodes)}")
@@ -230,6 +249,8 @@ class Check:
                 if endpoint is None:
                     self.problems.add(f"{key}.addresses", f"expected host or host:port, got {shown(address)}")
                     continue
+                if why := unfit(endpoint.host):
+                    self.problems.add(f"{key}.addresses", f"{why}, got {shown(address)}")
                 self._check_unique(used["address"], endpoint, f"{key}.addresses", "address", node.name)
                 endpoints.append(endpoint)
             entries.append(NodeEntry(node.id, node.name, node.votes, tuple(endpoints)))
@@ -255,6 +276,14 @@ class Check:
                 "node.name", f"missing, and the host's name {shown(host)} is not one of the nodes ({known})"
             )
         return None
+
+
+def _endpoints_on(node: NodeSection, number: int, link: LinkSection) -> list[Endpoint]:
+    """Where a node is on a link (counted from 1); nowhere when that is not said rightly."""
+    if number > len(node.addresses):
+        return []
+    endpoint = parse_endpoint(node.addresses[number - 1], link.port)
+    return [] if endpoint is None else [endpoint]
 
 
 def _resolve_link(link: LinkSection) -> Link:

@@ -333,3 +333,19 @@ def test_the_group_that_may_use_the_api_can_be_chosen() -> None:
     assert config.loads(GOOD + '[api]\ngroup = "wheel"\n').to_document()["api"] == {"group": "wheel"}
     assert config.loads(GOOD + '[api]\ngroup = ""\n').api.group == ""
     assert "api.group" in problems(GOOD + '[api]\ngroup = "a b"\n')
+
+
+@pytest.mark.parametrize(
+    "address", ["fe80::1", "fe80::1%eth0", "ff02::1", "239.1.2.3", "0.0.0.0", "::", "255.255.255.255"]
+)
+def test_what_is_no_address_of_a_node_is_told(address: str) -> None:
+    found = problems(GOOD.replace("10.0.0.1", address))
+    assert f'got "{address}"' in found["nodes.1.addresses"][1]
+
+
+def test_one_link_is_of_one_ip_version_and_so_is_its_group() -> None:
+    link = '[[links]]\nmode = "multicast"\ngroup = "239.192.7.1"\n'
+    v6 = GOOD.replace("10.0.0.1", "fd00::1").replace("10.0.0.2:6000", "fd00::2")
+    assert "some nodes have an IPv4 address" in problems(GOOD.replace("10.0.0.1", "fd00::1"))["links.1"][1]
+    assert "the nodes have IPv6 addresses on this link" in problems(v6 + link)["links.1.group"][1]
+    assert config.loads(v6 + link.replace("239.192.7.1", "ff15::7:1"))
