@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from crm.policy.actions.model import OPTIONAL, RUNNABLE, Action
+from crm.policy.actions.model import ELEMENTARY, OPTIONAL, RUNNABLE, Action
 from crm.policy.model import Group, Primitive, Resource
 from crm.policy.render.reasons import listed
 
@@ -199,8 +199,9 @@ class Happenings:
             return f"it would have to wait for {cause.rsc.id}{relation}, and orderings contradict each other"
         said = f"{cause.rsc.id} {verb}{relation}"
         behind = self._reason(cause.rsc, PlannedAction.of(cause), depth + 1) if depth < _CHAIN else None
-        if word == "required" and cause.task == "start" and not cause.flags & RUNNABLE and behind is None:
-            return f"{cause.rsc.id} stops{relation}; see `crm why {cause.rsc.id}`"
+        if word == "required" and verb in ("starts", "restarts") and not cause.flags & RUNNABLE:
+            said = f"{cause.rsc.id} stops{relation}"
+            return f"{said}, because {behind}" if behind is not None else f"{said}; see `crm why {cause.rsc.id}`"
         if word == "unrunnable":
             said = f"it must wait until {said}, which is not possible now"
             if behind is None:
@@ -208,8 +209,9 @@ class Happenings:
         return f"{said}, because {behind}" if behind is not None else said
 
     def _verb(self, rsc: Resource, task: str) -> str:
+        task = ELEMENTARY.get(task, task)
         if task in ("start", "stop"):
-            required = {action.task for action in self.of(rsc)}
+            required = {action.task for action in self.of(rsc) if action.runnable}
             if {"start", "stop"} <= required:
                 return "restarts"
         return _VERBS[task][0] if task in _VERBS else f"does {task}"

@@ -113,6 +113,7 @@ class ActionStore:
         self.by_rsc: list[list[Action]] = [[] for _ in range(resources)]
         self._slots: list[dict[str, Slot]] = [{} for _ in range(resources)]
         self._tasks: list[dict[str, list[Action]]] = [{} for _ in range(resources)]
+        self._known: dict[tuple[int, str, int], Slot] = {}  # slots found before, without making their key again
         self._loose: dict[str, Slot] = {}  # actions of no resource
 
     # --- finding ------------------------------------------------------------------------------------------------------
@@ -120,9 +121,18 @@ class ActionStore:
     def slot(self, rsc: Resource | None, low_key: str) -> Slot | None:
         return self._loose.get(low_key) if rsc is None else self._slots[rsc.index].get(low_key)
 
+    def _slot_of(self, rsc: Resource, task: str, interval_ms: int) -> Slot | None:
+        key = (rsc.index, task, interval_ms)
+        slot = self._known.get(key)
+        if slot is None:
+            slot = self._slots[rsc.index].get(f"{rsc.id}_{task}_{interval_ms}".lower())
+            if slot is not None:
+                self._known[key] = slot
+        return slot
+
     def find(self, rsc: Resource, task: str, node: Node | None = None, interval_ms: int = 0) -> list[Action]:
         """All with that key, oldest first; with a node, those there, adopting the ones that have none."""
-        slot = self._slots[rsc.index].get(f"{rsc.id}_{task}_{interval_ms}".lower())
+        slot = self._slot_of(rsc, task, interval_ms)
         if slot is None:
             return []
         if node is None:
@@ -135,11 +145,11 @@ class ActionStore:
 
     def find_exact(self, rsc: Resource, task: str, node: Node, interval_ms: int) -> list[Action]:
         """All with that key on that very node; nothing is adopted."""
-        slot = self._slots[rsc.index].get(f"{rsc.id}_{task}_{interval_ms}".lower())
+        slot = self._slot_of(rsc, task, interval_ms)
         return [] if slot is None else [action for action in slot.actions if action.node is node]
 
     def oldest(self, rsc: Resource, task: str, node: Node | None = None) -> Action | None:
-        slot = self._slots[rsc.index].get(f"{rsc.id}_{task}_0".lower())
+        slot = self._slot_of(rsc, task, 0)
         return None if slot is None else slot.oldest(node)
 
     def by_task(self, rsc: Resource, task: str) -> list[Action]:
