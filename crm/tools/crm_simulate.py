@@ -11,7 +11,7 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
     from lxml.etree import _Element
@@ -34,6 +34,12 @@ Examples:
 """
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """One line, and the exit status that Pacemaker's commands have for it."""
+        self.exit(EX_USAGE, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
 class Failure(Exception):
     """The command ends with this message and exit status."""
 
@@ -43,7 +49,12 @@ class Failure(Exception):
 
 
 def main(argv: list[str] | None = None) -> int:
-    options = _parser().parse_args(argv)
+    parser = _parser()
+    options = parser.parse_args(argv)
+    if options.repeat < 1:
+        parser.error(f"argument -N/--repeat: expected a number of at least 1, got {options.repeat}")
+    if options.in_place and (options.xml_pipe or options.live_check or options.xml_file in (None, "-")):
+        parser.error("argument -X/--in-place: which file? It needs -x/--xml-file FILE")
     try:
         if options.profile is not None:
             return _profile(Path(options.profile), options.repeat)
@@ -57,7 +68,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="crm_simulate",
         description="crm_simulate - simulate a cluster's response to events",
         epilog=_OPSPEC,
@@ -173,9 +184,13 @@ def _live_cib() -> bytes:
 def _inject(cib: _Element, options: argparse.Namespace, now: int) -> list[str]:
     """The synthetic events, in Pacemaker's order; the lines that report them."""
     from crm.policy import inject
+    from crm.policy.values import parse_boolean
 
     lines: list[str] = []
     try:
+        for name, text in (("-q/--quorum", options.quorum), ("-w/--watchdog", options.watchdog)):
+            if text is not None and parse_boolean(text) is None:
+                raise Failure(f"argument {name}: '{text}' is neither true nor false", EX_USAGE)
         if options.quorum is not None:
             lines.append(inject.quorum(cib, options.quorum))
         if options.watchdog is not None:
@@ -327,14 +342,20 @@ def _profile(directory: Path, repeat: int) -> int:
 
     if not directory.is_dir():
         raise Failure(f"'{directory}' is not a directory", EX_NOINPUT)
+    status = EX_OK
     print("Timings:")
     for path in sorted(directory.glob("*.xml")):
         began = time.process_time()
-        for _ in range(max(1, repeat)):
-            cib = xml.parse(path.read_bytes(), comments=False)
-            schedule(cib, effective_now(cib, None, int(time.time()))[0]).to_xml()
+        try:
+            for _ in range(repeat):
+                cib = xml.parse(path.read_bytes(), comments=False)
+                schedule(cib, effective_now(cib, None, int(time.time()))[0]).to_xml()
+        except (OSError, ValueError) as error:
+            print(f"crm_simulate: Could not read '{path}': {error}", file=sys.stderr)
+            status = EX_DATAERR
+            continue
         print(f"  * Testing {path} ... {time.process_time() - began:.2f} secs")
-    return EX_OK
+    return status
 
 
 if __name__ == "__main__":

@@ -262,3 +262,37 @@ def test_an_instance_of_a_unique_clone_is_named_with_its_number(
     status, _, err = run(capsys, "-x", path, "-i", "B_monitor_10000@n1=1", "-R")
     assert status == 64 and err == "crm_simulate: Invalid resource name: B (which instance? B:0, B:1, …)\n"
     assert run(capsys, "-x", path, "-i", "B:1_monitor_10000@n1=1", "-R")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("-Z",), "unrecognized arguments: -Z"),
+        (("-u",), "argument -u/--node-up: expected one argument"),
+        (("--profile", ".", "--repeat", "0"), "argument -N/--repeat: expected a number of at least 1, got 0"),
+        (("-X", "-p"), "argument -X/--in-place: which file? It needs -x/--xml-file FILE"),
+    ],
+)
+def test_wrong_usage_is_told_in_one_line_with_the_status_for_it(
+    capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], said: str
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        crm_simulate.main(list(arguments))
+    assert ended.value.code == 64
+    assert capsys.readouterr().err == f"crm_simulate: {said} (see crm_simulate --help)\n"
+
+
+def test_quorum_and_watchdog_are_true_or_false(cib: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(capsys, "-x", cib, "-q", "maybe", "-R") == (
+        64,
+        "",
+        "crm_simulate: argument -q/--quorum: 'maybe' is neither true nor false\n",
+    )
+
+
+def test_a_file_that_is_no_cib_does_not_keep_the_others_from_being_timed(
+    cib: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (cib.parent / "broken.xml").write_text("<not xml")
+    status, out, err = run(capsys, "--profile", cib.parent)
+    assert status == 65 and f"Testing {cib} ..." in out and err.startswith("crm_simulate: Could not read '")
