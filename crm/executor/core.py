@@ -394,7 +394,7 @@ class Executor:
         repeat.postponed, repeat.call_id = True, self._last_call
         entry = history.postponed_entry(order, repeat.call_id, self._node)
         resource.entries[entry["id"]] = entry
-        text = f"begins in {order.start_delay_ms} ms"
+        text = f"begins in {order.start_delay_ms / 1000:g} s"
         ordered = (history.pending_id(order),)
         report = _report(order, order.target_rc, ExecStatus.DONE, entry=entry, forget=ordered, text=text)
         report = replace(report, postponed=True)
