@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from crm.cib.report import Severity
 from crm.cib.schema import upgrade
 from crm.cib.xml import CURRENT_SCHEMA
+from crm.policy.dates import parse_date
 from crm.policy.model import ReportItem
 from crm.policy.nvpairs import NvSet, apply_sets, conditional, read_sets
 from crm.policy.rules import Context
@@ -70,6 +71,14 @@ class Configuration:
             if note.severity is not Severity.NOTICE:
                 self.problems.append(ReportItem("warning", note.code, note.element, "", "", note.message))
         return upgraded.configuration
+
+    def check_dates(self) -> None:
+        """A date that is none makes its condition one that never holds; nobody would notice."""
+        for element in () if self._root is None else self._root.iter("date_expression"):
+            for name in ("start", "end"):
+                text = element.get(name)
+                if text is not None and parse_date(text, self.now) is None:
+                    self.report("error", "invalid-date", element, f"'{text}' is not a date and time", attribute=name)
 
     def section(self, name: str) -> _Element | None:
         """A section of the configuration, if there is exactly one."""

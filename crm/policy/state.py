@@ -72,6 +72,7 @@ def _unpack(cib: _Element, now: int, masked: bool) -> ClusterState:
         operations=Operations(config),
         recheck_candidates=config.changes,
     )
+    config.check_dates()
     state.digests = DigestStore(state, masked)
     state.has_fence_device = state.options.have_watchdog or _has_fence_device(state)
     state.unfencing_in_use = _unfencing_in_use(state)

@@ -89,6 +89,8 @@ def _read(reader: _Reader) -> None:
         reader.report("error", "two-sets", "with-rsc", "a tag or template on both sides is not supported")
     elif sides[0].listed or sides[1].listed:
         _relate_sets(reader, [sides[0], sides[1]], score)
+    elif sides[0].resources[0] is sides[1].resources[0]:
+        reader.report("warning", "no-effect", "with-rsc", "a resource cannot be placed relative to itself")
     elif score == 0:
         reader.report("warning", "no-effect", "score", "a colocation with score 0 has no effect")
     else:

@@ -180,6 +180,9 @@ class _Reader:
                 # an action that the constraint does not give does not move to the set
                 side.action = self.xml.get(attribute) or "start"
             return sides
+        if sides[0].resources[0] is sides[1].resources[0] and first_action == then_action:
+            self.report("warning", "no-effect", "then", "a resource cannot wait for itself")
+            return None
         self._declare_pair(sides[0].resources[0], first_action, sides[1].resources[0], then_action)
         return None
 

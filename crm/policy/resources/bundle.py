@@ -148,6 +148,12 @@ def _make_bundle(builder: Builder, element: _Element, description: _Description,
         message = f"bundle {bundle.id}: replicas {bundle.replicas_configured} is reduced to {most}"
         builder.state.config.report("warning", "bundle-replicas", element, message, attribute="replicas")
         bundle.replicas_configured = most
+    if bundle.replicas_configured > 1 and description.first_ip and _address(description.first_ip, 1) is None:
+        message = f"bundle {bundle.id}: '{description.first_ip}' is not an IPv4 address to count up from: replicas after the first have none"
+        network = element.find("network")
+        builder.state.config.report(
+            "error", "bundle-network", network, message, attribute="ip-range-start", id=bundle.id
+        )
     if per_host > 1 and description.control_port is not None and description.first_ip is None:
         message = f"bundle {bundle.id}: replicas-per-host needs ip-range-start when control-port is set; 1 is used"
         builder.state.config.report("warning", "bundle-per-host", element, message, attribute="replicas-per-host")
