@@ -159,7 +159,7 @@ def _last_change(shell: Shell, live: LiveSession) -> list[str]:
 @app.command()
 def history(
     context: typer.Context,
-    number: Annotated[int, typer.Option("-n", help="How many to print.")] = SHOWN,
+    number: Annotated[int, typer.Option("-n", min=1, help="How many to print.")] = SHOWN,
 ) -> None:
     """Print the versions of the configuration that this node has on its disk: when, by whom, what changed."""
     shell = shell_of(context)
