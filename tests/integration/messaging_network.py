@@ -28,6 +28,7 @@ from crm.shell import doctor  # noqa: E402
 from messaging.types import Delivered  # noqa: E402
 
 COUNT = 3
+IPV6 = Path("/proc/net/if_inet6").exists()
 LOG_LINES = 150
 LIMIT_S = 60.0
 """For what never comes: on a busy machine everything may take its time."""
@@ -147,7 +148,8 @@ class Network:
 
     def address(self, node: int, link: int = 0) -> None:
         on(node, f"ip address add 10.77.{link}.{node}/24 broadcast 10.77.{link}.255 dev eth{link}")
-        on(node, f"ip address add fd77:{link}::{node}/64 dev eth{link} nodad")
+        if IPV6:
+            on(node, f"ip address add fd77:{link}::{node}/64 dev eth{link} nodad")
         on(node, f"ip link set eth{link} up")
 
     async def __aenter__(self) -> Network:

@@ -274,6 +274,7 @@ def test_an_address_on_an_interface_that_is_down_is_a_failure(tmp_path: Path) ->
     assert results[2]["reason"] == "10.9.0.50 is there, but v0 is down"
 
 
+@pytest.mark.skipif(not Path("/proc/net/if_inet6").exists(), reason="this kernel has no IPv6")
 def test_an_ipv6_address_can_be_used_at_once(tmp_path: Path) -> None:
     ip = {"ip": "fd00::5", "nic": "v0", "cidr_netmask": "64"}
     bound = {"shell": f"{sys.executable} -c \"import socket as s; s.socket(s.AF_INET6).bind(('fd00::5', 4444))\""}
