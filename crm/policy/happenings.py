@@ -9,7 +9,7 @@ people's words, followed to where it began: web waits for db, which waits for th
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from crm.policy.actions.model import ELEMENTARY, OPTIONAL, RUNNABLE, Action
@@ -28,6 +28,7 @@ _PLAIN: Final = {
     "no quorum": "this part of the cluster has no quorum (no-quorum-policy={policy})",
     "quorum freeze": "this part of the cluster has no quorum (no-quorum-policy={policy}): nothing new is started",
 }
+_NO_PARTNER: Final = "no instance that it would have to follow is to run on the same node (interleave)"
 _SAYS_NOTHING: Final = frozenset(("node availability",))  # the score, or the node's state, says more
 _VERBS: Final = {
     "start": ("starts", "start"),
@@ -74,6 +75,10 @@ class Happenings:
         for action in transition.plan.actions:
             if action.rsc is not None and action.node is not None and action.task in _TASKS:
                 planned = PlannedAction.of(action)
+                if planned.task == "start" and not planned.runnable and planned.reason is None:
+                    index = action.rsc.index
+                    if transition.assignment.node[index] is not None and transition.plan.node[index] is None:
+                        planned = replace(planned, reason=_NO_PARTNER)
                 if planned.required or (planned.task == "start" and not planned.runnable):
                     self._all.setdefault(action.rsc, []).append(planned)
 

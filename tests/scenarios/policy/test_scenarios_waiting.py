@@ -118,3 +118,18 @@ def test_a_start_that_waits_for_a_node_still_joining_says_so() -> None:
     text = cib(primitive("web"), DEVICE, nodes=2, options={"stonith-enabled": "true"}, state={"n1": joining})
     assert why(text)[0] == ("web is not started: whether it is active on n1 is not known, and cannot be found out now.")
     assert why(text, node="n1") == ["web cannot run on n1: n1 is joining the cluster."]
+
+
+def test_an_interleaved_instance_without_a_partner_on_its_node_says_so() -> None:
+    first = clone("first", primitive("a"), {"clone-max": "1", "interleave": "true"})
+    text = cib(
+        first,
+        clone("then", primitive("web"), {"interleave": "true"}),
+        nodes=2,
+        options=NO_PROBES,
+        constraints=(order("first", "then"),),
+    )
+    partnerless = next(line for line in why(text, "then") if "is not started" in line)
+    assert partnerless == (
+        "web:0 is not started: no instance that it would have to follow is to run on the same node (interleave)."
+    )
