@@ -109,6 +109,9 @@ class Interpreter:
             due = counts.last_failure(rsc, self.node) + timeout + 1
             if unexpired > 0 and state.now < due:
                 state.config.changes.append(due)
+            elif unexpired == 0 and not expired and counts.total(rsc, self.node) > 0:
+                # The count is cleared when nothing that is recorded is as young as it was: this entry is looked at again.
+                state.config.changes.append(entry.last_rc_change + timeout)
         last_failure = entry.id.endswith("_last_failure_0")
         reason: str | None = None
         if expired:

@@ -121,14 +121,14 @@ class Clients:
         async def work(node: Node) -> None:
             if not node.controller.synced:
                 return
-            life = (target.boots, self._world.life_of(target))
+            stay = self._world.watch.stay_of(target)
             word = node.controller.attributes.wish(str(target.node_id), target.name, name, "1")
             await node.promised(Changes(reason=f"{name} of {target.name} was set", words=(word,)))
-            # What is set for a node whose crm is not there, its crm may know better when it comes.
+            # What is set for a node that has never been there in this life of its machine goes when it comes.
             view = self._world.watch.answered_in.get(box.node_id)
             there = view is not None and target.node_id in view.group
-            if there and life == (target.boots, self._world.life_of(target)):
-                self._world.watch.attributes.append(AttributePromise(target.node_id, life, name, "1"))
+            if there and stay == self._world.watch.stay_of(target):
+                self._world.watch.attributes.append(AttributePromise(target.node_id, stay, name, "1"))
 
         self.ask(box, work)
 

@@ -298,7 +298,7 @@ class Course:
                 raise Violation(f"an acknowledged change is lost: {promise.element} there={promise.there}{how}")
         for kept in self._world.watch.attributes:
             box = self._world.boxes[kept.node_id]
-            if kept.life != (box.boots, self._world.life_of(box)):
+            if kept.stay != self._world.watch.stay_of(box):
                 continue
             value = status.transient_attributes(document, str(kept.node_id)).get(kept.name)
             if value != kept.value:

@@ -52,10 +52,10 @@ class Promise:
 
 @dataclass(frozen=True, slots=True)
 class AttributePromise:
-    """A transient attribute of a node that was written: it holds until that node's next life."""
+    """A transient attribute of a node that was written: it holds as long as the node stays, whatever becomes of its crm."""
 
     node_id: int
-    life: tuple[int, int]
+    stay: tuple[int, int]
     name: str
     value: str
 
@@ -92,6 +92,7 @@ class Watch:
         self._operations: dict[str, str] = {}
         self._reported: dict[tuple[int, str], tuple[int, int]] = {}
         """(node id, transition key) -> the life of crm that reported it, and when."""
+        self._left: dict[int, int] = {}
         self._synced_ms: dict[int, int] = {}
         self._changes: dict[str, int] = {}
         """By the life of a crm: changes of the configuration that it knows."""
@@ -163,9 +164,15 @@ class Watch:
 
     # --- the nodes
 
+    def stay_of(self, box: Box) -> tuple[int, int]:
+        """Another one after the machine was restarted, or its node had left the cluster on purpose."""
+        return box.boots, self._left.get(box.node_id, 0)
+
     def event(self, box: Box, record: dict[str, Any]) -> None:
         """A line of a node's event log."""
         name = str(record["event"])
+        if name == "leaving":
+            self._left[box.node_id] = self._left.get(box.node_id, 0) + 1
         self.counts.events[name] = self.counts.events.get(name, 0) + 1
         node = box.node
         if node is None or node.controller.view is None:

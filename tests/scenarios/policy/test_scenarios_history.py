@@ -267,6 +267,17 @@ def test_a_failure_counts_to_the_last_second_and_says_when_that_ends() -> None:
     assert min(found.state.recheck_candidates) == 1_700_000_000 + 1
 
 
+def test_a_count_whose_failure_is_in_no_history_any_more_is_looked_at_again_when_the_last_entry_is_as_old() -> None:
+    attributes = {"fail-count-r#start_0": "1", "last-failure-r#start_0": str(1_700_000_000 - 61)}
+    young = history("r", entry("start", call=3, age=20))
+    found = read([dummy("r", meta=EXPIRING)], [state(young, transient=attributes), state()])
+    assert found.requests(ClearFailCount) == [], "nothing that is recorded is as old as that"
+    assert min(found.state.recheck_candidates) == 1_700_000_000 - 20 + 60
+    old = history("r", entry("start", call=3, age=60))
+    found = read([dummy("r", meta=EXPIRING)], [state(old, transient=attributes), state()])
+    assert found.requests(ClearFailCount) == ["r n1"]
+
+
 def test_an_older_failure_stays_while_a_newer_one_counts() -> None:
     found = failed(600, since=10)
     assert len(found.state.failed_ops) == 1
