@@ -16,7 +16,7 @@ from crm.simulator.clock import Clock, local_time, virtual_time
 from crm.simulator.machine import Machine
 from messaging.arbiter import core as arbiter_core
 from messaging.arbiter.core import Answer, Arbiter, Close, Persist, Record
-from messaging.arbiter.protocol import Decoder, Hello, Report, Verdict, encode
+from messaging.arbiter.protocol import Decoder, Hello, Message, Report, Verdict, encode
 from messaging.config import MessagingConfig
 from messaging.effects import Event, EvidenceChanged
 from messaging.node import Node
@@ -40,7 +40,9 @@ class Caller:
 
 
 class NetworkArbiter:
-    """See the module's text. `give` hands an event to a node, `note` writes into the trace; `cut` are nodes that do not reach it."""
+    """See the module's text. `give` hands an event to a node, `note` writes into the trace; `cut` are nodes that do not reach it.
+
+    `in_bytes`: what the connections carry is written and read as in life, not handed over."""
 
     def __init__(
         self,
@@ -50,8 +52,10 @@ class NetworkArbiter:
         config: Callable[[int], MessagingConfig],
         give: Callable[[int, Event], None],
         note: Callable[[str], None],
+        in_bytes: bool,
     ) -> None:
         self.cut: set[int] = set()
+        self._in_bytes = in_bytes
         self.calm = False
         self.grants = 0
         self._clock = clock
@@ -164,7 +168,7 @@ class NetworkArbiter:
         self._last += 1
         caller.connection = self._last
         self._open[self._last] = caller
-        self._send(self._last, encode(caller.core.hello), up=True)
+        self._send(self._last, caller.core.hello, up=True)
         caller.core.on_connected(self._local(caller))
         self._tick(caller)
 
@@ -188,7 +192,8 @@ class NetworkArbiter:
             usual += self._rng.randint(0, 2000)
         return usual
 
-    def _send(self, connection: int, data: bytes, *, up: bool) -> None:
+    def _send(self, connection: int, message: Message, *, up: bool) -> None:
+        data = encode(message) if self._in_bytes else message
         when = max(self._ready.get((connection, up), 0), self._clock.now + self._latency())
         self._ready[connection, up] = when
         if up:
@@ -196,14 +201,14 @@ class NetworkArbiter:
         else:
             self._clock.at(when, self._at_node, connection, data)
 
-    def _at_arbiter(self, connection: int, life: int, data: bytes) -> None:
+    def _at_arbiter(self, connection: int, life: int, data: bytes | Message) -> None:
         caller = self._open.get(connection)
         if self._arbiter is None or life != self._life or caller is None or caller.machine.node_id in self.cut:
             return
         if self._clock.now < self._paused_until:
             self._clock.at(self._paused_until, self._at_arbiter, connection, life, data)
             return
-        for message in Decoder().feed(data):
+        for message in _read(data):
             if isinstance(message, Hello):
                 self._carry_out(self._arbiter.on_hello(connection, message, self._own_clock()))
             elif isinstance(message, Report):
@@ -215,7 +220,7 @@ class NetworkArbiter:
                 case Persist(cluster, record):
                     self._records[cluster] = record
                 case Answer(connection, message):
-                    self._send(connection, encode(message), up=False)
+                    self._send(connection, message, up=False)
                 case Close(connection):
                     self._end(connection)
                 case arbiter_core.Say(text):
@@ -243,7 +248,7 @@ class NetworkArbiter:
                 caller.ticks_at = when
                 self._clock.at(when, self._tick, caller)
 
-    def _at_node(self, connection: int, data: bytes) -> None:
+    def _at_node(self, connection: int, data: bytes | Message) -> None:
         caller = self._open.get(connection)
         if caller is None or caller.machine.life != caller.life or caller.machine.node_id in self.cut:
             return
@@ -254,7 +259,7 @@ class NetworkArbiter:
         if machine.writing:
             self._clock.after(RETRY_MS, self._at_node, connection, data)
             return
-        for message in Decoder().feed(data):
+        for message in _read(data):
             if isinstance(message, Verdict):
                 self._perform(caller, caller.core.on_verdict(message, self._local(caller)))
                 self._tick(caller)
@@ -266,7 +271,7 @@ class NetworkArbiter:
             match effect:
                 case Send(report):
                     if caller.connection:
-                        self._send(caller.connection, encode(report), up=True)
+                        self._send(caller.connection, report, up=True)
                 case Granted(until_ms, members):
                     self.grants += 1
                     self._give(caller.machine.node_id, EvidenceChanged(True, until_ms, members))
@@ -274,3 +279,7 @@ class NetworkArbiter:
                     caller.core.on_disconnected("no answer")
                     if caller.connection:
                         self._end(caller.connection)
+
+
+def _read(data: bytes | Message) -> list[Message]:
+    return Decoder().feed(data) if isinstance(data, bytes) else [data]

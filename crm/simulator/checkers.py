@@ -24,7 +24,8 @@ from messaging.messages import NO_VIEW, Accept, ChannelData, Propose, decode, en
 from messaging.types import Delivered, Direct, Member, MessagingEvent, Undelivered, View, ViewId
 
 EVIDENCE_LAG_MS = 12_000
-"""How old the word of a member may be that a view was judged by: proposals, flush and drifting clocks included."""
+EVIDENCE_LAG_BEATS = 12
+"""How old the word of a member may be that a view was judged by: proposals, flush and drifting clocks included. The greater of both."""
 
 _DATA_KIND = encode(ChannelData(1, b""))[0]
 _DATA_BYTES = len(encode(ChannelData(1, b"")))
@@ -177,7 +178,9 @@ class Checkers:
             self._check_alone(view, now)
 
     def _check_evidence(self, view: View, where: str, now: int) -> None:
-        lag_ms = EVIDENCE_LAG_MS if len(view.members) > 1 else 0  # alone, a node judges by what it knows at that moment
+        lag_ms = max(EVIDENCE_LAG_MS, EVIDENCE_LAG_BEATS * self.swarm.timers.keepalive_ms)
+        if len(view.members) == 1:
+            lag_ms = 0  # alone, a node judges by what it knows at that moment
         for node_id in view.member_ids:
             machine = self.machines[node_id]
             if machine.told_evidence or now - machine.no_evidence_since < lag_ms:

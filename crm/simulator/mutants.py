@@ -282,6 +282,16 @@ def _disk_without_reading() -> tuple[Patch, ...]:
     return ((QuorumDiskCore, "_in_the_way", lambda self, peer: False),)
 
 
+def _one_step() -> tuple[Patch, ...]:
+    successor = quorum.successor
+
+    def hasty(roll: quorum.Roll, ballot: ViewId, *rest: Any) -> quorum.Roll:
+        following = successor(roll, ballot, *rest)
+        return following if following.pending is None else quorum.Roll(ballot, following.pending)
+
+    return ((quorum, "successor", hasty),)
+
+
 # --- staying together
 
 
@@ -329,6 +339,7 @@ MUTANTS = {
             "disk-without-tko", "a claim on the disk is ignored long before tko intervals are over", _disk_without_tko
         ),
         Mutant("disk-without-reading", "a bid on the disk wins whatever others have written", _disk_without_reading),
+        Mutant("one-step", "the votes that count change at once instead of in two views", _one_step),
         Mutant("old-rows", "the first to install a view believes the others' older rows and goes alone", _old_rows),
         Mutant("no-patience", "who notices a death first goes off without those that have not yet", _no_patience),
         Mutant("broken-promise", "a member gives up a view because a heartbeat overtook its install", _broken_promise),

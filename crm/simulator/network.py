@@ -74,6 +74,8 @@ class Network:
         self.loss = 0.0
         self.duplication = 0.0
         self.max_delay_ms = 1
+        self.segment = False
+        """Each link is one wire: what goes over it comes to all at one moment."""
         self.datagrams = 0
         self.records = 0
         self.wires: dict[int, FrameCodec] = {}
@@ -86,6 +88,8 @@ class Network:
         self._machines = machines
         self._give = give
         self._patience_ms = patience_ms
+        self._others = {a: [b for b in machines if b != a] for a in machines}
+        self._last: dict[tuple[int, int], DatagramReceived] = {}
         self._streams: dict[tuple[int, int], Stream] = {}
         self._dialing: dict[tuple[int, int], int] = {}
 
@@ -107,14 +111,17 @@ class Network:
 
     def datagram(self, sender: int, payload: bytes) -> None:
         """To everybody else on every link, each copy with a fate of its own."""
+        incarnation = self._machines[sender].incarnation
         for link in self.links:
             frame: bytes | None = None
             if self.wires:
                 frame = self.wires[sender].pack(link.number, payload)
-                line = (sender, self._machines[sender].incarnation, link.number)
-                self.sent.setdefault(line, []).append(payload)
+                self.sent.setdefault((sender, incarnation, link.number), []).append(payload)
                 self.tape.append((link.number, frame))
-            event = DatagramReceived(link.number, sender, self._machines[sender].incarnation, payload)
+            event = self._last.get((sender, link.number))
+            if event is None or event.payload is not payload or event.incarnation != incarnation:
+                event = DatagramReceived(link.number, sender, incarnation, payload)
+                self._last[sender, link.number] = event
             if self.loss or self.duplication or self.cut or link.cut or link.loss or link.clog_ms:
                 self._with_faults(sender, link, event, frame)
             else:
@@ -122,15 +129,17 @@ class Network:
 
     def _in_fair_weather(self, sender: int, event: DatagramReceived, frame: bytes | None) -> None:
         """The same as with faults, with one entry in the queue for all whom it reaches at one moment."""
-        moments: dict[int, list[int]] = {}
         chance, spread = self._rng.random, self.max_delay_ms + 1
-        for target in self._machines:
-            if target != sender:
-                delay = int(chance() * spread)
-                if delay in moments:
-                    moments[delay].append(target)
-                else:
-                    moments[delay] = [target]
+        if self.segment:
+            self._send_out({int(chance() * spread): self._others[sender]}, event, frame)
+            return
+        moments: dict[int, list[int]] = {}
+        for target in self._others[sender]:
+            delay = int(chance() * spread)
+            if delay in moments:
+                moments[delay].append(target)
+            else:
+                moments[delay] = [target]
         self._send_out(moments, event, frame)
 
     def _send_out(self, moments: dict[int, list[int]], event: DatagramReceived, frame: bytes | None) -> None:
@@ -143,15 +152,16 @@ class Network:
     def _with_faults(self, sender: int, link: Link, event: DatagramReceived, frame: bytes | None) -> None:
         rng, loss = self._rng, max(self.loss, link.loss)
         now, moments = self._clock.now, dict[int, list[int]]()
-        for target in self._machines:
+        at_once = int(rng.random() * (self.max_delay_ms + 1)) if self.segment else None
+        for target in self._others[sender]:
             way = (sender, target)
-            if target == sender or way in self.cut or way in link.cut:
+            if way in self.cut or way in link.cut:
                 continue
             copies = 2 if self.duplication and rng.random() < self.duplication else 1
             for _ in range(copies):
                 if loss and rng.random() < loss:
                     continue
-                delay = int(rng.random() * (self.max_delay_ms + 1))
+                delay = int(rng.random() * (self.max_delay_ms + 1)) if at_once is None else at_once
                 if link.clog_ms:
                     when = max(now + delay, link.free_at.get(way, 0)) + link.clog_ms
                     if when > now + MAX_CLOGGED_MS:
@@ -166,19 +176,20 @@ class Network:
         self._clock.after(self._rng.randint(0, 5), self._unpack, target, number, frame)
 
     def _arrive(self, targets: list[int], event: DatagramReceived, frame: bytes | None) -> None:
-        now = self._clock.now
+        now, machines = self._clock.now, self._machines
+        if frame is not None:
+            for target in targets:
+                self._unpack(target, event.link, frame)
+            return
         for target in targets:
-            machine = self._machines[target]
+            machine = machines[target]
             core = machine.core
             if core is None:
                 continue
-            if frame is None and not machine.writing and now >= machine.paused_until:
+            if not machine.writing and now >= machine.paused_until:
                 local_ms = machine.offset_ms + now * (PPM + machine.drift_ppm) // PPM
                 if core.heard_again(event, local_ms):
                     continue  # by far the most, and what `give` would come to
-            if frame is not None:
-                self._unpack(target, event.link, frame)
-                continue
             newest = machine.newest.get(event.sender, 0)
             if event.incarnation >= newest:
                 if event.incarnation != newest:

@@ -7,7 +7,7 @@ all the time seldom gets far enough for the deep ones.
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
@@ -157,8 +157,12 @@ class Swarm:
         )
 
 
-_WATCH = {200: 120_000, 400: 240_000, 1000: 1_800_000}
-"""By keepalive: the least length of the watch. Slow timers are the usual ones, and cost the least."""
+_PACES = {
+    200: ((200, 5, 120_000), (200, 5, 240_000), (200, 5, 360_000)),
+    400: ((400, 5, 240_000), (400, 5, 480_000), (400, 5, 720_000)),
+    1000: ((1000, 5, 1_800_000), (1000, 10, 3_600_000), (2000, 5, 32_400_000)),
+}
+"""keepalive, deadtime in keepalives, and the length of the watch. Slow timers are the usual ones, and cost the least."""
 
 _MODES_OF_TWO = (
     *(Mode.MAJORITY, Mode.WAIT_FOR_ALL, Mode.LOWEST, Mode.PING, Mode.PING),
@@ -175,15 +179,7 @@ def draw(rng: random.Random) -> Swarm:
     """The choices of one seed."""
     size = rng.choice([2, 2, 3, 3, 3, 4, 4, 5, 5, 6, 7])
     modes = _MODES_OF_TWO if size == 2 else _MODES_EVEN if size % 2 == 0 else _MODES_ODD
-    keepalive = rng.choice([200, 400, 1000])
-    pace = keepalive // 200  # a slower cluster gets the same number of events in more time
-    timers = Timers(
-        keepalive_ms=keepalive,
-        warntime_ms=5 * keepalive // 2,
-        deadtime_ms=5 * keepalive,
-        initdead_ms=15 * keepalive,
-        vouch_ms=15 * keepalive,
-    )
+    paces = _PACES[rng.choice([200, 400, 1000])]
     mode, links, codec = rng.choice(modes), rng.choice([1, 1, 2, 3]), rng.random() < 0.15
     always = (Fault.BOOT, Fault.HEAL)
     optional = [fault for fault in Fault if fault not in always and rng.random() < 0.6]
@@ -194,22 +190,43 @@ def draw(rng: random.Random) -> Swarm:
     out_of_place |= {Fault.LINK} if links == 1 else set()
     faults = (*always, *(fault for fault in optional if fault not in out_of_place))
     drift = rng.choice([0, 100, 20_000])
-    return Swarm(
+    drawn = Swarm(
         size=size,
         mode=mode,
-        timers=timers,
+        timers=_timers(200, 5),
         faults=faults,
         weights=tuple(rng.randint(1, 4) + (2 if fault in always else 0) for fault in faults),
         drift_ppm=tuple(rng.randint(-drift, drift) for _ in range(size)),
         loss=rng.choice([0.0, 0.05, 0.3]),
         duplication=rng.choice([0.0, 0.2]),
         max_delay_ms=rng.choice([1, 3, 20, 100]),
-        safety_ms=pace * rng.choice([10_000, 20_000, 40_000]),
-        fault_gap_ms=pace * rng.choice([100, 600, 2500]),
-        multicast_gap_ms=pace * rng.choice([20, 100, 500]),
+        safety_ms=rng.choice([10_000, 20_000, 40_000]),
+        fault_gap_ms=rng.choice([100, 600, 2500]),
+        multicast_gap_ms=rng.choice([20, 100, 500]),
         core_only=rng.random() < 0.3,
         links=links,
         codec=codec,
         run_in_memory=rng.random() < 0.7,
-        watch_ms=_WATCH[keepalive] * rng.choice([1, 2, 3]) // (4 if codec else 1),
+    )
+    keepalive, beats, watch_ms = rng.choice(paces)
+    pace = keepalive // 200  # a slower cluster gets the same number of events in more time
+    return replace(
+        drawn,
+        timers=_timers(keepalive, beats),
+        safety_ms=pace * drawn.safety_ms,
+        fault_gap_ms=pace * drawn.fault_gap_ms,
+        multicast_gap_ms=pace * drawn.multicast_gap_ms,
+        watch_ms=watch_ms // (4 if codec else 1),
+    )
+
+
+def _timers(keepalive_ms: int, beats: int) -> Timers:
+    """`beats`: deadtime in keepalives."""
+    deadtime_ms = beats * keepalive_ms
+    return Timers(
+        keepalive_ms=keepalive_ms,
+        warntime_ms=deadtime_ms // 2,
+        deadtime_ms=deadtime_ms,
+        initdead_ms=3 * deadtime_ms,
+        vouch_ms=15 * keepalive_ms,
     )

@@ -24,6 +24,10 @@ AGREEMENT_MS = 400
 """From everybody knowing to everybody having installed: some rounds over a network with delay, and writes to disk."""
 
 
+SLOW_KEEPALIVE_MS = 2000
+"""The slowest clusters, whose watch is long, have one wire for a link; elsewhere each copy takes its own time."""
+
+
 class Trouble(StrEnum):
     """One fault, and its end."""
 
@@ -39,9 +43,13 @@ class Trouble(StrEnum):
     ONE_WAY = "one-way cut"
     LEAVE = "leave and return"
     CRM = "crm dies and returns"
+    RECOUNT = "split while votes change"
 
 
 HARMLESS = (Trouble.SHORT_PAUSE, Trouble.LINK, Trouble.BREAK, Trouble.WALL_CLOCK, Trouble.SLOW_DISK)
+
+
+ANYWHERE: tuple[Trouble, ...] = tuple(trouble for trouble in Trouble if trouble is not Trouble.RECOUNT)
 
 
 class Watch:
@@ -57,6 +65,8 @@ class Watch:
         self._pace = world.swarm.timers.keepalive_ms // 200
         self._talking = False
         self._well: set[int] = set()
+        self._over: set[int] = set()
+        self._changes_left = 0
         world.on_install = self._stay
 
     def run(self) -> None:
@@ -71,9 +81,11 @@ class Watch:
         self._talk()
         while world.now < end:
             self._calm(self._pace * rng.randint(2_000, 60_000), "calm")
-            trouble = rng.choice(list(Trouble))
+            trouble: Trouble = rng.choice(ANYWHERE)
             if trouble is Trouble.LINK and self._swarm.links == 1:
                 trouble = Trouble.CRASH
+            if trouble is Trouble.CRM and self._swarm.mode.changes_electorate and self._swarm.size > 2:
+                trouble = rng.choice((trouble, Trouble.RECOUNT))
             self.faults += 1
             if trouble in HARMLESS:
                 self._harmless(trouble)
@@ -86,6 +98,7 @@ class Watch:
         network.heal()
         network.loss = rng.choice([0.0, 0.0, 0.02, 0.1])
         network.max_delay_ms = rng.choice([1, 3, 20])
+        network.segment = self._swarm.timers.keepalive_ms >= SLOW_KEEPALIVE_MS
         for node_id, machine in self._world.machines.items():
             machine.sees_target = True
             self._world.probe(node_id)
@@ -167,6 +180,8 @@ class Watch:
                 world.network.cut = {(node_id, other)}
                 world.clock.run_until(world.now + away_ms)
                 world.network.heal()
+            case Trouble.RECOUNT:
+                self._recount(away_ms)
             case Trouble.LEAVE:
                 world.leave(node_id)
                 self._within(
@@ -187,6 +202,8 @@ class Watch:
     def _stay(self, node_id: int, view: View) -> None:
         """Told of each view: whoever is well and reached by all who are stays with them."""
         absent = self._well - view.member_ids
+        if self._over:
+            self._split_again(node_id)
         if node_id in self._well and absent:
             raise Violation(f"view {view.view_id} at n{node_id} without {names(absent)}, which nothing has happened to")
 
@@ -212,6 +229,42 @@ class Watch:
                 self._quorum(side, Trouble.SPLIT)
         world.clock.run_until(world.now + away_ms)
         world.network.heal()
+
+    def _recount(self, away_ms: int) -> None:
+        """Fewer than half are cut off, or leave. At the moment in which the first of the others no longer counts them, some of
+        the others, who have not heard of it yet, are cut off too, and find themselves together with those."""
+        world, rng, ids = self._world, self._rng, sorted(self._all)
+        away = set(rng.sample(ids, rng.randint(1, (len(ids) - 1) // 2)))
+        stay = self._all - away
+        self._well = set()
+        self._over = set(rng.sample(sorted(stay - {min(stay)}), rng.randint(1, len(stay) - 1)))
+        self._changes_left = rng.choice([1, 1, 2])
+        world.note(f"{names(away)} go, and with them {names(self._over)} as soon as they are not counted any more")
+        if self._swarm.mode is Mode.DOWNSCALE:
+            for node_id in sorted(away):
+                world.leave(node_id)
+        else:
+            world.network.cut = {(a, b) for a in ids for b in ids if (a in away) != (b in away)}
+        world.clock.run_until(world.now + 4 * self._swarm.timers.deadtime_ms)
+        self._over = set()
+        for node_id in sorted(away):
+            if world.machines[node_id].core is None:
+                self._start(node_id)
+        world.clock.run_until(world.now + away_ms)
+        world.network.heal()
+
+    def _split_again(self, node_id: int) -> None:
+        """A view is installed: is it one that counts other votes?"""
+        core, left = self._world.machines[node_id].core, self._over
+        if core is None or node_id in left or core.membership.roll.since != core.membership.view_id:
+            return
+        self._changes_left -= 1
+        if not self._changes_left:
+            core_ids = core.membership.view.member_ids if core.membership.view else frozenset()
+            left = self._all - core_ids | left
+            self._over = set()
+            self._world.note(f"split: {names(self._all - left)} | {names(left)}")
+            self._world.network.cut = {(a, b) for a in self._all for b in self._all if (a in left) != (b in left)}
 
     def _quorum(self, members: set[int], trouble: Trouble) -> None:
         """Those who are left can go on where the rules let them: at once, or when the disk's claim has run out."""

@@ -51,7 +51,8 @@ from messaging.types import View
 LINK_CHECK_MS = 1000
 """As `messaging.daemon`."""
 
-_KNOWN_AT_THE_EDGE = (CrmAttached, CrmDetached, CrmMulticast, CrmSend, EvidenceChanged)
+_KNOWN_AT_THE_EDGE = frozenset({CrmAttached, CrmDetached, CrmMulticast, CrmSend, EvidenceChanged})
+_TIMER = TimerFired()
 
 
 def names(node_ids: Iterable[int]) -> str:
@@ -76,7 +77,8 @@ class World:
             self.disk = SharedDisk(self.clock, rng, self.machines, rules.interval_ms, rules.tko, self.give, self.note)
         self.arbiter: NetworkArbiter | None = None
         if swarm.mode is Mode.ARBITER:
-            self.arbiter = NetworkArbiter(self.clock, rng, self.machines, swarm.config, self.give, self.note)
+            give, note = self.give, self.note
+            self.arbiter = NetworkArbiter(self.clock, rng, self.machines, swarm.config, give, note, swarm.codec)
         self.log: list[str] = []
         self.multicasts = 0
         self.key_stage = dict.fromkeys(self.machines, 0)
@@ -273,7 +275,7 @@ class World:
 
     def _handle(self, machine: Machine, event: Event) -> None:
         core = machine.core
-        if core is None or (isinstance(event, _KNOWN_AT_THE_EDGE) and not self._admit(machine, event)):
+        if core is None or (type(event) in _KNOWN_AT_THE_EDGE and not self._admit(machine, event)):
             return
         try:
             effects = core.handle(event, machine.offset_ms + self.clock.now * (PPM + machine.drift_ppm) // PPM)
@@ -287,6 +289,10 @@ class World:
             machine.todo.extend([*effects[:waits], view, *effects[waits:]])
             self._work(machine)
         elif effects:
+            if len(effects) == 1 and type(effects[0]) is SendDatagram and not machine.todo:
+                self._perform(machine, effects[0])  # by far the most
+                self._arm(machine)
+                return
             machine.todo.extend(effects)
             self._work(machine)
         elif core.due_ms != machine.timer_due:
@@ -383,7 +389,7 @@ class World:
     def _fire(self, machine: Machine, life: int, due: int) -> None:
         if machine.life == life and machine.timer_due == due:
             machine.timer_due = None
-            self.give(machine.node_id, TimerFired())
+            self.give(machine.node_id, _TIMER)
 
     def _perform(self, machine: Machine, effect: Effect) -> None:
         match effect:
@@ -424,10 +430,11 @@ class World:
 
     def _check_links(self, machine: Machine) -> None:
         """Now and then: move streams off silent links."""
-        core, now = machine.core, local_time(self.clock.now, machine.offset_ms, machine.drift_ppm)
-        if core is None or now < machine.link_check_ms:
+        core = machine.core
+        if core is None or self.clock.now < machine.link_check_ms:
             return
-        machine.link_check_ms = now + LINK_CHECK_MS
+        machine.link_check_ms = self.clock.now + LINK_CHECK_MS
+        now = local_time(self.clock.now, machine.offset_ms, machine.drift_ppm)
         silent_ms = self.swarm.timers.deadtime_ms
         for peer, alive in core.detector.alive.items():
             link = self.network.link_of(machine.node_id, peer)

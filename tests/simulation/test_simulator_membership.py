@@ -64,7 +64,7 @@ def test_a_trace_ends_with_the_sentence_of_the_checker(capsys: pytest.CaptureFix
 
 
 def test_a_failing_seed_is_named_with_the_command_that_replays_it(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--seeds", "1-20", "--mutant", "own-verdict"]) == 1
+    assert main(["--seeds", "84-90", "--mutant", "own-verdict"]) == 1
     out = capsys.readouterr().out
     assert "FAILED: view agreement" in out
     assert "replay: python -m crm.simulator --scope membership --seeds" in out
