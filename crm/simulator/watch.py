@@ -66,6 +66,7 @@ class Watch:
         self._talking = False
         self._well: set[int] = set()
         self._over: set[int] = set()
+        """Who is cut off when a view is installed that counts other votes; `_changes_left`: at the how many-th such install."""
         self._changes_left = 0
         world.on_install = self._stay
 
@@ -254,17 +255,18 @@ class Watch:
         world.network.heal()
 
     def _split_again(self, node_id: int) -> None:
-        """A view is installed: is it one that counts other votes?"""
-        core, left = self._world.machines[node_id].core, self._over
-        if core is None or node_id in left or core.membership.roll.since != core.membership.view_id:
+        """A view is installed. If it counts other votes, and first at this node: those who are to go over are cut off now."""
+        core = self._world.machines[node_id].core
+        view = core.membership.view if core is not None else None
+        if core is None or view is None or node_id in self._over or core.membership.roll.since != view.view_id:
             return
         self._changes_left -= 1
-        if not self._changes_left:
-            core_ids = core.membership.view.member_ids if core.membership.view else frozenset()
-            left = self._all - core_ids | left
-            self._over = set()
-            self._world.note(f"split: {names(self._all - left)} | {names(left)}")
-            self._world.network.cut = {(a, b) for a in self._all for b in self._all if (a in left) != (b in left)}
+        if self._changes_left:
+            return
+        left = self._all - view.member_ids | self._over
+        self._over = set()
+        self._world.note(f"split: {names(self._all - left)} | {names(left)}")
+        self._world.network.cut = {(a, b) for a in self._all for b in self._all if (a in left) != (b in left)}
 
     def _quorum(self, members: set[int], trouble: Trouble) -> None:
         """Those who are left can go on where the rules let them: at once, or when the disk's claim has run out."""
