@@ -99,6 +99,8 @@ def updates(lab: Lab, clients: int, count: int) -> None:
                 name, value = f"burst-{number}-{each % 50}", str(each)
                 client.call("attribute.update", node=node, name=name, value=value, lifetime="reboot")
 
+    pids = [pid for each in processes(lab).values() for pid in each]
+    before = sum(cpu_s(pids))
     watchers = [threading.Thread(target=look), threading.Thread(target=command)]
     for watcher in watchers:
         watcher.start()
@@ -106,8 +108,10 @@ def updates(lab: Lab, clients: int, count: int) -> None:
     done.set()
     for watcher in watchers:
         watcher.join()
+    cpu_ms = (sum(cpu_s(pids)) - before) * 1000 / count
     print(
-        f"{count} attribute updates in {elapsed:.1f} s ({count / elapsed:.0f} a second); meanwhile `status` of the API: median "
+        f"{count} attribute updates in {elapsed:.1f} s ({count / elapsed:.0f} a second), {cpu_ms:.1f} ms of CPU each in all processes of all nodes; "
+        f"meanwhile `status` of the API: median "
         f"{statistics.median(answers) * 1000:.0f} ms, slowest {max(answers) * 1000:.0f} ms; `crm status` as a command: "
         f"median {statistics.median(commands) * 1000:.0f} ms, slowest {max(commands) * 1000:.0f} ms"
     )
