@@ -17,7 +17,7 @@ FOUND = {
     "believe-failed-fencing": (2, "active twice"),
     "never-fence": (15, "active twice"),
     "acknowledge-before-write": (1, "told before it is on the disk"),
-    "acknowledge-own-disk": (1, "told before it is on the disk"),
+    "acknowledge-own-disk": (2, "told before it is on the disk"),
     "highest-version": (4, "an acknowledged change is lost"),
     "keep-nothing-aside": (2, "not kept aside"),
     "two-dcs": (1, "two DCs in view"),
@@ -27,7 +27,7 @@ FOUND = {
     "ignore-inputs": (2, "promoted twice"),
     "ignore-abort": (1, "cannot be carried out to its end"),
     "leave-orphans": (10, "two agents at work on one resource"),
-    "trust-in-flight": (7, "a crm begins with a wrong idea"),
+    "trust-in-flight": (10, "a crm begins with a wrong idea"),
 }
 """Mutant -> a seed that finds it, and what is found. docs/reliability.md says the same."""
 
