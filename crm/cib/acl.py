@@ -7,6 +7,7 @@ closest ancestor that has one; on the same element deny wins over write, and wri
 
 Reading gives a copy without what may not be read; an element that may not be read but holds something that may keeps its tag and id only. A
 change needs write permission for each element that it changes, adds (judged where it then stands) or removes (with all that was in it).
+An XPath selects among what its user may read, so that no answer tells of anything else.
 
 Checks are part of applying an operation, and so the same at every member; the user travels in the operation. What was found by trying
 Pacemaker's own tools is in the tests.
@@ -14,6 +15,7 @@ Pacemaker's own tools is in the tests.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from copy import deepcopy
 from enum import StrEnum
@@ -27,6 +29,11 @@ from crm.cib.report import ReportItem, Severity
 
 UNRESTRICTED: Final = frozenset({"", "root", "hacluster"})
 """Users for whom no list is asked; the empty name is the cluster itself."""
+MAX_BRANCHES: Final = 8
+_QUOTED: Final = re.compile(r"""'[^']*'|"[^"]*\"""")
+_PREDICATE: Final = re.compile(r"\[[^\[\]]*\]")
+_SEARCHES: Final = re.compile(r"(?:(?!//).)*(?://(?:[\w.-]+(?:/(?!/)[^/]*)*//)?(?:(?!//).)*)?", re.DOTALL)
+"""One search, or a second one below a name."""
 _TRUE: Final = frozenset({"true", "on", "yes", "y", "1"})
 
 
@@ -57,6 +64,37 @@ def readable(
     copy = deepcopy(document)
     permissions = Permissions(rules, user, groups).applied_to(copy)
     return copy if _filter(copy, permissions, None) else None
+
+
+def seen_by(permissions: Permissions, document: etree._Element) -> etree._Element | None:
+    """As `readable`, by permissions that are known, for a document that has changed since."""
+    copy = deepcopy(document)
+    return copy if _filter(copy, permissions.applied_to(copy), None) else None
+
+
+def too_costly(expression: str) -> str:
+    """Why a user to whom lists apply may not ask this XPath; empty when he may.
+
+    What an XPath costs can grow with any power of the size of the CIB, and every member evaluates it. A path that searches the whole document once, or
+    below an element of one name, with predicates that look no further than their own element and below it, cannot.
+    """
+    bare = _QUOTED.sub("''", expression).replace("self::", "")
+    if "::" in bare:
+        return "no axis but self"
+    if any(word in predicate for predicate in _PREDICATE.findall(bare) for word in ("//", "..", "*")):
+        return "no // .. or * in a predicate"
+    branches = [branch.strip() for branch in _flat(bare).split("|")]
+    if len(branches) > MAX_BRANCHES or not all(map(_SEARCHES.fullmatch, branches)):
+        return f"at most {MAX_BRANCHES} alternatives, each with one //, or with two and a name between them"
+    return ""
+
+
+def _flat(expression: str) -> str:
+    """Without predicates, from the innermost outwards."""
+    before = ""
+    while before != expression:
+        before, expression = expression, _PREDICATE.sub("", expression)
+    return expression
 
 
 class Permissions:

@@ -18,7 +18,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
@@ -166,7 +166,7 @@ def apply(
     if acl.restricted(document, operation.user):
         permissions = acl.Permissions(document, operation.user, operation.groups)
     try:
-        _carry_out(editor, operation)
+        _carry_out(editor, operation, permissions)
         _keep_features(editor, operation.feature_set or features)
         if not editor.changed and operation.kind is not Kind.BUMP:
             return Applied(document, before, frozenset(), durable=False)
@@ -190,6 +190,7 @@ def query(document: etree._Element, scope: str = "", xpath: str = "") -> list[et
     """The elements selected, still part of the document (the caller does not change them): the whole CIB without scope and XPath."""
     try:
         if xpath:
+            _limit(xpath)
             found = _select(document, xpath)
         else:
             found = [_scope(document, scope)]
@@ -210,8 +211,25 @@ def query_text(document: etree._Element, scope: str = "", xpath: str = "") -> st
     return xml.to_text(wrapper)
 
 
-def _carry_out(editor: Editor, operation: Operation) -> None:
+def _carry_out(editor: Editor, operation: Operation, permissions: acl.Permissions | None) -> None:
+    if operation.kind is Kind.TRANSACTION:
+        _transaction(editor, operation, permissions)
+        return
+    _limit(operation.xpath)
+    if operation.xpath and permissions is not None:
+        operation = replace(operation, xpath=_as_seen(editor.document, operation.xpath, permissions))
     _ACTIONS[operation.kind](editor, operation)
+
+
+def _as_seen(document: etree._Element, xpath: str, permissions: acl.Permissions) -> str:
+    """The paths of what the XPath selects among what may be read. The user has permission to know of nothing else."""
+    reason = acl.too_costly(xpath)
+    if reason:
+        raise _RefusedError(Code.DENIED, f"in an XPath of a user with access control lists: {reason}")
+    seen = acl.seen_by(permissions, document)
+    if seen is None:
+        raise _RefusedError(Code.NOT_FOUND, f"nothing matches {xpath}")
+    return " | ".join(xml.path_of(element) for element in _select_some(seen, xpath))
 
 
 def _digest_for(document: etree._Element, operation: Operation) -> str:
@@ -288,9 +306,12 @@ def _fragment(text: str) -> etree._Element:
         raise _RefusedError(Code.INVALID, f"the XML is not well-formed: {error}") from None
 
 
-def _select(document: etree._Element, xpath: str) -> list[etree._Element]:
+def _limit(xpath: str) -> None:
     if len(xpath) > MAX_XPATH:
         raise _RefusedError(Code.BAD_REQUEST, f"an XPath may have {MAX_XPATH} characters, not {len(xpath)}")
+
+
+def _select(document: etree._Element, xpath: str) -> list[etree._Element]:
     try:
         found = xml.xpath(document, xpath)
     except ValueError as error:
@@ -645,7 +666,7 @@ def _patch(editor: Editor, operation: Operation) -> None:
         editor.unset(editor.document, name)
 
 
-def _transaction(editor: Editor, operation: Operation) -> None:
+def _transaction(editor: Editor, operation: Operation, permissions: acl.Permissions | None) -> None:
     if len(operation.steps) > MAX_STEPS:
         raise _RefusedError(
             Code.BAD_REQUEST, f"a transaction may have {MAX_STEPS} operations, not {len(operation.steps)}"
@@ -655,7 +676,7 @@ def _transaction(editor: Editor, operation: Operation) -> None:
             text = f"operation {number} of the transaction: {step.kind} with these options cannot be part of one"
             raise _RefusedError(Code.BAD_REQUEST, text)
         try:
-            _carry_out(editor, step)
+            _carry_out(editor, step, permissions)
         except _RefusedError as refused:
             inner = refused.refusal
             text = f"operation {number} of the transaction ({step.kind}): {inner.message}"
@@ -671,5 +692,4 @@ _ACTIONS: Final[dict[Kind, Callable[[Editor, Operation], None]]] = {
     Kind.ERASE: _erase,
     Kind.UPGRADE: _upgrade,
     Kind.PATCH: _patch,
-    Kind.TRANSACTION: _transaction,
 }

@@ -12,6 +12,7 @@ from crm.api.errors import ApiError
 from crm.api.server import Call
 from crm.api.users import user_name
 from crm.cib import operations, without_fencing, xml
+from crm.cib.acl import too_costly
 from crm.cib.operations import Kind, Operation, Refusal
 from crm.cib.store import StoreError
 from crm.cib.xml import Version
@@ -24,8 +25,11 @@ _KINDS: Final = tuple(str(kind) for kind in Kind)
 class CibMethods(NodeMethods):
     async def query(self, call: Call) -> dict[str, Any]:
         call.only("xpath", "scope", "user")
-        document = self.visitor(call).readable()
-        found = operations.query_text(document, call.text("scope", "") or "", call.text("xpath", "") or "")
+        visitor, xpath = self.visitor(call), call.text("xpath", "") or ""
+        if visitor.restricted and (reason := too_costly(xpath)):
+            text = f"in an XPath of a user with access control lists: {reason}"
+            raise ApiError(errors.PERMISSION_DENIED, text)
+        found = operations.query_text(visitor.readable(), call.text("scope", "") or "", xpath)
         if isinstance(found, Refusal):
             code = errors.NOT_FOUND if found.code == operations.Code.NOT_FOUND else errors.BAD_REQUEST
             raise ApiError(code, found.message)

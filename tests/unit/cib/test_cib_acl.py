@@ -174,3 +174,58 @@ def test_the_lists_of_the_first_schemas_are_understood() -> None:
     )
     assert _shape(document)["am1"] == "write"
     assert _shape(document)["b"] == "read"
+
+
+@pytest.mark.parametrize("kind", [Kind.CREATE, Kind.MODIFY, Kind.REPLACE, Kind.DELETE])
+@pytest.mark.parametrize("inside_a_transaction", [False, True])
+def test_an_xpath_of_a_change_cannot_be_used_to_guess_what_may_not_be_read(
+    kind: Kind, inside_a_transaction: bool
+) -> None:
+    document = _cib(_READ_ALL, ("write", 'reference="b"'), ("deny", 'reference="am1"'))
+    before = xml.to_bytes(document)
+    secret = document.find(".//nvpair[@id='am1']")
+    assert secret is not None
+    answers = set()
+    for guess in (secret.get("value", ""), "wrong"):
+        step = Operation(kind, xml='<nvpair id="am1"/>', xpath=f"//nvpair[@value='{guess}']", user="tony")
+        asked = Operation(Kind.TRANSACTION, steps=(step,), user="tony") if inside_a_transaction else step
+        answer = apply(document, asked)
+        assert isinstance(answer, Refusal)
+        answers.add((answer.code, answer.message.replace(guess, "GUESS")))
+    assert len(answers) == 1 and Code.NOT_FOUND in next(iter(answers))
+    assert xml.to_bytes(document) == before
+
+
+def test_an_xpath_changes_what_may_be_read_and_written() -> None:
+    document = _cib(_READ_ALL, ("write", 'reference="a"'), ("deny", 'reference="am2"'))
+    changed = apply(
+        document, Operation(Kind.DELETE, xpath="//primitive[@id='a']/meta_attributes/nvpair[@id='am1']", user="tony")
+    )
+    assert isinstance(changed, Applied), changed
+    assert document.find(".//nvpair[@id='am1']") is None and document.find(".//nvpair[@id='am2']") is not None
+
+
+@pytest.mark.parametrize(
+    ("expression", "allowed"),
+    [
+        ("//primitive[@id='a']", True),
+        ("/cib/configuration/resources/*", True),
+        ("//nvpair[@name='x'][@value='//..*::']/../..", True),
+        ("//a | //b", True),
+        ("//resources//*[self::clone or self::master][primitive[@id='x']]", True),
+        ("//status/node_state[@id='1']/transient_attributes//nvpair[@name='x']", True),
+        ("/cib/status//nvpair", True),
+        ("//*//nvpair", False),
+        ("//*[count(//*) > 1]", False),
+        ("//primitive[meta_attributes[nvpair/../..]]", False),
+        ("//a//b//c", False),
+        ("//a/following::b", False),
+        ("//*[*/*]", False),
+        (" | ".join(["//a"] * 9), False),
+    ],
+)
+def test_who_is_under_lists_asks_only_xpaths_whose_cost_is_bounded(expression: str, allowed: bool) -> None:
+    assert (acl.too_costly(expression) == "") == allowed
+    if not allowed:
+        answer = apply(_cib(_READ_ALL), Operation(Kind.DELETE, xpath=expression, user="tony"))
+        assert isinstance(answer, Refusal) and answer.code is Code.DENIED
