@@ -208,9 +208,14 @@ class Watch:
         if node_id in self._well and absent:
             raise Violation(f"view {view.view_id} at n{node_id} without {names(absent)}, which nothing has happened to")
 
+    def _in_time_ms(self) -> int:
+        """Within what those who are left must share a view. Where packets are lost the word of a death may be, and comes with the next beat."""
+        timers, lossy = self._swarm.timers, self._world.network.loss > 0
+        return timers.deadtime_ms * 11 // 10 + max(AGREEMENT_MS, timers.keepalive_ms if lossy else 0)
+
     def _left(self, others: set[int], trouble: Trouble) -> None:
         """A node is silent: the others go on without it, in time."""
-        bound_ms = self._swarm.timers.deadtime_ms * 11 // 10 + AGREEMENT_MS
+        bound_ms = self._in_time_ms()
         self._within(lambda: self._world.agree(others, fates=False), bound_ms, f"{trouble}: a view of the others")
         self._quorum(others, trouble)
 
@@ -221,7 +226,7 @@ class Watch:
         right = self._all - left
         world.note(f"split: {names(left)} | {names(right)}")
         world.network.cut = {(a, b) for a in ids for b in ids if (a in left) != (b in left)}
-        bound_ms = self._swarm.timers.deadtime_ms * 11 // 10 + AGREEMENT_MS
+        bound_ms = self._in_time_ms()
         self._within(
             lambda: world.agree(left, fates=False) and world.agree(right, fates=False), bound_ms, "split: two views"
         )
