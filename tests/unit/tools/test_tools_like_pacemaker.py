@@ -166,7 +166,8 @@ def words_of(line: str) -> list[str]:
 
 def run_theirs(line: str, path: Path) -> subprocess.CompletedProcess[str]:
     command, *words = words_of(line)
-    environment = {"PATH": os.environ["PATH"], "CIB_file": str(path), "LC_ALL": "C"}
+    # Some of theirs are scripts that call others: theirs, not ours of an activated environment.
+    environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "CIB_file": str(path), "LC_ALL": "C"}
     environment |= {"TZ": os.environ["TZ"]} if "TZ" in os.environ else {}
     return subprocess.run(
         [str(THEIRS / command), *words], env=environment, capture_output=True, text=True, check=False, timeout=30
