@@ -14,7 +14,15 @@ from lxml import etree
 
 from crm.cib import xml
 from crm.controller.election import Facts
-from crm.controller.status import NodeState, Quorum, Update, node_state, node_state_by_name
+from crm.controller.status import (
+    Attributes,
+    NodeState,
+    Quorum,
+    Update,
+    node_state,
+    node_state_by_name,
+    transient_attributes,
+)
 from messaging.types import View
 
 
@@ -31,6 +39,7 @@ def updates_for(
             updates.append(NodeState(identity, member.name, True, "online", "member", "down" if leaving else "member"))
         elif member.node_id not in patience:
             updates.append(NodeState(identity, member.name, True, "offline", "down"))
+            updates += _no_longer_leaving(document, identity)
     for state in xml.elements(xml.section(document, xml.STATUS), "node_state"):
         identity = state.get("id", "")
         waited_for = identity.isdigit() and int(identity) in patience
@@ -38,7 +47,20 @@ def updates_for(
         never_seen = state.get("in_ccm") is None
         if identity not in present and not waited_for and not never_seen and not _is_remote(state):
             updates.append(NodeState(identity, state.get("uname", ""), False, "offline", "down"))
+            updates += _no_longer_leaving(document, identity)
     return updates
+
+
+def _no_longer_leaving(document: etree._Element, node_id: str) -> list[Update]:
+    """Who was lost while it was about to leave has not left.
+
+    The policy engine takes a node that asks to shut down and is offline for one that has; only what history says of it speaks against that, and
+    history may just have been forgotten by a refresh. Whether it is really off, fencing has to say.
+    """
+    state = node_state(document, node_id)
+    if state is None or state.get("expected") != "member" or "shutdown" not in transient_attributes(document, node_id):
+        return []
+    return [Attributes(node_id, state.get("uname", ""), {"shutdown": None})]
 
 
 def may_change(
