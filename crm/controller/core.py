@@ -249,9 +249,13 @@ class Controller:
             case CibCopy():
                 effects = self._on_cib_copy(sender, message, now_ms)
             case MyHistory(updates):
-                self._cib.apply_status(updates)
+                unsettled = status.unsettled_arrivals(self._cib.document, updates)
+                self._join.unsettled += unsettled
+                self._cib.apply_status([*updates, *self._join.unsettled])
                 self._join.on_history(sender)
-                effects = self._check_synced(now_ms)
+                mine = str(self.me.node_id)
+                effects = [Forget(each.resource_id) for each in unsettled if each.node_id == mine]
+                effects += self._check_synced(now_ms)
             case Changes():
                 effects = self._on_changes(sender, message, now_ms)
             case Orders():

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from crm.controller.election import Facts, best_cib, elect, too_old
+from crm.controller.status import ForgetResource
 
 
 class Stage(StrEnum):
@@ -74,6 +75,8 @@ class Join:
     agreement: Agreement | None = None
     have_cib: bool = False
     histories: set[int] = field(default_factory=set)
+    unsettled: list[ForgetResource] = field(default_factory=list)
+    """What the histories told so far leave unknown of others, whose own words may have been under way already."""
 
     @property
     def without_cib(self) -> frozenset[int]:

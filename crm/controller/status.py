@@ -14,6 +14,7 @@ before stays known while the operation is under way. Its result replaces it.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from copy import copy
 from dataclasses import dataclass
@@ -354,6 +355,45 @@ def _replace_history(document: etree._Element, update: History) -> bool:
     if new is not None:
         state.insert(0, new)
     return True
+
+
+def unsettled_arrivals(document: etree._Element, updates: Iterable[Update]) -> list[ForgetResource]:
+    """To be asked before `updates` are applied: what may have arrived by a live migration of which the source will know nothing more.
+
+    Only the source's history tells that the resource may run at the target, which was found without it before. When the source has
+    been restarted, or has left, that finding is not worth anything: the target is probed anew.
+    """
+    updates = list(updates)
+    under_way = {update.entry["id"] for update in updates if isinstance(update, Operation)}
+    found: list[ForgetResource] = []
+    for told in (update for update in updates if isinstance(update, History)):
+        old = history_of(document, told.node_id)
+        for resource in () if old is None else old.iter("lrm_resource"):
+            moves = [each for each in resource if each.get("operation") == "migrate_to" and _is_newest(each, resource)]
+            identity, entry = resource.get("id", ""), moves[0].get("id", "") if moves else ""
+            known = entry in under_way or f'"{entry.removeprefix("pending-")}"' in (told.lrm or "")
+            target = node_state_by_name(document, moves[0].get("migrate_target", "")) if moves and not known else None
+            there = None if target is None else lrm_resource(document, target.get("id", ""), identity)
+            if target is not None and there is not None and _found_inactive(there):
+                found.append(ForgetResource(target.get("id"), identity))
+    return found
+
+
+def _call(entry: etree._Element) -> int:
+    """What is under way is newer than all that has ended."""
+    call = entry.get("call-id", "")
+    return sys.maxsize if entry.get("op-status") == "-1" else int(call) if call.isdecimal() else -1
+
+
+def _is_newest(entry: etree._Element, resource: etree._Element) -> bool:
+    return all(_call(entry) >= _call(each) for each in resource if each.get("interval", "0") == "0")
+
+
+def _found_inactive(resource: etree._Element) -> bool:
+    last = max((each for each in resource if each.get("interval", "0") == "0"), key=_call, default=None)
+    if last is None:
+        return False
+    return (last.get("operation"), last.get("rc-code")) in (("monitor", "7"), ("stop", "0"))
 
 
 def _with_locks(old: etree._Element | None, new: etree._Element | None, node_id: str) -> etree._Element | None:
