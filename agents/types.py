@@ -140,6 +140,11 @@ class ExecStatus(IntEnum):
         """The words that status displays use."""
         return _STATUS_TEXT[self]
 
+    @classmethod
+    def text_of(cls, status: int) -> str:
+        """The words for any `op-status`, also one that Pacemaker does not have."""
+        return _STATUS_TEXT.get(status, "Error")
+
 
 _STATUS_TEXT: Final[dict[int, str]] = {
     ExecStatus.UNKNOWN: "UNKNOWN!",

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from agents.types import ExecStatus, OcfCode
 from crm.cib import xml
 from crm.policy.model import ClusterState, HistoryEntry, LrmResource, Node, Primitive, Resource
 from crm.policy.render.status import (
@@ -28,14 +29,12 @@ from crm.policy.render.status import (
 )
 from crm.policy.values import show_score
 from crm.tools.crm_mon_words import (
-    NOT_RUNNING,
-    RC_TEXTS,
-    STATUS_TEXTS,
     bans,
     connectivity,
     duration,
     last_failure_s,
     moment,
+    rc_text,
     shown_attributes,
 )
 from crm.tools.stonith_admin import sentence
@@ -75,7 +74,6 @@ _DISABLED: Final = (
 )
 _STOPPED: Final = ("    *** Resource management is DISABLED ***", "  The cluster will keep all resources stopped")
 _ALWAYS: Final = ("Migration Summary", "Operations")
-_COMPLETE: Final = 0
 
 
 ACTIVE: Final = Detail(inactive=False)
@@ -300,7 +298,7 @@ class _Report:
         entries = [
             entry
             for entry in history.entries
-            if entry.operation != "notify" and (not entry.is_probe or entry.rc != NOT_RUNNING)
+            if entry.operation != "notify" and (not entry.is_probe or entry.rc != OcfCode.NOT_RUNNING)
         ]
         if not (entries if operations else count):
             return []
@@ -322,7 +320,7 @@ class _Report:
             if entry.last_rc_change > 0:
                 said += f' last-rc-change="{moment(entry.last_rc_change)}"'
             said += f' exec-time="{entry.xml.get("exec-time", "")}ms" queue-time="{entry.xml.get("queue-time", "")}ms"'
-            said += f" rc={entry.rc} ({_rc_text(entry)})"
+            said += f" rc={entry.rc} ({rc_text(entry.rc)})"
         return text + said if said else text.removesuffix(":")
 
     def failures(self) -> Iterator[str]:
@@ -376,20 +374,16 @@ def _degraded(value: str, expected: int) -> str:
     return "\t: Connectivity is " + ("lost" if int(value) <= 0 else f"degraded (Expected={expected})")
 
 
-def _rc_text(entry: HistoryEntry) -> str:
-    return RC_TEXTS.get(entry.rc, "unknown")
-
-
 def _failure(entry: HistoryEntry, node: Node) -> str:
     """In a sentence."""
     name = entry.key.removesuffix(f"_{entry.operation}_{entry.interval_ms}")
     task = "probe" if entry.is_probe else entry.operation
     every = f"{duration(entry.interval_ms)}-interval " if entry.interval_ms else ""
     reason = entry.xml.get("exit-reason")
-    if entry.status == _COMPLETE:
-        how = f"returned '{_rc_text(entry)}'" + (f" ({reason})" if reason else "")
+    if entry.status == ExecStatus.DONE:
+        how = f"returned '{rc_text(entry.rc)}'" + (f" ({reason})" if reason else "")
     else:
-        status = STATUS_TEXTS.get(entry.status, "unknown")
+        status = ExecStatus.text_of(entry.status)
         how = f"could not be executed ({status}{f': {reason}' if reason else ''})"
     when = f" at {moment(entry.last_rc_change)}" if entry.last_rc_change >= 0 else ""
     took = entry.xml.get("exec-time", "")
@@ -400,9 +394,9 @@ def _failure(entry: HistoryEntry, node: Node) -> str:
 def _failure_in_full(entry: HistoryEntry, node: Node) -> str:
     """In fields."""
     reason = entry.xml.get("exit-reason")
-    fields = [f"call={entry.call_id}", f"status='{STATUS_TEXTS.get(entry.status, 'unknown')}'"]
+    fields = [f"call={entry.call_id}", f"status='{ExecStatus.text_of(entry.status)}'"]
     fields += [f"exitreason='{reason}'"] if reason else []
     if entry.last_rc_change >= 0:
         fields += [f"last-rc-change='{moment(entry.last_rc_change)}'", f"queued={entry.xml.get('queue-time', '0')}ms"]
         fields.append(f"exec={entry.xml.get('exec-time', '0')}ms")
-    return f"{entry.key} on {node.name} '{_rc_text(entry)}' ({entry.rc}): {', '.join(fields)}"
+    return f"{entry.key} on {node.name} '{rc_text(entry.rc)}' ({entry.rc}): {', '.join(fields)}"

@@ -7,37 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from agents.types import OcfCode
 from crm.policy.constraints.read import read_constraints
 from crm.policy.model import ClusterState, Node, Primitive, Role
 
-RC_TEXTS: Final = {
-    0: "ok",
-    1: "error",
-    2: "invalid parameter",
-    3: "unimplemented feature",
-    4: "insufficient privileges",
-    5: "not installed",
-    6: "not configured",
-    7: "not running",
-    8: "promoted",
-    9: "promoted (failed)",
-    189: "OCF_NOT_INSTALLED",
-    190: "degraded",
-    191: "promoted (degraded)",
-    193: "unknown",
-}
-STATUS_TEXTS: Final = {
-    -1: "pending",
-    0: "complete",
-    1: "Cancelled",
-    2: "Timed Out",
-    3: "NOT SUPPORTED",
-    4: "Error",
-    5: "Not installed",
-    7: "Not installed",
-    8: "Internal communication failure",
-}
-NOT_RUNNING: Final = 7
 _NOT_SHOWN: Final = ("#", "fail-count-", "last-failure-", "shutdown", "terminate", "standby")
 _DAY_MS: Final = 86_400_000
 _SECOND_MS: Final = 1000
@@ -52,6 +25,11 @@ class Ban:
     node: Node
     score: int
     promoted: bool
+
+
+def rc_text(rc: int) -> str:
+    """The words for an exit code of an agent."""
+    return OcfCode(rc).text if rc in set(OcfCode) else "unknown"
 
 
 def moment(epoch_s: int) -> str:

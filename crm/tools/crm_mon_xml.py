@@ -11,6 +11,7 @@ from typing import Final
 
 from lxml import etree
 
+from agents.types import ExecStatus, OcfCode
 from crm.cib import xml
 from crm.policy.history.activity import current_node
 from crm.policy.model import (
@@ -25,29 +26,20 @@ from crm.policy.model import (
     Resource,
     Role,
 )
+from crm.policy.render.status import PENDING_WORD
 from crm.policy.resources.meta import is_promotable
 from crm.policy.values import ROLE_NAMES, parse_role, show_score
 from crm.tools.crm_mon_words import (
-    NOT_RUNNING,
-    RC_TEXTS,
-    STATUS_TEXTS,
     bans,
     connectivity,
     last_failure_s,
     moment,
+    rc_text,
     shown_attributes,
 )
 
 API_VERSION: Final = "2.25"
 """Of the documented form that this follows."""
-_PENDING: Final = {
-    "start": "Starting",
-    "stop": "Stopping",
-    "migrate_to": "Migrating",
-    "migrate_from": "Migrating",
-    "promote": "Promoting",
-    "demote": "Demoting",
-}
 _KINDS: Final = {
     NodeKind.CLUSTER: "member",
     NodeKind.REMOTE: "remote",
@@ -204,8 +196,8 @@ def _primitive(parent: etree._Element, rsc: Primitive) -> None:
 
 
 def _role(rsc: Primitive) -> str:
-    if rsc.pending_operation in _PENDING and (rsc.pending_node is None or rsc.pending_node is current_node(rsc)):
-        return _PENDING[rsc.pending_operation]
+    if rsc.pending_operation in PENDING_WORD and (rsc.pending_node is None or rsc.pending_node is current_node(rsc)):
+        return PENDING_WORD[rsc.pending_operation]
     if rsc.role is Role.STARTED and is_promotable(rsc):
         return "Unpromoted"
     return ROLE_NAMES[rsc.role if rsc.role is not Role.UNKNOWN else Role.STOPPED]
@@ -246,7 +238,7 @@ def _histories(root: etree._Element, state: ClusterState) -> None:
             shown = etree.SubElement(element, "resource_history", fields)
             for entry in history.entries:
                 one = {"call": str(entry.call_id), "task": entry.operation, "rc": str(entry.rc)}
-                one["rc_text"] = RC_TEXTS.get(entry.rc, str(entry.rc))
+                one["rc_text"] = rc_text(entry.rc)
                 if entry.interval_ms:
                     one["interval"] = f"{entry.interval_ms}ms"
                 if entry.last_rc_change > 0:
@@ -258,7 +250,7 @@ def _histories(root: etree._Element, state: ClusterState) -> None:
 
 def _worth_showing(entries: list[HistoryEntry]) -> bool:
     """A history of nothing but a probe that found nothing is none."""
-    return any(not entry.is_probe or entry.rc != NOT_RUNNING for entry in entries)
+    return any(not entry.is_probe or entry.rc != OcfCode.NOT_RUNNING for entry in entries)
 
 
 def _failures(root: etree._Element, state: ClusterState) -> None:
@@ -273,11 +265,11 @@ def _failures(root: etree._Element, state: ClusterState) -> None:
             {
                 "op_key": entry.key,
                 "node": failed.node.name,
-                "exitstatus": RC_TEXTS.get(entry.rc, str(entry.rc)),
+                "exitstatus": rc_text(entry.rc),
                 "exitreason": entry.xml.get("exit-reason", ""),
                 "exitcode": str(entry.rc),
                 "call": str(entry.call_id),
-                "status": STATUS_TEXTS.get(entry.status, str(entry.status)),
+                "status": ExecStatus.text_of(entry.status),
                 "last-rc-change": _with_zone(max(entry.last_rc_change, 0)),
                 "queued": entry.xml.get("queue-time", "0"),
                 "exec": entry.xml.get("exec-time", "0"),

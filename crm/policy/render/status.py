@@ -33,7 +33,7 @@ from crm.policy.options import health_colours
 from crm.policy.resources.meta import is_promotable
 from crm.policy.values import ROLE_NAMES, name_key, parse_role, parse_score
 
-_PENDING: Final = {
+PENDING_WORD: Final = {
     "start": "Starting",
     "stop": "Stopping",
     "migrate_to": "Migrating",
@@ -334,8 +334,8 @@ class Listing:
     def _state_word(self, rsc: Primitive) -> str:
         if rsc.failed:
             return "FAILED Promoted" if rsc.role is Role.PROMOTED else "FAILED"
-        if self.pending and rsc.pending_operation in _PENDING:
-            return _PENDING[rsc.pending_operation]
+        if self.pending and rsc.pending_operation in PENDING_WORD:
+            return PENDING_WORD[rsc.pending_operation]
         if rsc.role is Role.STARTED and is_promotable(rsc):
             return "Unpromoted"
         return ROLE_NAMES[rsc.role if rsc.role is not Role.UNKNOWN else Role.STOPPED]

@@ -10,7 +10,11 @@ import pytest
 from lxml import etree
 from tools_cib import Bench, on_a_file
 
-from crm.tools import exits
+from crm.cib import xml
+from crm.policy.state import unpack
+from crm.tools import crm_mon, exits
+from crm.tools.command import parse
+from crm.tools.crm_mon_text import report
 
 bench = on_a_file
 
@@ -230,3 +234,26 @@ def test_a_section_that_there_is_not_is_refused_with_those_that_there_are(bench:
     ran = bench.run("crm_mon", "-1", f"{option}=nodes,nope")
     assert ran.code == exits.USAGE
     assert "attributes, bans, counts, dc" in ran.err and ran.out == ""
+
+
+@pytest.mark.parametrize(
+    ("options", "shown"),
+    [
+        ([], ["Failed Fencing Actions:", "Pending Fencing Actions:"]),
+        (["-m2"], ["Failed Fencing Actions:", "Fencing History:", "Pending Fencing Actions:"]),
+        (["-m", "0"], []),
+        (["-U", "fencing"], []),
+        (["-I", "none,fencing-succeeded"], ["Fencing History:"]),
+    ],
+)
+def test_the_monitor_shows_what_was_fenced_as_far_as_it_is_asked_for(
+    bench: Bench, options: list[str], shown: list[str]
+) -> None:
+    document = xml.parse(bench.path.read_bytes())
+    state = unpack(document, 1_700_000_000)
+    given = parse(crm_mon.TABLE, options)
+    record = {"target": "n2", "action": "off", "device": "power", "reason": "", "text": "", "began": 1, "ended": 2}
+    history = [{**record, "outcome": outcome} for outcome in ("done", "failed", "pending")]
+    lines = report(state, crm_mon.view_of(given, crm_mon.chosen_sections(given), state), history)
+    assert [line for line in lines if "Fencing" in line] == shown
+    assert sum("off of n2" in line for line in lines) == len(shown)
