@@ -124,19 +124,7 @@ class Node:
             Identity(settings.node_id, settings.node_name, self.crm_id),
             self.cib,
             self.executing.core,
-            Settings(
-                expected_nodes=frozenset(name for _, name in settings.nodes),
-                action_limit=max(4, ACTIONS_PER_CORE * self.surroundings.cores()),
-                attributes=_load(self._attributes_file),
-                table=_load(self._table_file),
-                resumes=self._attributes_file.exists(),
-                deadtime_ms=settings.deadtime_ms,
-                votes=dict(settings.votes),
-                expected_votes=settings.expected_votes,
-                weights=settings.weights,
-                cib_lost=self.cib.lost,
-                feature_set=settings.feature_set,
-            ),
+            self._controller_settings(),
         )
         self.peers = Peers(lambda node, payload: self._send(node, PEER + payload))
         self.fencing = Fencing(
@@ -169,6 +157,23 @@ class Node:
         self._notified = False
         self._asked = (0, b"", 0)
         """The last question to the policy worker: number, document, seconds since the epoch."""
+
+    def _controller_settings(self) -> Settings:
+        """What the controller has to know of the configuration, of this machine and of an earlier life of this crm."""
+        settings = self.settings
+        return Settings(
+            expected_nodes=frozenset(name for _, name in settings.nodes),
+            action_limit=max(4, ACTIONS_PER_CORE * self.surroundings.cores()),
+            attributes=_load(self._attributes_file),
+            table=_load(self._table_file),
+            resumes=self._attributes_file.exists(),
+            deadtime_ms=settings.deadtime_ms,
+            votes=dict(settings.votes),
+            expected_votes=settings.expected_votes,
+            weights=settings.weights,
+            cib_lost=self.cib.lost,
+            feature_set=settings.feature_set,
+        )
 
     async def run(self) -> int:
         """Until the node has left. The exit status: 0 when it left on purpose."""

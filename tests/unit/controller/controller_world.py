@@ -351,3 +351,26 @@ NOTHING = graph()
 def status_of(node: Node, name: str) -> dict[str, str]:
     state = status.node_state_by_name(node.replica.document, name)
     return {} if state is None else {str(key): str(value) for key, value in state.attrib.items()}
+
+
+def idle(document: etree._Element) -> str:
+    return NOTHING
+
+
+def two(policy: Any = idle, **kwargs: Any) -> World:
+    world = World(policy, **kwargs)
+    world.add(1)
+    world.add(2)
+    world.install(1, 2)
+    return world
+
+
+def fence_then_start(document: etree._Element) -> str:
+    state = status.node_state_by_name(document, "n2")
+    if state is not None and state.get("in_ccm") == "false" and state.get("expected") == "member":
+        return graph(
+            (crm_event(1, "stonith", 2, stonith_action="reboot"), ()),
+            ('<pseudo_event id="2" operation="stop" operation_key="web_stop_0"><attributes/></pseudo_event>', (1,)),
+            (rsc_op(3, "start", "web", 1), (2,)),
+        )
+    return NOTHING
